@@ -1,0 +1,219 @@
+"""What the parts of the package hand to each other: label specs, decoder outputs, field names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+
+# A subcategory that nobody annotated on this instance: it costs nothing and teaches nothing.
+UNKNOWN = -1
+
+# Names of the fields of detectron2 `Instances`, ground truth and predictions.
+GT_CLASSES = "gt_classes"  # int64 (N,), in 0..K-1
+GT_MASKS = "gt_masks"  # bool (N, H, W), at the size of the image tensor
+GT_SUBCATEGORIES = "gt_subcategories"  # int64 (N, S), each in {-1, 0..K_s}
+PRED_CLASSES = "pred_classes"  # int64 (N,)
+PRED_MASKS = "pred_masks"  # bool (N, H, W), at the original image's size
+PRED_BOXES = "pred_boxes"  # Boxes (N, 4), xyxy pixels, the extent of the masks
+SCORES = "scores"  # float (N,)
+PRED_SUBCATEGORIES = "pred_subcategories"  # int64 (N, S), each in 0..K_s
+SUBCATEGORY_SCORES = "subcategory_scores"  # float (N, S), probability of the predicted value
+
+
+@dataclasses.dataclass(frozen=True)
+class Subcategory:
+    """A named label set that every instance carries, for example `style` with photo and cartoon.
+
+    Args:
+        name: what the dataset JSON, the config and the reports call it.
+        values: the K_s names of its values; index i stands for `values[i]`, K_s for "none".
+
+    Raises:
+        ValueError: no name, no values, or a value listed twice.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"a subcategory's name must be a non-empty string, got {self.name!r}")
+        if "." in self.name:
+            # The name becomes part of a state-dict key.
+            raise ValueError(f"subcategory name {self.name!r} must not contain a dot")
+        if len(self.values) == 0:
+            raise ValueError(
+                f"subcategory {self.name!r} has 0 values; it needs at least one, "
+                "or remove it from the dataset's list"
+            )
+        if len(set(self.values)) != len(self.values):
+            raise ValueError(f"subcategory {self.name!r} lists a value twice: {list(self.values)}")
+
+    @property
+    def num_values(self) -> int:
+        """K_s, without the slot for none."""
+        return len(self.values)
+
+    @property
+    def none_index(self) -> int:
+        """The index of none (not applicable), which is also the target of unmatched queries."""
+        return len(self.values)
+
+    def value_name(self, index: int) -> str | None:
+        """The name of value `index` in 0..K_s; None for none."""
+        if not 0 <= index <= self.none_index:
+            raise ValueError(
+                f"subcategory {self.name!r}: index must be in [0, {self.none_index}], got {index}"
+            )
+        return None if index == self.none_index else self.values[index]
+
+    def value_index(self, value: str | int | None) -> int:
+        """The index in 0..K_s of a value as an annotation writes it: a name, an index or null.
+
+        Raises:
+            ValueError: a name that is not listed, or an index outside [-1, K_s].
+        """
+        if value is None:
+            return self.none_index
+        if isinstance(value, str):
+            if value not in self.values:
+                raise ValueError(
+                    f"subcategory {self.name!r} has no value {value!r}; "
+                    f"listed are {list(self.values)}"
+                )
+            return self.values.index(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(
+                f"subcategory {self.name!r}: a value must be a name, an index or null, "
+                f"got {value!r}"
+            )
+        if not UNKNOWN <= value <= self.none_index:
+            raise ValueError(
+                f"subcategory {self.name!r}: index must be in [-1, {self.none_index}] "
+                f"(-1 unknown, {self.none_index} none), got {value}"
+            )
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class SubcategorySpec:
+    """The S subcategories of a dataset, in the order of every (N, S) tensor's columns.
+
+    Args:
+        subcategories: may be empty, then the model is plain Mask2Former.
+
+    Raises:
+        ValueError: a name listed twice.
+    """
+
+    subcategories: tuple[Subcategory, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"a subcategory is listed twice: {list(self.names)}")
+
+    @classmethod
+    def from_json(cls, entries: Sequence[Mapping] | None) -> SubcategorySpec:
+        """Reads the dataset JSON's list `[{"name": "style", "values": ["photo", "cartoon"]}]`.
+
+        Raises:
+            ValueError: an entry that is not of this form.
+        """
+        subcategories = []
+        for entry in entries or ():
+            if not isinstance(entry, Mapping) or not {"name", "values"} <= set(entry):
+                raise ValueError(
+                    "an entry of 'subcategories' must be "
+                    f'{{"name": ..., "values": [...]}}, got {entry!r}'
+                )
+            values = entry["values"]
+            if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
+                raise ValueError(
+                    f"subcategory {entry['name']!r}: 'values' must be a list of strings, "
+                    f"got {values!r}"
+                )
+            subcategories.append(Subcategory(entry["name"], tuple(values)))
+        return cls(tuple(subcategories))
+
+    @classmethod
+    def from_counts(cls, names: Sequence[str], num_classes: Sequence[int]) -> SubcategorySpec:
+        """A spec whose values are only counted, as a config holds it; they are named 0, 1, ...
+
+        Raises:
+            ValueError: as many names as counts are needed, and each count at least 1.
+        """
+        if len(names) != len(num_classes):
+            raise ValueError(
+                f"as many subcategory names as numbers of values are needed, "
+                f"got {list(names)} and {list(num_classes)}"
+            )
+        return cls(
+            tuple(
+                Subcategory(name, tuple(str(i) for i in range(count)))
+                for name, count in zip(names, num_classes, strict=True)
+            )
+        )
+
+    def to_json(self) -> list[dict]:
+        """The dataset JSON's list; `from_json` reads it back."""
+        return [{"name": s.name, "values": list(s.values)} for s in self.subcategories]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(s.name for s in self.subcategories)
+
+    @property
+    def num_classes(self) -> tuple[int, ...]:
+        """K_s of each subcategory, without the slot for none."""
+        return tuple(s.num_values for s in self.subcategories)
+
+    def __len__(self) -> int:
+        return len(self.subcategories)
+
+    def __iter__(self):
+        return iter(self.subcategories)
+
+    def labels_of(self, annotation: Mapping[str, str | int | None]) -> list[int]:
+        """The S label indices of one annotation's `{"style": "photo", "ripeness": null}`.
+
+        Args:
+            annotation: value name, index or None per subcategory; a missing key is unknown.
+
+        Returns:
+            S ints, each in {-1, 0..K_s}.
+
+        Raises:
+            ValueError: a subcategory or a value that is not listed.
+        """
+        unlisted = set(annotation) - set(self.names)
+        if unlisted:
+            raise ValueError(
+                f"subcategory {sorted(unlisted)[0]!r} is not listed; listed are {list(self.names)}"
+            )
+        return [
+            s.value_index(annotation[s.name]) if s.name in annotation else UNKNOWN for s in self
+        ]
+
+
+@dataclasses.dataclass
+class DecoderOutput:
+    """What the transformer decoder predicts after one layer, for every query.
+
+    Args:
+        pred_logits: float (B, Q, K+1), main class, the last one "no object".
+        pred_masks: float (B, Q, H/4, W/4), mask logits on the padded image's stride-4 grid.
+        pred_subcategories: per name float (B, Q, K_s+1), the last one none and background.
+        aux_outputs: the same of each earlier layer, first the learned queries' own.
+    """
+
+    pred_logits: torch.Tensor
+    pred_masks: torch.Tensor
+    pred_subcategories: dict[str, torch.Tensor]
+    aux_outputs: list[DecoderOutput] = dataclasses.field(default_factory=list)
+
+    @property
+    def layers(self) -> list[DecoderOutput]:
+        """Every supervised prediction, in the decoder's order; the last one is this output."""
+        return [*self.aux_outputs, self]
