@@ -197,6 +197,28 @@ class SubcategorySpec:
         ]
 
 
+def per_subcategory(values: Sequence[float], count: int, key: str) -> tuple[float, ...]:
+    """One number per subcategory, from a config list in which a single number stands for all.
+
+    Args:
+        values: 1 or `count` numbers, not negative.
+        count: S.
+        key: the config key, for the error.
+
+    Raises:
+        ValueError: neither 1 nor `count` numbers, or a negative one.
+    """
+    if any(value < 0 for value in values):
+        raise ValueError(f"{key} must not be negative, got {list(values)}")
+    if len(values) == 1:
+        return (float(values[0]),) * count
+    if len(values) != count:
+        raise ValueError(
+            f"{key} must hold 1 number or one per subcategory ({count}), got {list(values)}"
+        )
+    return tuple(float(value) for value in values)
+
+
 @dataclasses.dataclass
 class DecoderOutput:
     """What the transformer decoder predicts after one layer, for every query.

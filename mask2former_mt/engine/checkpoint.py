@@ -1,0 +1,131 @@
+"""Checkpoints that remember their dataset, and loading that says what happened to each parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+LOGGER = logging.getLogger("mask2former_mt")
+
+# One row per query: these can be carried over to another number of queries.
+_QUERY_PARAMETERS = ("query_feat.weight", "query_embed.weight")
+
+
+@dataclasses.dataclass
+class LoadReport:
+    """What became of a checkpoint's parameters.
+
+    Args:
+        loaded: names taken as they are.
+        resized: names whose number of queries was changed, with both shapes.
+        skipped: names of another shape in the model (another number of classes, say), with both.
+        missing: names of the model that the checkpoint lacks.
+        unused: names of the checkpoint that the model lacks.
+    """
+
+    loaded: list[str] = dataclasses.field(default_factory=list)
+    resized: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+    unused: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter of the model was taken as it is."""
+        return not (self.resized or self.skipped or self.missing)
+
+    def __str__(self) -> str:
+        def line(title: str, names: Iterable[str]) -> str:
+            names = list(names)
+            shown = ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if names[8:] else "")
+            return f"\n  {title}: {shown}" if names else ""
+
+        return (
+            f"{len(self.loaded)} parameters loaded"
+            + line("resized", self.resized)
+            + line("skipped, of another shape", self.skipped)
+            + line("not in the checkpoint, left as initialised", self.missing)
+            + line("in the checkpoint only, unused", self.unused)
+        )
+
+
+def fit_state_dict(
+    source: dict[str, torch.Tensor], model: nn.Module
+) -> tuple[dict[str, torch.Tensor], LoadReport]:
+    """Picks from a state dict what the model can take, resizing queries.
+
+    A larger number of queries repeats the checkpoint's in turn, a smaller one keeps the first.
+
+    Returns:
+        A state dict for `load_state_dict(strict=False)`, and the report.
+    """
+    report, fitted = LoadReport(), {}
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name not in source:
+            # BN's step counter: frozen norms do not have it, and nothing depends on it.
+            if not name.endswith("num_batches_tracked"):
+                report.missing.append(name)
+            continue
+        value = torch.as_tensor(source[name])
+        shapes = f"{name} {tuple(value.shape)} -> {tuple(tensor.shape)}"
+        if value.shape == tensor.shape:
+            fitted[name] = value
+            report.loaded.append(name)
+        elif name.endswith(_QUERY_PARAMETERS) and value.shape[1:] == tensor.shape[1:]:
+            fitted[name] = value[torch.arange(len(tensor)) % len(value)]
+            report.resized.append(shapes)
+        else:
+            report.skipped.append(shapes)
+    report.unused = [name for name in source if name not in own]
+    return fitted, report
+
+
+class MultiTaskCheckpointer(DetectionCheckpointer):
+    """detectron2's checkpointer; stores the dataset's names and reports what it loads.
+
+    Args:
+        model, save_dir: as of `DetectionCheckpointer`.
+        dataset: of `engine.setup.dataset_description`, stored under "dataset"; None stores nothing.
+        strict: refuse a checkpoint that does not fit entirely.
+        checkpointables: whatever else has a state_dict.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        dataset: dict | None = None,
+        strict: bool = False,
+        **checkpointables,
+    ) -> None:
+        super().__init__(model, save_dir, **checkpointables)
+        self.dataset = dataset
+        self.strict = strict
+        self.report: LoadReport | None = None
+
+    def save(self, name: str, **kwargs) -> None:
+        """Saves, with the dataset's description beside the weights."""
+        if self.dataset is not None:
+            kwargs["dataset"] = self.dataset
+        super().save(name, **kwargs)
+
+    def _load_model(self, checkpoint):
+        if checkpoint.get("matching_heuristics", False):
+            # Backbone weights of detectron2's model zoo, under other names.
+            return super()._load_model(checkpoint)
+        self._convert_ndarray_to_tensor(checkpoint["model"])
+        fitted, self.report = fit_state_dict(checkpoint["model"], self.model)
+        if self.strict and not self.report.complete:
+            raise ValueError(f"the checkpoint does not fit the model: {self.report}")
+        LOGGER.info(str(self.report))
+        if not self.report.loaded:
+            raise ValueError(f"nothing in the checkpoint fits the model: {self.report}")
+        self.model.load_state_dict(fitted, strict=False)
+        return None

@@ -1,0 +1,85 @@
+"""The program behind `tools/train_net.py`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pathlib
+from collections.abc import Sequence
+
+from detectron2.data import DatasetCatalog
+from detectron2.engine import default_argument_parser, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from mask2former_mt.data.catalog import spec_of
+from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.setup import errors_named, fill_from_datasets, load_config, prepare_run
+from mask2former_mt.engine.trainer import MultiTaskTrainer, write_metrics
+from mask2former_mt.evaluation.evaluator import flat_metrics, format_table
+
+LOGGER = logging.getLogger("mask2former_mt")
+
+
+def launch_training(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line and runs `main` on each GPU, or once on the CPU."""
+    args = default_argument_parser().parse_args(arguments)
+    if not args.config_file:
+        raise SystemExit("error: --config-file FILE is needed")
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+def main(args: argparse.Namespace) -> dict[str, float]:
+    """Trains and evaluates, or evaluates only, in one process.
+
+    Args:
+        args: of detectron2's argument parser.
+
+    Returns:
+        The flat metrics, empty on processes that evaluate nothing.
+    """
+    setup_logger(distributed_rank=comm.get_rank(), name="mask2former_mt", abbrev_name="mask2former_mt")
+    with errors_named():
+        cfg = fill_from_datasets(load_config(args.config_file, args.opts))
+        # Before anything is written: every annotation is read and checked.
+        datasets = cfg.DATASETS.TEST if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+        for dataset in datasets:
+            DatasetCatalog.get(dataset)
+        if args.eval_only:
+            model = MultiTaskTrainer.build_model(cfg)
+            weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
+            MultiTaskCheckpointer(model, strict=True).load(weights)
+            prepare_run(cfg, args.config_file)
+            metrics = {}
+        else:
+            prepare_run(cfg, args.config_file)
+            trainer = MultiTaskTrainer(cfg)
+            trainer.resume_or_load(resume=args.resume)
+    if args.eval_only:
+        results = MultiTaskTrainer.test(cfg, model)
+    else:
+        trainer.train()
+        metrics = {"train/seconds": trainer.train_seconds}
+        results = trainer._last_eval_results
+    if not comm.is_main_process():
+        return {}
+    return _report(cfg, results, metrics)
+
+
+def _report(cfg, results, metrics: dict[str, float]) -> dict[str, float]:
+    """Prints the tables and writes metrics.json."""
+    several = len(cfg.DATASETS.TEST) > 1
+    for dataset in cfg.DATASETS.TEST:
+        flat = flat_metrics(results[dataset] if several else results)
+        print(f"\n{dataset}\n{format_table(flat, spec_of(dataset))}\n")
+        metrics.update({f"{dataset}/{k}": v for k, v in flat.items()} if several else flat)
+    path = write_metrics(metrics, cfg.OUTPUT_DIR)
+    LOGGER.info(f"wrote {path}")
+    return metrics

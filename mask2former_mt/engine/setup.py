@@ -1,0 +1,177 @@
+"""From a config file and overrides to a checked config, with datasets registered."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+import mask2former_mt.modeling.backbone.timm_backbone
+import mask2former_mt.modeling.meta_arch  # noqa: F401 (registers)
+from mask2former_mt.config import add_mask2former_mt_config, check_config
+from mask2former_mt.data.catalog import register_dataset_files, spec_of
+from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
+
+LOGGER = logging.getLogger("mask2former_mt")
+
+
+@contextlib.contextmanager
+def errors_named() -> Iterator[None]:
+    """Ends the program with one line, exit code 1, where the user's input is at fault.
+
+    For the part of a tool that reads its inputs: what the package raises there names the thing.
+    A traceback would bury it. Set MASK2FORMER_MT_TRACEBACK=1 to see it all the same.
+    """
+    try:
+        yield
+    except (ValueError, OSError, KeyError, AssertionError) as error:
+        if os.environ.get("MASK2FORMER_MT_TRACEBACK") == "1":
+            raise
+        # str() of a KeyError is the repr of its message.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+        sys.exit(f"error: {message or repr(error)}")
+
+
+def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Reads a config file, applies overrides, scales the LR and checks the result.
+
+    Datasets need not exist: see `fill_from_datasets`.
+
+    Args:
+        config_file: a YAML file; may name a `_BASE_`.
+        opts: KEY VALUE KEY VALUE ...
+
+    Returns:
+        The frozen config, MODEL.DEVICE resolved.
+
+    Raises:
+        FileNotFoundError: no such file.
+        KeyError: an unknown config key.
+        ValueError: values that do not go together, or an odd number of overrides.
+    """
+    if "://" not in config_file and not pathlib.Path(config_file).is_file():
+        raise FileNotFoundError(f"config file {config_file} does not exist")
+    if len(opts) % 2:
+        raise ValueError(f"overrides must be KEY VALUE pairs, got {list(opts)}")
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    cfg.merge_from_file(config_file)
+    cfg.merge_from_list(list(opts))
+    check_config(cfg)
+    if cfg.MODEL.DEVICE == "auto":
+        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    _log_changes(scale_for_batch_size(cfg, explicit=opts[::2]), cfg)
+    cfg.freeze()
+    return cfg
+
+
+def _log_changes(changes: Sequence[Change], cfg: CfgNode) -> None:
+    if changes:
+        lines = "".join(f"\n  {change}" for change in changes)
+        LOGGER.info(
+            f"scaled ({cfg.SOLVER.LR_SCALING}) for a batch of {cfg.SOLVER.IMS_PER_BATCH}:{lines}"
+        )
+
+
+def fill_from_datasets(cfg: CfgNode) -> CfgNode:
+    """Registers DATASETS.FILES and takes classes and subcategories from the training dataset.
+
+    Args:
+        cfg: of `load_config`.
+
+    Returns:
+        A frozen copy with SEM_SEG_HEAD.NUM_CLASSES and SUBCATEGORY.{NAMES, NUM_CLASSES} filled in.
+
+    Raises:
+        ValueError: what the config says differs from the dataset, or two datasets from each other.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    register_dataset_files(cfg.DATASETS.FILES)
+    datasets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    if not datasets:
+        raise ValueError("DATASETS.TRAIN and DATASETS.TEST are empty: name a dataset")
+    for name in datasets:
+        if name not in MetadataCatalog.list():
+            raise ValueError(
+                f"dataset {name!r} is not registered; its YAML file belongs into DATASETS.FILES "
+                f"(now {list(cfg.DATASETS.FILES)})"
+            )
+        _fill_from(cfg, name)
+    check_config(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def _fill_from(cfg: CfgNode, dataset: str) -> None:
+    head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
+    classes = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
+    if head.NUM_CLASSES == 0:
+        head.NUM_CLASSES = len(classes)
+    if head.NUM_CLASSES != len(classes):
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but dataset {dataset!r} has "
+            f"{len(classes)} classes; set it to 0 to take the dataset's"
+        )
+    spec = spec_of(dataset)
+    if not subcategory.NAMES:
+        subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
+    ours = (tuple(subcategory.NAMES), tuple(subcategory.NUM_CLASSES))
+    if ours != (spec.names, spec.num_classes):
+        raise ValueError(
+            f"MODEL.SUBCATEGORY says {dict(zip(*ours, strict=True))}, but dataset {dataset!r} has "
+            f"{dict(zip(spec.names, spec.num_classes, strict=True))}; leave NAMES and NUM_CLASSES "
+            "empty to take the dataset's"
+        )
+
+
+def dataset_description(dataset: str) -> dict:
+    """What a checkpoint remembers of its dataset, so that predictions have names.
+
+    Returns:
+        `thing_classes`, `category_ids` (of the JSON, in the order of the classes), `subcategories`
+        as in the dataset JSON.
+    """
+    metadata = MetadataCatalog.get(dataset)
+    classes = list(metadata.get("thing_classes", ()))
+    to_contiguous = metadata.get("thing_dataset_id_to_contiguous_id", None) or {
+        i + 1: i for i in range(len(classes))
+    }
+    return {
+        "thing_classes": classes,
+        "category_ids": sorted(to_contiguous, key=to_contiguous.get),
+        "subcategories": spec_of(dataset).to_json(),
+    }
+
+
+def prepare_run(cfg: CfgNode, config_file: str) -> None:
+    """Makes the output folder, starts logging, seeds, and saves the config as it is used.
+
+    The saved MODEL.DEVICE is "auto" again where it was chosen automatically, so that the config
+    works on another machine.
+    """
+    output = pathlib.Path(cfg.OUTPUT_DIR)
+    if comm.is_main_process():
+        output.mkdir(parents=True, exist_ok=True)
+    rank = comm.get_rank()
+    for name in ("fvcore", "detectron2", "mask2former_mt"):
+        setup_logger(str(output), distributed_rank=rank, name=name, abbrev_name=name)
+    LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if comm.is_main_process():
+        saved = cfg.clone()
+        saved.defrost()
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        if saved.MODEL.DEVICE == automatic:
+            saved.MODEL.DEVICE = "auto"
+        (output / "config.yaml").write_text(saved.dump(), encoding="utf-8")

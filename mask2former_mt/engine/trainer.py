@@ -1,0 +1,162 @@
+"""Training and evaluation: detectron2's trainer with this package's loaders, optimizer, evaluator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import pathlib
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    SimpleTrainer,
+    TrainerBase,
+    create_ddp_model,
+)
+from detectron2.modeling import build_model
+from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from mask2former_mt.data.catalog import spec_of
+from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.optimizer import build_optimizer
+from mask2former_mt.engine.setup import dataset_description
+from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
+from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
+
+LOGGER = logging.getLogger("mask2former_mt")
+
+
+class MultiTaskTrainer(DefaultTrainer):
+    """Trains, checkpoints, evaluates; writes scalars to `training.jsonl` and TensorBoard.
+
+    Args:
+        cfg: of `engine.setup.fill_from_datasets`.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)
+        # Before the model is built: the loader reads and checks the whole annotation file.
+        data_loader = self.build_train_loader(cfg)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        use_amp = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE.startswith("cuda")
+        if cfg.SOLVER.AMP.ENABLED and not use_amp:
+            LOGGER.info("SOLVER.AMP.ENABLED has an effect on CUDA only: this run is in float32")
+        self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(
+            create_ddp_model(model, broadcast_buffers=False), data_loader, optimizer
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = MultiTaskCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            dataset=dataset_description(cfg.DATASETS.TRAIN[0]),
+            trainer=weakref.proxy(self),
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        # Seconds of training before an interruption.
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def train_seconds(self) -> float:
+        """Wall-clock seconds of training so far, interruptions left out."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "train_seconds": self.train_seconds}
+
+    def load_state_dict(self, state_dict: Mapping) -> None:
+        super().load_state_dict(state_dict)
+        self._seconds_before = state_dict["train_seconds"]
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Goes on from the last checkpoint, or starts from MODEL.WEIGHTS or MODEL.TIMM.WEIGHTS.
+
+        Raises:
+            ValueError: when resuming, a checkpoint that does not fit the model.
+        """
+        resume = resume and self.checkpointer.has_checkpoint()
+        self.checkpointer.strict = resume
+        if not resume and not self.cfg.MODEL.WEIGHTS:
+            backbone = self.checkpointer.model.backbone
+            if isinstance(backbone, TimmBackbone) and self.cfg.MODEL.TIMM.WEIGHTS:
+                count = load_timm_weights(backbone, self.cfg.MODEL.TIMM.WEIGHTS)
+                LOGGER.info(f"backbone: {count} tensors from {self.cfg.MODEL.TIMM.WEIGHTS}")
+        super().resume_or_load(resume)
+        if resume:
+            LOGGER.info(f"resuming at iteration {self.start_iter} of {self.max_iter}")
+
+    def train(self) -> OrderedDict | None:
+        self._started = time.monotonic()
+        return super().train()
+
+    def build_writers(self) -> list:
+        """A progress line with ETA; scalars beside it. `metrics.json` is the evaluation's name."""
+        output = pathlib.Path(self.cfg.OUTPUT_DIR)
+        return [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(str(output / "training.jsonl")),
+            TensorboardXWriter(str(output)),
+        ]
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = build_model(cfg)
+        count = sum(p.numel() for p in model.parameters()) / 1e6
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
+        LOGGER.info(
+            f"{type(model).__name__}: {count:.2f} M parameters, {trained:.2f} M trained, "
+            f"on {cfg.MODEL.DEVICE}"
+        )
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=spec_of(cfg.DATASETS.TRAIN[0]))
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        mapper = MultiTaskInstanceMapper(cfg, is_train=False, spec=spec_of(dataset_name))
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> JointCOCOEvaluator:
+        output = pathlib.Path(cfg.OUTPUT_DIR) / "inference"
+        if len(cfg.DATASETS.TEST) > 1:
+            output = output / dataset_name
+        return JointCOCOEvaluator(dataset_name, output_dir=str(output))
+
+
+def write_metrics(metrics: Mapping[str, float], output_dir: str) -> pathlib.Path:
+    """Writes flat metrics as `metrics.json`, NaN (undefined) as null.
+
+    Returns:
+        The file.
+    """
+    path = pathlib.Path(output_dir) / "metrics.json"
+    plain = {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
+    with PathManager.open(str(path), "w") as file:
+        json.dump(plain, file, indent=2, sort_keys=True)
+        file.write("\n")
+    return path
+
+

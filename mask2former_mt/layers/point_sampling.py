@@ -1,0 +1,99 @@
+"""Bilinear sampling of masks at points, and the choice of uncertain points."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+# N masks, P points
+
+
+def sample_logits(logits: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Samples mask logits at points, bilinearly, differentiably in the logits; zero outside.
+
+    Args:
+        logits: float (N, H, W).
+        points: float (N, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left.
+
+    Returns:
+        (N, P) in the dtype of `logits`.
+    """
+    grid = (2.0 * points.to(logits.dtype) - 1.0)[:, None]
+    return F.grid_sample(logits[:, None], grid, align_corners=False)[:, 0, 0]
+
+
+def sample_binary_masks(
+    masks: torch.Tensor, points: torch.Tensor, rows: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Samples bool masks at points as `sample_logits` would, without a float copy of the masks.
+
+    Args:
+        masks: bool or uint8 (N, H, W), values 0 and 1.
+        points: float (R, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left.
+        rows: int64 (R,), the mask that each row of points is for; None: row i is for mask i.
+
+    Returns:
+        float (R, P) in [0, 1], in the dtype of `points`.
+    """
+    N, height, width = masks.shape
+    if N == 0:
+        return points.new_zeros(points.shape[:2])
+    if rows is None:
+        rows = torch.arange(N, device=masks.device)
+    start = (rows * (height * width))[:, None]
+    flat = masks.reshape(-1)
+    x = points[..., 0] * width - 0.5
+    y = points[..., 1] * height - 0.5
+    x0, y0 = x.floor(), y.floor()
+    fraction_x, fraction_y = x - x0, y - y0
+    x0, y0 = x0.long(), y0.long()
+    sampled = torch.zeros_like(x)
+    for dy in (0, 1):
+        row = y0 + dy
+        weight_y = (fraction_y if dy else 1 - fraction_y) * ((row >= 0) & (row < height))
+        row_start = start + row.clamp(0, height - 1) * width
+        for dx in (0, 1):
+            column = x0 + dx
+            weight = (fraction_x if dx else 1 - fraction_x) * weight_y
+            weight = weight * ((column >= 0) & (column < width))
+            sampled = sampled + weight * flat.take(row_start + column.clamp(0, width - 1))
+    return sampled
+
+
+@torch.no_grad()
+def uncertain_points(
+    logits: torch.Tensor,
+    *,
+    num_points: int,
+    oversample_ratio: float,
+    importance_sample_ratio: float,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Draws points where the masks are least certain, and some anywhere.
+
+    Args:
+        logits: float (N, H, W).
+        num_points: P, points per mask.
+        oversample_ratio: candidates drawn = P times this, at least 1.
+        importance_sample_ratio: in [0, 1], the share of P taken from the most uncertain candidates
+            (logit nearest to 0); the rest is uniform.
+        generator: of the random numbers; None for the default one.
+
+    Returns:
+        (N, P, 2), xy in [0, 1], in the dtype of `logits`.
+
+    Source: PointRend, section 3.1 (training).
+    """
+    N = logits.shape[0]
+
+    def uniform(count: int) -> torch.Tensor:
+        return torch.rand(
+            N, count, 2, device=logits.device, dtype=logits.dtype, generator=generator
+        )
+
+    num_uncertain = int(importance_sample_ratio * num_points)
+    candidates = uniform(int(num_points * oversample_ratio))
+    certainty = sample_logits(logits, candidates).abs()
+    index = certainty.topk(num_uncertain, dim=1, largest=False, sorted=False).indices
+    chosen = candidates.gather(1, index[..., None].expand(-1, -1, 2))
+    return torch.cat((chosen, uniform(num_points - num_uncertain)), dim=1)

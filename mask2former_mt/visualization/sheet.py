@@ -1,0 +1,102 @@
+"""Pictures in rows: two side by side, and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mask2former_mt.visualization.text import cut, put_text
+
+TITLE_SIZE = 18  # pixels
+BACKGROUND = (32, 32, 32)
+
+
+def side_by_side(
+    left: np.ndarray, right: np.ndarray, titles: Sequence[str] = ("", ""), *, gap: int = 8
+) -> np.ndarray:
+    """Two pictures in a row, each below its title.
+
+    Args:
+        left, right: uint8 RGB; the lower one is filled up below.
+        titles: two texts; where both are empty no room is made for them.
+        gap: pixels between the pictures.
+
+    Raises:
+        ValueError: a picture that is not uint8 RGB, or not two titles.
+    """
+    if len(titles) != 2:
+        raise ValueError(f"titles must be two texts, got {list(titles)}")
+    return contact_sheet([left, right], 2, titles=titles if any(titles) else None, gap=gap)
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    columns: int,
+    *,
+    titles: Sequence[str] | None = None,
+    cell_width: int | None = None,
+    gap: int = 8,
+) -> np.ndarray:
+    """The pictures in rows of `columns`, each at the top left of its cell.
+
+    Args:
+        images: at least one uint8 RGB array; sizes may differ.
+        columns: at least 1.
+        titles: one text above each picture, cut to the cell's width.
+        cell_width: pixels; each picture is scaled to this width. None keeps the sizes.
+        gap: pixels around the cells.
+
+    Returns:
+        uint8 RGB; a row is as high as its highest picture, all columns are as wide as the widest.
+
+    Raises:
+        ValueError: no images, columns below 1, another number of titles, not uint8 RGB.
+    """
+    if len(images) == 0 or columns < 1:
+        raise ValueError(
+            f"a contact sheet needs at least one image and one column, "
+            f"got {len(images)} images, {columns} columns"
+        )
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"titles must be one per image ({len(images)}), got {len(titles)}")
+    for image in images:
+        check_image(image)
+    cells = list(images) if cell_width is None else [_to_width(x, cell_width) for x in images]
+    columns = min(columns, len(cells))
+    width = max(cell.shape[1] for cell in cells)
+    title_height = 0 if titles is None else 2 * TITLE_SIZE
+    rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
+    heights = [title_height + max(cells[i].shape[0] for i in row) for row in rows]
+    size = (gap + sum(height + gap for height in heights), gap + columns * (width + gap), 3)
+    sheet = np.full(size, BACKGROUND, dtype=np.uint8)
+    y = gap
+    for row, height in zip(rows, heights, strict=True):
+        for column, i in enumerate(row):
+            x = gap + column * (width + gap)
+            cell = cells[i]
+            if titles is not None:
+                text = cut(titles[i], TITLE_SIZE, width)
+                put_text(sheet, text, (x, y + int(1.4 * TITLE_SIZE)), (255,) * 3, TITLE_SIZE)
+            top = y + title_height
+            sheet[top : top + cell.shape[0], x : x + cell.shape[1]] = cell
+        y += height + gap
+    return sheet
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuses what is not a uint8 RGB picture with at least one pixel."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(
+            f"a picture must be uint8 RGB (H, W, 3), got {image.dtype} {image.shape}; "
+            "read it with detectron2's read_image(path, 'RGB')"
+        )
+
+
+def _to_width(image: np.ndarray, width: int) -> np.ndarray:
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    shrinks = width < image.shape[1]
+    return cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )

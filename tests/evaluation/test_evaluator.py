@@ -1,0 +1,255 @@
+"""The detectron2 evaluator, on a dataset registered from its YAML."""
+
+import json
+import logging
+import math
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, print_csv_format
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from pycocotools.coco import COCO
+
+from mask2former_mt.data.catalog import register_dataset_files, spec_of
+from mask2former_mt.evaluation.evaluator import (
+    JointCOCOEvaluator,
+    flat_metrics,
+    format_table,
+    nested_metrics,
+)
+from mask2former_mt.evaluation.joint_coco import evaluate_joint
+from mask2former_mt.structures import SubcategorySpec
+
+HEIGHT, WIDTH = 40, 60
+SUBCATEGORIES = [{"name": "style", "values": ["photo", "cartoon"]}]
+# The category ids are neither contiguous nor in the JSON's order.
+CATEGORIES = [{"id": 9, "name": "pear"}, {"id": 4, "name": "apple"}]
+
+
+def annotation(annotation_id, image_id, category_id, x, style):
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": [[x, 0, x + 20, 0, x + 20, 20, x, 20]],
+        "area": 400,
+        "bbox": [x, 0, 20, 20],
+        "iscrowd": 0,
+        "subcategories": {"style": style},
+    }
+
+
+ANNOTATIONS = [
+    annotation(0, 1, 4, 0, "photo"),
+    annotation(1, 1, 9, 30, None),
+    annotation(2, 2, 4, 10, "cartoon"),
+]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """The name of a registered dataset of three images; the third one has no objects."""
+    (tmp_path / "images").mkdir()
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in (1, 2, 3)
+        ],
+        "categories": CATEGORIES,
+        "subcategories": SUBCATEGORIES,
+        "annotations": ANNOTATIONS,
+    }
+    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "fruit.yaml").write_text(
+        "name: evaluator_test\nroot: .\nval: {images: images, annotations: val.json}\n",
+        encoding="utf-8",
+    )
+    (name,) = register_dataset_files([tmp_path / "fruit.yaml"])
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def predict(name, image_id, styles=None):
+    """The ground truth as predictions, each with the given style instead, as a model gives them."""
+    ids = MetadataCatalog.get(name).thing_dataset_id_to_contiguous_id
+    (style,) = spec_of(name)
+    objects = [a for a in ANNOTATIONS if a["image_id"] == image_id]
+    masks_NHW = torch.zeros(len(objects), HEIGHT, WIDTH, dtype=torch.bool)
+    for mask_HW, entry in zip(masks_NHW, objects, strict=True):
+        x = entry["bbox"][0]
+        mask_HW[:20, x : x + 20] = True
+    values = styles or [entry["subcategories"]["style"] for entry in objects]
+    instances = Instances(
+        (HEIGHT, WIDTH),
+        pred_masks=masks_NHW,
+        scores=torch.full((len(objects),), 0.9 if styles is None else 0.5),
+        pred_classes=torch.tensor([ids[e["category_id"]] for e in objects], dtype=torch.int64),
+        pred_subcategories=torch.tensor(
+            [[style.value_index(value)] for value in values], dtype=torch.int64
+        ).reshape(len(objects), 1),
+        subcategory_scores=torch.full((len(objects), 1), 0.5),
+    )
+    return {"image_id": image_id}, {"instances": instances}
+
+
+def feed(evaluator, *pairs):
+    inputs, outputs = zip(*pairs, strict=True)
+    evaluator.process(inputs, outputs)
+
+
+def test_from_predictions_to_metrics_and_file(dataset, tmp_path):
+    evaluator = JointCOCOEvaluator(dataset, output_dir=tmp_path / "out" / "inference")
+    assert isinstance(evaluator, DatasetEvaluator)
+    evaluator.reset()
+    # A batch of two and a batch of one, the apple in image 2 (ranked last) in the wrong style.
+    feed(evaluator, predict(dataset, 2, styles=["photo"]), predict(dataset, 3))
+    feed(evaluator, predict(dataset, 1))
+    metrics = flat_metrics(evaluator.evaluate())
+
+    # Apple: TP, then FP for the joint AP: 51 / 101. Pear: 1. The mean over both classes.
+    joint = 100 * (51 / 101 + 1) / 2
+    expected = {
+        "segm/AP": 100,
+        "segm/AP50": 100,
+        "segm/AP75": 100,
+        "segm/APs": 100,
+        "segm/APm": math.nan,
+        "segm/APl": math.nan,
+        "segm/AP-apple": 100,
+        "segm/AP-pear": 100,
+        "joint/AP": joint,
+        "joint/AP50": joint,
+        "joint/AP-style": joint,
+        "subcategory/style/accuracy": 100 * 2 / 3,
+    }
+    assert metrics == pytest.approx(expected, nan_ok=True)
+
+    # The file alone gives the same numbers, offline; its entries are in the dataset's order.
+    path = tmp_path / "out" / "inference" / "coco_instances_results.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert [(r["image_id"], r["category_id"]) for r in results] == [(1, 4), (1, 9), (2, 4)]
+    assert [r["subcategories"]["style"]["value"] for r in results] == ["photo", None, "photo"]
+    coco_gt = COCO(MetadataCatalog.get(dataset).json_file)
+    again = evaluate_joint(coco_gt, results, spec_of(dataset), ["apple", "pear"])
+    assert again == pytest.approx(metrics, abs=0, nan_ok=True)
+
+
+def test_the_order_and_the_merging_of_images_do_not_matter(dataset):
+    pairs = [predict(dataset, 2, styles=["photo"]), predict(dataset, 1), predict(dataset, 3)]
+    metrics = []
+    for distributed, order in ((True, (0, 1, 2)), (False, (2, 1, 0)), (True, (1, 0, 2))):
+        evaluator = JointCOCOEvaluator(dataset, distributed=distributed)
+        for i in order:
+            feed(evaluator, pairs[i])
+        metrics.append(flat_metrics(evaluator.evaluate()))
+    assert comm.get_world_size() == 1
+    assert metrics[1] == pytest.approx(metrics[0], abs=0, nan_ok=True)
+    assert metrics[2] == pytest.approx(metrics[0], abs=0, nan_ok=True)
+
+
+def test_reset_forgets(dataset):
+    evaluator = JointCOCOEvaluator(dataset)
+    feed(evaluator, predict(dataset, 1), predict(dataset, 2))
+    evaluator.reset()
+    metrics = flat_metrics(evaluator.evaluate())
+    assert metrics["segm/AP"] == 0
+    assert metrics["joint/AP"] == 0
+    assert math.isnan(metrics["subcategory/style/accuracy"])
+
+
+def test_evaluating_twice_gives_the_same(dataset):
+    evaluator = JointCOCOEvaluator(dataset)
+    feed(evaluator, predict(dataset, 1))
+    first = flat_metrics(evaluator.evaluate())
+    assert flat_metrics(evaluator.evaluate()) == pytest.approx(first, abs=0, nan_ok=True)
+
+
+def test_images_that_were_not_predicted_are_reported(dataset, caplog):
+    evaluator = JointCOCOEvaluator(dataset)
+    feed(evaluator, predict(dataset, 1))
+    with caplog.at_level(logging.WARNING):
+        evaluator.evaluate()
+    assert "2 of the 3 images of dataset 'evaluator_test_val' were not predicted" in caplog.text
+
+
+def test_detectron2_prints_the_results(dataset, caplog):
+    evaluator = JointCOCOEvaluator(dataset)
+    feed(evaluator, predict(dataset, 1), predict(dataset, 2), predict(dataset, 3))
+    results = evaluator.evaluate()
+    with caplog.at_level(logging.INFO):
+        print_csv_format(results)
+    assert "Task: joint" in caplog.text
+    assert "style/accuracy" in caplog.text
+
+
+def test_flat_and_nested_are_inverse():
+    metrics = {"segm/AP": 1.0, "segm/AP-a/b": 2.0, "joint/AP": 3.0, "subcategory/x/accuracy": 4.0}
+    nested = nested_metrics(metrics)
+    assert nested == {
+        "segm": {"AP": 1.0, "AP-a/b": 2.0},
+        "joint": {"AP": 3.0},
+        "subcategory": {"x/accuracy": 4.0},
+    }
+    assert flat_metrics(nested) == metrics
+
+
+def test_table():
+    metrics = {
+        "segm/AP": 45.678,
+        "segm/AP50": 100.0,
+        "segm/AP75": 50.0,
+        "joint/AP": 38.0,
+        "joint/AP-style": 40.0,
+        "subcategory/style/accuracy": math.nan,
+    }
+    assert format_table(metrics, SubcategorySpec.from_json(SUBCATEGORIES)).splitlines() == [
+        "metric          percent",
+        "--------------  -------",
+        "segm AP           45.68",
+        "segm AP50        100.00",
+        "segm AP75         50.00",
+        "AP^J              38.00",
+        "AP^J style        40.00",
+        "accuracy style      n/a",
+    ]
+
+
+def test_table_without_subcategories():
+    metrics = {"segm/AP": 1.0, "segm/AP50": 2.0, "segm/AP75": 3.0, "joint/AP": 1.0}
+    assert len(format_table(metrics, SubcategorySpec()).splitlines()) == 2 + 4
+
+
+def test_an_unknown_image_is_named(dataset):
+    _, output = predict(dataset, 1)
+    with pytest.raises(ValueError, match="image_id 77 is not one of the 3 images of dataset"):
+        JointCOCOEvaluator(dataset).process([{"image_id": 77}], [output])
+
+
+def test_an_image_predicted_twice_is_named(dataset):
+    evaluator = JointCOCOEvaluator(dataset)
+    feed(evaluator, predict(dataset, 1))
+    with pytest.raises(ValueError, match=r"image 1 of dataset .* was predicted twice"):
+        feed(evaluator, predict(dataset, 1))
+
+
+def test_predictions_that_do_not_fit_are_named(dataset):
+    image_input, output = predict(dataset, 2)
+    output["instances"].scores[0] = math.nan
+    with pytest.raises(ValueError, match="image 2, instance 0: scores must be finite"):
+        JointCOCOEvaluator(dataset).process([image_input], [output])
+
+
+def test_an_unregistered_dataset_is_named():
+    with pytest.raises(ValueError, match="'nowhere_val' is not registered"):
+        JointCOCOEvaluator("nowhere_val")
+    assert "nowhere_val" not in MetadataCatalog
+
+
+def test_a_json_whose_categories_changed_since_is_refused(dataset, tmp_path):
+    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
+    content["categories"].append({"id": 5, "name": "plum"})
+    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"lists the categories \[4, 5, 9\].* knows \[4, 9\]"):
+        JointCOCOEvaluator(dataset)

@@ -1,0 +1,396 @@
+"""Overlays, ground truth beside prediction and contact sheets, on hand-made masks."""
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from mask2former_mt import visualization
+from mask2former_mt.structures import Subcategory, SubcategorySpec
+from mask2former_mt.visualization import (
+    class_colour,
+    contact_sheet,
+    draw_ground_truth,
+    draw_instances,
+    draw_predictions,
+    label_parts,
+    labels,
+    side_by_side,
+    text,
+)
+
+SPEC = SubcategorySpec(
+    (
+        Subcategory("ink", ("black", "red")),
+        Subcategory("size", ("small", "medium", "large")),
+    )
+)
+NO_SPEC = SubcategorySpec()
+NAMES = [str(i) for i in range(10)]
+
+
+def grey(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 128, dtype=np.uint8)
+
+
+def box_masks(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
+    masks = np.zeros((len(boxes), height, width), dtype=bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return masks
+
+
+@pytest.fixture
+def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int, int, int]]]:
+    """Every text drawn during a test, with the rectangle that it takes up in the picture."""
+    drawn = []
+    put_text = text.put_text
+
+    def record(picture, line, origin, colour, size):
+        x, y = origin
+        width = text.text_width(line, size)
+        # Nine tenths of the size above the baseline, three tenths below hold every letter.
+        box = (x, y - round(0.9 * size), x + width, y + round(0.3 * size))
+        drawn.append((line, box, picture.shape))
+        put_text(picture, line, origin, colour, size)
+
+    monkeypatch.setattr(labels, "put_text", record)
+    return drawn
+
+
+def inside(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= shape[1] and box[3] <= shape[0]
+
+
+def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0, width) * max(0, height)
+
+
+class TestLabelParts:
+    def test_scores_none_and_unknown(self):
+        # 2 is ink's index of none (two values), -1 is unknown
+        parts = label_parts("7", SPEC, [1, 0], score=0.98, subcategory_scores=[0.99, 0.91])
+        assert parts == ["7 .98", "ink red .99", "size small .91"]
+        assert label_parts("7", SPEC, [2, -1]) == ["7", "ink –", "size ?"]
+
+    @pytest.mark.parametrize(
+        ("score", "shown"),
+        [(0.999, ".99"), (1.0, "1.00"), (0.0, ".00"), (np.float32(0.29), ".29"), (1.25, "1.25")],
+    )
+    def test_scores_are_rounded_down(self, score: float, shown: str):
+        assert label_parts("a", NO_SPEC, [], score=score) == [f"a {shown}"]
+
+    def test_nan_score_is_refused(self):
+        with pytest.raises(ValueError, match="a score must be a finite number, got nan"):
+            label_parts("a", NO_SPEC, [], score=float("nan"))
+
+    def test_value_out_of_range_is_refused(self):
+        with pytest.raises(ValueError, match=r"'ink': index must be in \[0, 2\], got 3"):
+            label_parts("a", SPEC, [3, 0])
+
+
+class TestClassColour:
+    def test_stable_and_distinct(self):
+        colours = [class_colour(i) for i in range(20)]
+        assert len(set(colours)) == 20
+        assert colours == [class_colour(i) for i in range(20)]
+        # Even the nearest two of twenty are told apart: 25 in CIELAB is a plain difference.
+        rgb = np.array([colours], dtype=np.float32) / 255
+        lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[0]
+        distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + 1e3 * np.eye(20)
+        assert distance.min() > 25
+
+    def test_more_classes_than_colours(self):
+        assert class_colour(1202) == class_colour(1202 % 128)
+
+
+class TestDrawInstances:
+    def draw(self, image=None, boxes=((20, 30, 60, 80),), **overrides):
+        image = grey(192, 192) if image is None else image
+        count = len(boxes)
+        arguments = {
+            "masks": box_masks(*image.shape[:2], list(boxes)),
+            "classes": [7] * count,
+            "class_names": NAMES,
+            "spec": SPEC,
+            "subcategories": np.tile([1, -1], (count, 1)),
+        }
+        return draw_instances(image, **{**arguments, **overrides})
+
+    def test_mask_is_tinted_and_outlined_and_the_rest_stays(self):
+        picture = self.draw(grey(600, 600), boxes=[(100, 100, 400, 400)], min_side=0)
+        # A fifth of the class's colour over grey, away from outline, label and pointer.
+        expected = np.round(0.8 * 128 + 0.2 * np.array(class_colour(7)))
+        np.testing.assert_array_equal(picture[250, 250], expected)
+        np.testing.assert_array_equal(picture[300, 399], class_colour(7))
+        np.testing.assert_array_equal(picture[590, 590], [128, 128, 128])
+
+    def test_input_is_not_changed(self):
+        image = grey(600, 700)
+        self.draw(image, min_side=0)
+        np.testing.assert_array_equal(image, grey(600, 700))
+
+    def test_view_with_negative_strides(self):
+        bgr = grey(600, 600)
+        bgr[..., 0] = 10  # blue in BGR
+        picture = self.draw(bgr[:, :, ::-1])
+        np.testing.assert_array_equal(picture[590, 590], [128, 128, 10])
+
+    def test_small_picture_is_enlarged(self):
+        # the shorter side, 192, becomes 512: 256 * 512 / 192 = 682.67
+        assert self.draw(grey(192, 256)).shape == (512, 683, 3)
+        assert self.draw(grey(192, 256), min_side=0).shape == (192, 256, 3)
+        assert self.draw(grey(600, 800)).shape == (600, 800, 3)
+
+    def test_strip_is_not_enlarged_without_bound(self):
+        # the longer side becomes at most 4 * 512
+        assert self.draw(grey(2, 1000), boxes=[(0, 0, 9, 2)]).shape == (4, 2048, 3)
+
+    def test_no_instances(self):
+        for subcategories in (None, np.zeros((0, 2), dtype=np.int64)):
+            picture = self.draw(boxes=[], subcategories=subcategories, min_side=0)
+            np.testing.assert_array_equal(picture, grey(192, 192))
+
+    def test_no_subcategories(self, drawn_texts):
+        self.draw(spec=NO_SPEC, subcategories=None, scores=[0.5])
+        assert [line for line, _, _ in drawn_texts] == ["7 .50"]
+
+    def test_empty_mask_gets_no_label(self, drawn_texts):
+        picture = self.draw(boxes=[(5, 5, 5, 5)], min_side=0)
+        assert drawn_texts == []
+        np.testing.assert_array_equal(picture, grey(192, 192))
+
+    @pytest.mark.parametrize("size", [(192, 192), (64, 512), (512, 64), (24, 24), (6, 6)])
+    @pytest.mark.parametrize("min_side", [0, 512])
+    def test_text_never_leaves_the_picture(self, drawn_texts, size, min_side):
+        height, width = size
+        corners = [
+            (0, 0, 4, 4),
+            (width - 4, 0, width, 4),
+            (0, height - 4, 4, height),
+            (width - 4, height - 4, width, height),
+            (0, 0, width, height),
+        ]
+        long_names = [name * 40 for name in NAMES]
+        self.draw(grey(*size), boxes=corners, class_names=long_names, min_side=min_side)
+        assert all(inside(box, shape) for _, box, shape in drawn_texts), drawn_texts
+        if min(size) * max(1, min_side) >= 192:
+            assert drawn_texts
+
+    def test_labels_of_neighbours_do_not_overlap(self, drawn_texts):
+        # Eight digits in a dense block: their labels need 8 of about 40 places of their size.
+        boxes = [
+            (40 + 28 * i, 60 + 40 * j, 64 + 28 * i, 95 + 40 * j) for i in range(4) for j in range(2)
+        ]
+        count = len(boxes)
+        self.draw(boxes=boxes, scores=[0.5] * count, subcategory_scores=np.full((count, 2), 0.5))
+        assert len(drawn_texts) == 3 * count
+        for i, (_, a, _) in enumerate(drawn_texts):
+            for _, b, _ in drawn_texts[:i]:
+                # Lines of one label are set closer than the generous rectangles used here.
+                assert overlap(a, b) <= 0.2 * (a[2] - a[0]) * (a[3] - a[1])
+
+    def test_many_subcategories_are_joined_to_fewer_lines(self, drawn_texts):
+        spec = SubcategorySpec(tuple(Subcategory(f"s{i}", ("v",)) for i in range(12)))
+        self.draw(spec=spec, subcategories=np.zeros((1, 12), dtype=np.int64))
+        lines = [line for line, _, _ in drawn_texts]
+        # a third of 512 pixels holds 9 lines of 18: 1 + 12 / 2 of them
+        assert lines[:2] == ["7", "s0 v | s1 v"]
+        assert len(lines) == 7
+
+    def test_wrong_input_is_refused(self):
+        with pytest.raises(ValueError, match=r"uint8 RGB \(H, W, 3\), got float32"):
+            self.draw(grey(9, 9).astype(np.float32), boxes=[])
+        with pytest.raises(ValueError, match=r"masks must be \(1, 192, 192\), got \(1, 64, 192\)"):
+            self.draw(masks=np.zeros((1, 64, 192), dtype=bool))
+        with pytest.raises(ValueError, match=r"masks must be \(2, 192, 192\), got \(1, 192, 192\)"):
+            self.draw(classes=[1, 2])
+        with pytest.raises(ValueError, match=r"subcategories must be \(1, 2\), got \(1, 3\)"):
+            self.draw(subcategories=np.zeros((1, 3), dtype=np.int64))
+        with pytest.raises(ValueError, match=r"subcategories must be \(1, 2\), got None"):
+            self.draw(subcategories=None)
+        with pytest.raises(ValueError, match=r"subcategory_scores must be \(1, 2\), got \(2, 2\)"):
+            self.draw(subcategory_scores=np.zeros((2, 2)))
+        with pytest.raises(ValueError, match=r"scores must have 1 entries, one per class, got 2"):
+            self.draw(scores=[0.5, 0.5])
+        with pytest.raises(ValueError, match="class 7 has no name: class_names has 3 entries"):
+            self.draw(class_names=["a", "b", "c"])
+
+
+class TestDrawPredictions:
+    def instances(self) -> Instances:
+        masks = torch.from_numpy(box_masks(192, 192, [(20, 30, 60, 80), (90, 90, 150, 150)]))
+        return Instances(
+            (192, 192),
+            pred_masks=masks,
+            pred_boxes=Boxes(torch.zeros(2, 4)),
+            pred_classes=torch.tensor([3, 4]),
+            scores=torch.tensor([0.9, 0.5]),
+            pred_subcategories=torch.tensor([[0, 3], [2, 1]]),
+            subcategory_scores=torch.tensor([[0.8, 0.7], [0.6, 0.5]]),
+        )
+
+    @pytest.mark.parametrize(("threshold", "count"), [(0.0, 2), (0.5, 2), (0.51, 1), (0.95, 0)])
+    def test_threshold(self, drawn_texts, threshold, count):
+        draw_predictions(
+            grey(192, 192),
+            self.instances(),
+            class_names=NAMES,
+            spec=SPEC,
+            score_threshold=threshold,
+        )
+        assert len(drawn_texts) == 3 * count
+
+    def test_words(self, drawn_texts):
+        draw_predictions(
+            grey(192, 192), self.instances(), class_names=NAMES, spec=SPEC, score_threshold=0.6
+        )
+        assert [line for line, _, _ in drawn_texts] == ["3 .90", "ink black .80", "size – .70"]
+
+    def test_without_subcategories(self, drawn_texts):
+        instances = self.instances()
+        instances.remove("pred_subcategories")
+        instances.remove("subcategory_scores")
+        draw_predictions(
+            grey(192, 192), instances, class_names=NAMES, spec=NO_SPEC, score_threshold=0.6
+        )
+        assert [line for line, _, _ in drawn_texts] == ["3 .90"]
+
+    def test_another_images_instances_are_refused(self):
+        with pytest.raises(ValueError, match=r"masks must be \(2, 100, 192\), got \(2, 192, 192\)"):
+            draw_predictions(
+                grey(100, 192), self.instances(), class_names=NAMES, spec=SPEC, score_threshold=0
+            )
+
+
+class TestDrawGroundTruth:
+    def draw(self, annotations):
+        return draw_ground_truth(
+            grey(600, 600), annotations, class_names=NAMES, spec=SPEC, min_side=0
+        )
+
+    def test_polygons_and_both_kinds_of_rle_draw_the_same(self):
+        mask = np.asfortranarray(box_masks(600, 600, [(100, 200, 300, 500)])[0].astype(np.uint8))
+        # Runs of a column-major mask: 100 empty columns and 200 pixels, then 300 in each of 200
+        # columns with 300 between, then 100 below the last and the 300 empty columns.
+        runs = [100 * 600 + 200] + [300, 300] * 199 + [300, 100 + 300 * 600]
+        pictures = [
+            self.draw([{"segmentation": shape, "category_id": 2, "subcategories": [0, -1]}])
+            for shape in (
+                [[100, 200, 300, 200, 300, 500, 100, 500]],
+                mask_util.encode(mask),
+                {"size": [600, 600], "counts": runs},
+            )
+        ]
+        np.testing.assert_array_equal(pictures[0], pictures[1])
+        np.testing.assert_array_equal(pictures[0], pictures[2])
+        assert (pictures[0] != 128).any()
+
+    def test_words(self, drawn_texts):
+        square = [[100, 100, 200, 100, 200, 200, 100, 200]]
+        self.draw(
+            [
+                {"segmentation": square, "category_id": 2, "subcategories": [2, -1]},
+                {
+                    "segmentation": [[300, 300, 500, 300, 500, 500]],
+                    "category_id": 5,
+                    "subcategories": [1, 1],
+                    "iscrowd": 1,
+                },
+            ]
+        )
+        assert [line for line, _, _ in drawn_texts] == [
+            *("2", "ink –", "size ?"),
+            *("5 crowd", "ink red", "size medium"),
+        ]
+
+    def test_no_annotations(self):
+        np.testing.assert_array_equal(self.draw([]), grey(600, 600))
+
+    def test_rle_of_another_size_is_refused(self):
+        rle = {"size": [10, 20], "counts": [200]}
+        with pytest.raises(ValueError, match=r"\(600, 600\), got an RLE of \(10, 20\)"):
+            self.draw([{"segmentation": rle, "category_id": 0, "subcategories": [0, 0]}])
+
+    def test_other_segmentation_is_refused(self):
+        with pytest.raises(ValueError, match="polygons or an RLE with size and counts, got str"):
+            self.draw([{"segmentation": "mask.png", "category_id": 0, "subcategories": [0, 0]}])
+
+
+class TestSheets:
+    def test_side_by_side(self):
+        picture = side_by_side(grey(50, 30), grey(40, 30), ("left", "right"), gap=8)
+        # two titles of 2 * 18 pixels and the higher picture; gaps above, below, beside, between
+        assert picture.shape == (8 + 36 + 50 + 8, 8 + 30 + 8 + 30 + 8, 3)
+        assert (picture[44:94, 8:38] == 128).all()
+        assert (picture[44:84, 46:76] == 128).all()
+
+    def test_no_titles_take_no_room(self):
+        assert side_by_side(grey(50, 30), grey(40, 30), gap=0).shape == (50, 60, 3)
+
+    def test_rows_and_columns(self):
+        images = [grey(10, 20), grey(30, 20), grey(10, 8), grey(10, 20), grey(6, 20)]
+        # rows are as high as their highest: 30, then 10
+        sheet = contact_sheet(images, 3, gap=2)
+        assert sheet.shape == (2 + 30 + 2 + 10 + 2, 2 + 3 * (20 + 2), 3)
+        # the last place stays empty
+        assert (sheet[34:44, 46:66] == 32).all()
+
+    def test_more_columns_than_images(self):
+        assert contact_sheet([grey(10, 20)], 6, gap=0).shape == (10, 20, 3)
+
+    def test_cell_width_keeps_the_aspect(self):
+        # 40x20 to width 10 is 10x5; 10x20 to width 10 stays 10x20 (width x height)
+        sheet = contact_sheet([grey(20, 40), grey(20, 10)], 2, cell_width=10, gap=0)
+        assert sheet.shape == (20, 20, 3)
+        assert (sheet[:5, :10] == 128).all()
+        assert (sheet[5:, :10] == 32).all()
+
+    def test_long_title_stays_in_its_cell(self):
+        sheet = contact_sheet([grey(10, 100), grey(10, 100)], 2, titles=["W" * 99, ""], gap=0)
+        assert (sheet[:36, :100] != 32).any()
+        assert (sheet[:36, 102:] == 32).all()
+
+    def test_wrong_input_is_refused(self):
+        with pytest.raises(ValueError, match="at least one image and one column, got 0 images"):
+            contact_sheet([], 2)
+        with pytest.raises(ValueError, match="got 1 images, 0 columns"):
+            contact_sheet([grey(5, 5)], 0)
+        with pytest.raises(ValueError, match=r"one per image \(1\), got 2"):
+            contact_sheet([grey(5, 5)], 1, titles=["a", "b"])
+        with pytest.raises(ValueError, match=r"got uint8 \(5, 5\)"):
+            contact_sheet([grey(5, 5)[..., 0]], 1)
+        with pytest.raises(ValueError, match="titles must be two texts"):
+            side_by_side(grey(5, 5), grey(5, 5), ("one",))
+
+
+class TestText:
+    def test_letters_beyond_ascii_have_their_own_shapes(self):
+        # A font without them draws the same empty box for all.
+        shapes = set()
+        for letter in "–?éßЖ果物":
+            picture = np.zeros((40, 40, 3), dtype=np.uint8)
+            text.put_text(picture, letter, (5, 30), (255, 255, 255), 20)
+            assert picture.any()
+            shapes.add(picture.tobytes())
+        assert len(shapes) == 7
+
+    def test_cut(self):
+        assert text.cut("short", 14, 100) == "short"
+        shortened = text.cut("a long class name", 14, 60)
+        assert shortened.endswith("…")
+        assert text.text_width(shortened, 14) <= 60
+
+    def test_opencv_without_the_font_says_so(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.delattr(cv2, "FontFace")
+        text.font.cache_clear()
+        with pytest.raises(ImportError, match="need OpenCV 5"):
+            text.text_width("a", 14)
+
+
+def test_all_public_names_are_exported():
+    assert all(hasattr(visualization, name) for name in visualization.__all__)
