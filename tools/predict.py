@@ -24,7 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-file", required=True, help="the config.yaml of the training")
     parser.add_argument("--weights", required=True, help="the checkpoint, such as model_final.pth")
     parser.add_argument(
-        "--input", required=True, nargs="+", help="pictures, folders or quoted globs"
+        "--input",
+        required=True,
+        nargs="+",
+        help="pictures, folders, quoted globs; follow it with another option, such as --output",
     )
     parser.add_argument(
         "--output", required=True, help="folder to write to; not one of the inputs'"
@@ -41,9 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="a dataset of DATASETS.FILES, such as digits_val, to draw beside the predictions",
     )
     parser.add_argument(
-        "--contact-sheet", metavar="FILE", help="also write all overlays as one PNG"
+        "--contact-sheet",
+        metavar="FILE",
+        help="also write the first overlays (at most 24) as one PNG",
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="config keys to change, last of all"
+    )
     return parser
 
 

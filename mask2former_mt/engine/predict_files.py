@@ -29,6 +29,7 @@ from mask2former_mt.visualization import (
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 RESULTS_NAME = "predictions.json"
+SHEET_CELLS = 24  # at most so many overlays on a contact sheet
 SHEET_CELL_WIDTH = 720  # pixels
 
 
@@ -93,7 +94,7 @@ def predict_files(
         score_threshold: in [0, 1]; instances below are neither drawn nor written.
         ground_truth: name of a registered dataset that holds the files; its annotations are then
             drawn beside the predictions, and its image ids are used.
-        sheet: where to write all overlays as one picture.
+        sheet: where to write the first `SHEET_CELLS` overlays as one picture.
 
     Returns:
         {"pictures": paths of the overlays, "results": path of the JSON, "instances": how many}.
@@ -127,11 +128,13 @@ def predict_files(
             picture = side_by_side(truth, picture, ("ground truth", "prediction"))
         pictures.append(output_dir / name)
         write_picture(pictures[-1], picture)
-        if sheet is not None:
+        if sheet is not None and len(cells) < SHEET_CELLS:
             cells.append(contact_sheet([picture], 1, cell_width=SHEET_CELL_WIDTH, gap=0))
     if sheet is not None:
         columns = 2 if len(cells) > 1 else 1
-        write_picture(sheet, contact_sheet(cells, columns, titles=[file.name for file in files]))
+        write_picture(
+            sheet, contact_sheet(cells, columns, titles=[file.name for file in files[: len(cells)]])
+        )
     for i, annotation in enumerate(annotations, start=1):
         area = float(mask_util.area(annotation["segmentation"]))
         annotation.update(id=i, area=area, iscrowd=0)

@@ -26,7 +26,7 @@ def sine_position_encoding(
         height, width: of the map, in positions.
         channels: C, a multiple of 4; the first half encodes y, the second half x.
         temperature: base of the wavelengths.
-        device, dtype: of the result; the arithmetic is in float32, as published.
+        device, dtype: of the result; the arithmetic is in float32, as published, or float64.
 
     Returns:
         (1, C, height, width).
@@ -41,12 +41,13 @@ def sine_position_encoding(
     half = channels // 2
     # Outside inference mode: a cached inference tensor could not be used in a later training step.
     with torch.inference_mode(False), torch.no_grad():
+        exact = torch.float64 if dtype == torch.float64 else torch.float32
         # Both halves of each sine/cosine pair share a wavelength.
         exponent = 2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor")
-        wavelength = temperature ** (exponent.to(torch.float32) / half)
+        wavelength = temperature ** (exponent.to(exact) / half)
 
         def encode(length: int) -> torch.Tensor:
-            position = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+            position = torch.arange(1, length + 1, device=device, dtype=exact)
             angle = (position / (length + 1e-6) * (2 * math.pi))[:, None] / wavelength
             pairs = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2)
             return pairs.flatten(1)

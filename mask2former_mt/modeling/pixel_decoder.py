@@ -21,7 +21,7 @@ from mask2former_mt.layers.position_encoding import sine_position_encoding
 
 @functools.lru_cache(maxsize=64)
 def reference_points(
-    spatial_shapes: tuple[tuple[int, int], ...], device: torch.device
+    spatial_shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
     """Every position's own centre, (1, S, 1, 2), xy in [0, 1] of the padded image.
 
@@ -30,8 +30,8 @@ def reference_points(
     with torch.inference_mode(False), torch.no_grad():
         points = []
         for height, width in spatial_shapes:
-            y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
-            x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+            y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
+            x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
             grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
             points.append(grid.reshape(-1, 2))
         return torch.cat(points)[None, :, None, :]
@@ -113,7 +113,7 @@ class DeformableTransformer(nn.Module):
             dim=1,
         )
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
-        points = reference_points(shapes, device).to(dtype)
+        points = reference_points(shapes, device, dtype)
         for layer in self.encoder.layers:
             flat = layer(flat, pos, points, shapes)
         return [

@@ -68,7 +68,7 @@ def tree(tmp_path_factory):
     draw_stamp(root / "household/tools/nothing.png", (0, 0, 0), alpha=0)
     (root / "plants/flowers/drawing.svg").write_text("<svg/>")
     glass = np.full((100, 60, 4), 70, np.uint8)
-    glass[:15, :, 3] = 255  # a rim, and a body of opacity 70/255
+    cv2.ellipse(glass, (30, 10), (29, 9), 0, 0, 360, (70, 70, 70, 255), -1)  # rim; body 70/255
     Image.fromarray(glass).save(root / "household/glass.png")
     return root
 

@@ -222,7 +222,7 @@ class TestPredictor:
         assert len(messages) == 1
 
     def test_without_names_and_counts(self, trained):
-        with pytest.raises(ValueError, match=r"NUM_CLASSES is 0 .* nameless.pth does not say"):
+        with pytest.raises(ValueError, match=r"NUM_CLASSES is 0 .*nameless.pth does not say"):
             Predictor(load_config(str(trained / "config.yaml")), trained / "nameless.pth")
 
     def test_counts_of_another_dataset(self, trained):
