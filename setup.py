@@ -1,10 +1,64 @@
 """Packaging of mask2former_mt. detectron2 is needed too, but has no package to name here: see README."""
 
+import importlib.util
+import os
 import pathlib
+import shlex
+import shutil
+import sys
+import sysconfig
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+# PyTorch's stable ABI has had what the operator needs since this release.
+STABLE_ABI = (2, 10)
+
+
+def native_extensions() -> list[Extension]:
+    """The compiled operator, where there is PyTorch and a compiler; else none, saying why.
+
+    Without it the package works, slower. A failing compilation does not fail the installation
+    either (`optional`); MASK2FORMER_MT_NATIVE=1 makes it do so, =0 leaves the operator out.
+    """
+    wanted = os.environ.get("MASK2FORMER_MT_NATIVE", "")
+    if wanted == "0":
+        return []
+    compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")[0]
+    missing = None
+    if importlib.util.find_spec("torch") is None:
+        missing = "PyTorch cannot be seen: install it first, and add --no-build-isolation"
+    elif shutil.which(compiler) is None:
+        missing = f"no C++ compiler ({compiler}); on Debian and Ubuntu: apt install g++"
+    else:
+        import torch
+        from torch.utils.cpp_extension import include_paths, library_paths
+
+        version = tuple(int(n) for n in torch.__version__.split(".")[:2])
+        if version < STABLE_ABI:
+            missing = f"PyTorch is {torch.__version__}, at least 2.10 is needed"
+    if missing:
+        message = f"mask2former_mt: the operator is not compiled: {missing}"
+        if wanted == "1":
+            raise SystemExit(message)
+        print(message, file=sys.stderr)
+        return []
+    return [
+        Extension(
+            "mask2former_mt._native",
+            sources=["mask2former_mt/ops/csrc/cpu.cpp"],
+            depends=["mask2former_mt/ops/csrc/cpu_kernel.h"],
+            include_dirs=[*include_paths(), "mask2former_mt/ops/csrc"],
+            # Already loaded when the operator is: no path to them has to be kept.
+            library_dirs=library_paths(),
+            libraries=["torch_cpu"],
+            extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden"],
+            define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
+            language="c++",
+            py_limited_api=True,
+            optional=wanted != "1",
+        )
+    ]
 
 setup(
     name="mask2former_mt",
@@ -15,13 +69,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mask2former_mt", "mask2former_mt.*"]),
+    ext_modules=native_extensions(),
+    package_data={"mask2former_mt": ["ops/csrc/*"]},
     install_requires=[
         "torch>=2.4",
         "numpy",
         "scipy",
         "pycocotools",
         # The headless build: the usual one needs libGL, which a fresh server does not have.
-        "opencv-python-headless",
+        "opencv-python-headless>=5",
         "fvcore",
         "PyYAML",
         "tqdm",

@@ -16,6 +16,9 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
     """
     # "auto": CUDA where there is a device, else CPU. Resolved by `engine.setup.load_config`.
     cfg.MODEL.DEVICE = "auto"
+    # Deformable attention: "auto" takes the compiled operator where there is one for the device,
+    # "native" insists on it, "torch" takes the slower PyTorch implementation.
+    cfg.MODEL.MS_DEFORM_ATTN_IMPL = "auto"
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
@@ -32,16 +35,20 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.DATASET_MAPPER_NAME = "mask_former_semantic"
     # Random brightness, contrast and saturation.
     cfg.INPUT.COLOR_AUG_SSD = False
-    # Large-scale jitter: side of the square crop in pixels and range of the scale factor.
+    # Large-scale jitter: side of the square crop in pixels.
     cfg.INPUT.IMAGE_SIZE = 1024
+    # Large-scale jitter: the image is fitted into the crop, times a factor of at least this ...
     cfg.INPUT.MIN_SCALE = 0.1
+    # ... and at most this.
     cfg.INPUT.MAX_SCALE = 2.0
-    # Published keys of the semantic mapper: accepted, and without effect on instances.
-    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # The mapper pads training images to a multiple of this many pixels; 0 or less: it does not.
     cfg.INPUT.SIZE_DIVISIBILITY = -1
+    # Published, of the semantic mapper's crop; without effect on instances.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
 
 
 def _add_solver(cfg: CfgNode) -> None:
+    # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     # Weight decay of embeddings (queries, levels, positions).
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
@@ -59,26 +66,35 @@ def _add_mask_former(cfg: CfgNode) -> None:
     node.DEEP_SUPERVISION = True
     # Weight of "no object" in the class loss; a matched query weighs 1.
     node.NO_OBJECT_WEIGHT = 0.1
-    # Loss weights, and at once matching costs, of class, dice and mask.
+    # Weight of the class loss, and at once of the class in the matching cost.
     node.CLASS_WEIGHT = 1.0
+    # The same of the dice loss ...
     node.DICE_WEIGHT = 1.0
+    # ... and of the mask's binary cross-entropy.
     node.MASK_WEIGHT = 20.0
+    # Heads of every attention in the transformer decoder.
     node.NHEADS = 8
     # Dropout of the pixel decoder's encoder (the transformer decoder has none, as published).
     node.DROPOUT = 0.1
+    # Inner width of the decoder's feed-forward blocks.
     node.DIM_FEEDFORWARD = 2048
     # Published, of the older model; without effect here.
     node.ENC_LAYERS = 0
+    # Published, of the older model; without effect here.
     node.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"
     # Supervised predictions: 10 is nine layers and the prediction from the learned queries.
     node.DEC_LAYERS = 6
+    # Norms before the decoder's blocks instead of after the sums.
     node.PRE_NORM = False
+    # Channels of the queries; a multiple of NHEADS.
     node.HIDDEN_DIM = 256
+    # Queries: at most so many objects are found in an image.
     node.NUM_OBJECT_QUERIES = 100
     # A 1x1 projection of the memory even where the widths agree.
     node.ENFORCE_INPUT_PROJ = False
-    # Images are padded to a multiple of this.
+    # Batches are padded to a multiple of this many pixels.
     node.SIZE_DIVISIBILITY = 32
+    # "MultiTaskTransformerDecoder"; the published "MultiScaleMaskedTransformerDecoder" is the same.
     node.TRANSFORMER_DECODER_NAME = "MultiTaskTransformerDecoder"
     # Points per mask in the mask losses and the matcher.
     node.TRAIN_NUM_POINTS = 112 * 112
@@ -88,37 +104,53 @@ def _add_mask_former(cfg: CfgNode) -> None:
     node.IMPORTANCE_SAMPLE_RATIO = 0.75
 
     node.TEST = CfgNode()
+    # Instance output; False is refused.
     node.TEST.INSTANCE_ON = True
-    # Semantic and panoptic output come later; True is refused.
+    # Semantic output comes later; True is refused.
     node.TEST.SEMANTIC_ON = False
+    # Panoptic output comes later; True is refused.
     node.TEST.PANOPTIC_ON = False
-    # Thresholds of the panoptic output.
+    # Published, of the panoptic output; without effect on instances.
     node.TEST.OBJECT_MASK_THRESHOLD = 0.0
+    # Published, of the panoptic output; without effect on instances.
     node.TEST.OVERLAP_THRESHOLD = 0.0
+    # Published, of the semantic output; without effect on instances.
     node.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False
     cfg.MODEL.MASK_FORMER = node
 
     head = cfg.MODEL.SEM_SEG_HEAD
     # 0: the number of classes of the training dataset.
     head.NUM_CLASSES = 0
+    # Channels of the mask features, whose product with a query's embedding is its mask.
     head.MASK_DIM = 256
+    # "MSDeformAttnPixelDecoder", the only one.
     head.PIXEL_DECODER_NAME = "MSDeformAttnPixelDecoder"
+    # Layers of the pixel decoder's encoder.
     head.TRANSFORMER_ENC_LAYERS = 0
-    # Widths of the encoder's feed-forward layers; the published model fixes 1024.
+    # Inner width of the encoder's feed-forward blocks; the published model fixes 1024.
     head.DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD = 1024
+    # Backbone features that the encoder attends to.
     head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES = ["res3", "res4", "res5"]
+    # Points that a query of the encoder samples, per head and feature.
     head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS = 4
+    # Heads of the encoder's attention; divides CONVS_DIM.
     head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS = 8
+
+    # Published, of DeepLab's ResNet; without effect on detectron2's.
+    cfg.MODEL.RESNETS.STEM_TYPE = "basic"
+    # Published, of DeepLab's ResNet; without effect on detectron2's.
+    cfg.MODEL.RESNETS.RES5_MULTI_GRID = [1, 1, 1]
 
 
 def _add_subcategory(cfg: CfgNode) -> None:
     node = CfgNode()
-    # Names and numbers of values (without none); empty: those of the training dataset.
+    # Names; empty: those of the training dataset.
     node.NAMES = []
+    # Numbers of values (without none) in the order of NAMES; empty as NAMES is.
     node.NUM_CLASSES = []
-    # Per subcategory: weight of its loss, and of its term in the matching cost. A single number
-    # stands for all.
+    # Weight of each subcategory's loss. A single number stands for all.
     node.LOSS_WEIGHTS = [1.0]
+    # Weight of each subcategory's term in the matching cost. A single number stands for all.
     node.MATCH_COSTS = [1.0]
     # Weight of unmatched queries, whose target is none, in the subcategory losses.
     node.NO_OBJECT_WEIGHT = 0.1
@@ -134,6 +166,7 @@ def _add_timm(cfg: CfgNode) -> None:
     node.WEIGHTS = ""
     # "FrozenBN": statistics and affine fixed; "BN": trained.
     node.NORM = "FrozenBN"
+    # Features to give, by stride: res2 (4), res3 (8), res4 (16), res5 (32).
     node.OUT_FEATURES = list(FEATURE_NAMES)
     cfg.MODEL.TIMM = node
 
@@ -200,6 +233,12 @@ def check_config(cfg: CfgNode) -> None:
         "SOLVER.REFERENCE_IMS_PER_BATCH",
         "positive",
         solver.REFERENCE_IMS_PER_BATCH,
+    )
+    require(
+        model.MS_DEFORM_ATTN_IMPL in ("auto", "native", "torch"),
+        "MODEL.MS_DEFORM_ATTN_IMPL",
+        "'auto', 'native' or 'torch'",
+        model.MS_DEFORM_ATTN_IMPL,
     )
     require(
         model.TIMM.NORM in ("FrozenBN", "BN"),

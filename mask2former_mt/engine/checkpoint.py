@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle
 from collections.abc import Iterable
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -109,6 +111,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         self.dataset = dataset
         self.strict = strict
         self.report: LoadReport | None = None
+        self._path = ""
 
     def save(self, name: str, **kwargs) -> None:
         """Saves, with the dataset's description beside the weights."""
@@ -116,16 +119,49 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
             kwargs["dataset"] = self.dataset
         super().save(name, **kwargs)
 
+    def load(self, path: str, *args, **kwargs) -> dict:
+        """Loads the model, and what else the checkpoint holds; `report` then says what was loaded.
+
+        Args:
+            path: a file or URL; "" loads nothing. The rest as of `DetectionCheckpointer`.
+
+        Returns:
+            What the checkpoint holds besides.
+
+        Raises:
+            ValueError: a file that cannot be read, or of which nothing fits; with `strict`, one
+                that does not fit entirely.
+        """
+        self._path = path
+        return super().load(path, *args, **kwargs)
+
+    def _torch_load(self, f):
+        try:
+            return super()._torch_load(f)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"checkpoint {self._path} cannot be read, it may be cut short or no checkpoint at all: "
+                f"{error}"
+            ) from error
+
     def _load_model(self, checkpoint):
+        source = checkpoint.pop("model")
+        self._convert_ndarray_to_tensor(source)
         if checkpoint.get("matching_heuristics", False):
             # Backbone weights of detectron2's model zoo, under other names.
-            return super()._load_model(checkpoint)
-        self._convert_ndarray_to_tensor(checkpoint["model"])
-        fitted, self.report = fit_state_dict(checkpoint["model"], self.model)
+            source = align_and_update_state_dicts(
+                self.model.state_dict(),
+                source,
+                c2_conversion=checkpoint.get("__author__") == "Caffe2",
+            )
+        fitted, self.report = fit_state_dict(source, self.model)
         if self.strict and not self.report.complete:
-            raise ValueError(f"the checkpoint does not fit the model: {self.report}")
-        LOGGER.info(str(self.report))
+            raise ValueError(
+                f"checkpoint {self._path} does not fit the model; use the config.yaml saved beside "
+                f"it, and its dataset. {self.report}"
+            )
         if not self.report.loaded:
-            raise ValueError(f"nothing in the checkpoint fits the model: {self.report}")
+            raise ValueError(f"nothing in checkpoint {self._path} fits the model. {self.report}")
+        LOGGER.info(str(self.report))
         self.model.load_state_dict(fitted, strict=False)
         return None

@@ -14,7 +14,13 @@ from detectron2.utils.logger import setup_logger
 
 from mask2former_mt.data.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
-from mask2former_mt.engine.setup import errors_named, fill_from_datasets, load_config, prepare_run
+from mask2former_mt.engine.setup import (
+    errors_named,
+    fill_from_datasets,
+    load_config,
+    prepare_run,
+    save_config,
+)
 from mask2former_mt.engine.trainer import MultiTaskTrainer, write_metrics
 from mask2former_mt.evaluation.evaluator import flat_metrics, format_table
 
@@ -48,6 +54,9 @@ def main(args: argparse.Namespace) -> dict[str, float]:
     setup_logger(distributed_rank=comm.get_rank(), name="mask2former_mt", abbrev_name="mask2former_mt")
     with errors_named():
         cfg = fill_from_datasets(load_config(args.config_file, args.opts))
+        needed = "TEST" if args.eval_only else "TRAIN"
+        if not cfg.DATASETS[needed]:
+            raise ValueError(f"DATASETS.{needed} is empty: name a dataset")
         # Before anything is written: every annotation is read and checked.
         datasets = cfg.DATASETS.TEST if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
         for dataset in datasets:
@@ -55,13 +64,17 @@ def main(args: argparse.Namespace) -> dict[str, float]:
         if args.eval_only:
             model = MultiTaskTrainer.build_model(cfg)
             weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
-            MultiTaskCheckpointer(model, strict=True).load(weights)
+            checkpoint = MultiTaskCheckpointer(model, strict=True).load(weights)
             prepare_run(cfg, args.config_file)
             metrics = {}
+            # The metrics.json of the training may be the one that is replaced.
+            if "train_seconds" in checkpoint.get("trainer", {}):
+                metrics["train/seconds"] = checkpoint["trainer"]["train_seconds"]
         else:
             prepare_run(cfg, args.config_file)
             trainer = MultiTaskTrainer(cfg)
             trainer.resume_or_load(resume=args.resume)
+            save_config(cfg)
     if args.eval_only:
         results = MultiTaskTrainer.test(cfg, model)
     else:

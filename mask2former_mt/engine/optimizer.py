@@ -59,7 +59,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     solver = cfg.SOLVER
     groups = parameter_groups(cfg, model)
     if solver.OPTIMIZER == "ADAMW":
-        optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, fused=True)
+        # A gradient scaler leaves unscaling to fused optimizers, inside their step: the clipping
+        # below, which runs before it, would measure gradients that are thousands of times too long.
+        kind = {"foreach": True} if solver.AMP.ENABLED else {"fused": True}
+        optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, **kind)
     elif solver.OPTIMIZER == "SGD":
         optimizer = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
     else:
@@ -82,7 +85,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
                 f"got {clip.CLIP_TYPE!r}"
             )
         clipper = clippers[clip.CLIP_TYPE]
-        # By then a gradient scaler has unscaled the gradients.
+        # By then a gradient scaler has unscaled the gradients (see above).
         optimizer.register_step_pre_hook(lambda *_: _discard(clipper()))
     return optimizer
 

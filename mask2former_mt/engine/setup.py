@@ -10,14 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-import mask2former_mt.modeling.backbone.timm_backbone
-import mask2former_mt.modeling.meta_arch  # noqa: F401 (registers)
 from mask2former_mt.config import add_mask2former_mt_config, check_config
 from mask2former_mt.data.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
@@ -65,7 +64,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         raise ValueError(f"overrides must be KEY VALUE pairs, got {list(opts)}")
     cfg = get_cfg()
     add_mask2former_mt_config(cfg)
-    cfg.merge_from_file(config_file)
+    _merge_file(cfg, config_file)
     cfg.merge_from_list(list(opts))
     check_config(cfg)
     if cfg.MODEL.DEVICE == "auto":
@@ -73,6 +72,20 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     _log_changes(scale_for_batch_size(cfg, explicit=opts[::2]), cfg)
     cfg.freeze()
     return cfg
+
+
+def _merge_file(cfg: CfgNode, config_file: str) -> None:
+    try:
+        cfg.merge_from_file(config_file)
+    except yaml.YAMLError as error:
+        raise ValueError(f"config file {config_file} is not valid YAML: {error}") from error
+    except TypeError as error:
+        # What detectron2 makes of a file whose content is no mapping.
+        raise ValueError(
+            f"config file {config_file} must hold keys such as 'MODEL:' and 'SOLVER:'"
+        ) from error
+    except KeyError as error:
+        raise KeyError(f"config file {config_file}: {error.args[0]}") from error
 
 
 def _log_changes(changes: Sequence[Change], cfg: CfgNode) -> None:
@@ -155,11 +168,7 @@ def dataset_description(dataset: str) -> dict:
 
 
 def prepare_run(cfg: CfgNode, config_file: str) -> None:
-    """Makes the output folder, starts logging, seeds, and saves the config as it is used.
-
-    The saved MODEL.DEVICE is "auto" again where it was chosen automatically, so that the config
-    works on another machine.
-    """
+    """Makes the output folder, starts logging into it, and seeds."""
     output = pathlib.Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         output.mkdir(parents=True, exist_ok=True)
@@ -168,10 +177,21 @@ def prepare_run(cfg: CfgNode, config_file: str) -> None:
         setup_logger(str(output), distributed_rank=rank, name=name, abbrev_name=name)
     LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    if comm.is_main_process():
-        saved = cfg.clone()
-        saved.defrost()
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        if saved.MODEL.DEVICE == automatic:
-            saved.MODEL.DEVICE = "auto"
-        (output / "config.yaml").write_text(saved.dump(), encoding="utf-8")
+
+
+def save_config(cfg: CfgNode) -> None:
+    """Writes the config as it is used, `config.yaml` in the output folder.
+
+    To be called when nothing can be refused any more: it replaces an earlier run's. The saved
+    MODEL.DEVICE is "auto" again where it was chosen automatically, so that the config works on
+    another machine.
+    """
+    if not comm.is_main_process():
+        return
+    saved = cfg.clone()
+    saved.defrost()
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    if saved.MODEL.DEVICE == automatic:
+        saved.MODEL.DEVICE = "auto"
+    path = pathlib.Path(cfg.OUTPUT_DIR) / "config.yaml"
+    path.write_text(saved.dump(), encoding="utf-8")

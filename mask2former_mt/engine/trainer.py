@@ -8,7 +8,6 @@ import math
 import pathlib
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -66,22 +65,22 @@ class MultiTaskTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        # Seconds of training before an interruption.
-        self._seconds_before = 0.0
-        self._started = time.monotonic()
+        # Wall-clock seconds of training steps (data, forward, backward, update) so far, those before
+        # an interruption too; evaluation and checkpoints left out.
+        self.train_seconds = 0.0
         self.register_hooks(self.build_hooks())
 
-    @property
-    def train_seconds(self) -> float:
-        """Wall-clock seconds of training so far, interruptions left out."""
-        return self._seconds_before + time.monotonic() - self._started
+    def run_step(self) -> None:
+        started = time.monotonic()
+        super().run_step()
+        self.train_seconds += time.monotonic() - started
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "train_seconds": self.train_seconds}
 
     def load_state_dict(self, state_dict: Mapping) -> None:
         super().load_state_dict(state_dict)
-        self._seconds_before = state_dict["train_seconds"]
+        self.train_seconds = state_dict["train_seconds"]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Goes on from the last checkpoint, or starts from MODEL.WEIGHTS or MODEL.TIMM.WEIGHTS.
@@ -99,10 +98,6 @@ class MultiTaskTrainer(DefaultTrainer):
         super().resume_or_load(resume)
         if resume:
             LOGGER.info(f"resuming at iteration {self.start_iter} of {self.max_iter}")
-
-    def train(self) -> OrderedDict | None:
-        self._started = time.monotonic()
-        return super().train()
 
     def build_writers(self) -> list:
         """A progress line with ETA; scalars beside it. `metrics.json` is the evaluation's name."""

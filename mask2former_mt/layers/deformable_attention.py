@@ -21,12 +21,19 @@ class MSDeformAttn(nn.Module):
         num_levels: L.
         num_heads: M.
         num_points: P, samples per head and level.
+        implementation: of the op, as of `ms_deform_attn`.
 
     Source: Deformable DETR, section 4.1.
     """
 
     def __init__(
-        self, *, channels: int, num_levels: int, num_heads: int, num_points: int
+        self,
+        *,
+        channels: int,
+        num_levels: int,
+        num_heads: int,
+        num_points: int,
+        implementation: str = "auto",
     ) -> None:
         super().__init__()
         if channels % num_heads:
@@ -34,6 +41,7 @@ class MSDeformAttn(nn.Module):
         self.num_levels = num_levels
         self.num_heads = num_heads
         self.num_points = num_points
+        self.implementation = implementation
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(channels, samples * 2)
         self.attention_weights = nn.Linear(channels, samples)
@@ -78,11 +86,17 @@ class MSDeformAttn(nn.Module):
         B, Q, _ = query.shape
         shape = (B, Q, self.num_heads, self.num_levels, self.num_points)
         value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))
+        # Half precision cannot hold a location to a fraction of a pixel, and autocast gives the
+        # softmax in float32 beside a half-precision value.
+        half = value.dtype in (torch.float16, torch.bfloat16)
+        exact = torch.float32 if half else value.dtype
         # Offsets are in pixels of their level.
-        sizes = query.new_tensor([(w, h) for h, w in spatial_shapes])
-        offsets = self.sampling_offsets(query).view(*shape, 2) / sizes[:, None, :]
-        locations = reference_points[:, :, None, :, None, :] + offsets
-        weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
-        return self.output_proj(
-            ms_deform_attn(value, spatial_shapes, locations.to(value.dtype), weights)
+        sizes = torch.tensor([(w, h) for h, w in spatial_shapes], device=query.device, dtype=exact)
+        offsets = self.sampling_offsets(query).view(*shape, 2).to(exact) / sizes[:, None, :]
+        locations = reference_points.to(exact)[:, :, None, :, None, :] + offsets
+        logits = self.attention_weights(query).view(*shape[:3], -1)
+        weights = logits.softmax(-1, dtype=exact).view(shape)
+        attended = ms_deform_attn(
+            value.to(exact), spatial_shapes, locations, weights, implementation=self.implementation
         )
+        return self.output_proj(attended.to(value.dtype))

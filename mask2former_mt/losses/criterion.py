@@ -108,9 +108,7 @@ class Criterion:
 
         logits = _stack([layer.pred_logits for layer in layers])
         labels = torch.full(logits.shape[:-1], self.num_classes, device=device)
-        weights = torch.full(
-            labels.shape, self.no_object_weight, device=device, dtype=logits.dtype
-        )
+        weights = torch.full(labels.shape, self.no_object_weight, device=device, dtype=logits.dtype)
         position = tuple(index[:3])
         labels[position] = classes[rows]
         weights[position] = 1.0
@@ -146,10 +144,7 @@ class Criterion:
         points: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
         matched = torch.cat(
-            [
-                layer.pred_masks[b, q]
-                for layer, b, q in zip(layers, images, queries, strict=True)
-            ]
+            [layer.pred_masks[b, q] for layer, b, q in zip(layers, images, queries, strict=True)]
         )
         if matched.dtype in (torch.float16, torch.bfloat16):
             matched = matched.float()

@@ -35,13 +35,19 @@ def check_targets(
 ) -> None:
     """Refuses labels that no head has an output for, before they index anything.
 
-    Only on the CPU: on a GPU it would wait for the device, and the dataset's reader has refused
-    such labels before.
+    Values are looked at only on the CPU: on a GPU it would wait for the device, and the dataset's
+    reader has refused such labels before. Shapes are checked everywhere.
 
     Raises:
-        ValueError: names the subcategory, the allowed range and the label.
+        ValueError: names the subcategory, the allowed range and the label, or the shape.
     """
     for image, target in enumerate(targets):
+        expected = (len(target), len(spec))
+        if tuple(target.subcategories.shape) != expected:
+            raise ValueError(
+                f"gt_subcategories of image {image} of the batch must be {expected}, got "
+                f"{tuple(target.subcategories.shape)}"
+            )
         if target.classes.is_cuda or len(target) == 0:
             continue
         low, high = int(target.classes.min()), int(target.classes.max())
@@ -49,11 +55,6 @@ def check_targets(
             raise ValueError(
                 f"gt_classes of image {image} of the batch must be in [0, {num_classes - 1}], "
                 f"got {low if low < 0 else high}"
-            )
-        if target.subcategories.shape[1] != len(spec):
-            raise ValueError(
-                f"gt_subcategories must be (N, {len(spec)}), got "
-                f"{tuple(target.subcategories.shape)}"
             )
         for column, subcategory in enumerate(spec):
             labels = target.subcategories[:, column]

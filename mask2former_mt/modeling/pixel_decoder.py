@@ -49,10 +49,15 @@ class EncoderLayer(nn.Module):
         num_heads: int,
         num_points: int,
         dropout: float,
+        implementation: str,
     ) -> None:
         super().__init__()
         self.self_attn = MSDeformAttn(
-            channels=channels, num_levels=num_levels, num_heads=num_heads, num_points=num_points
+            channels=channels,
+            num_levels=num_levels,
+            num_heads=num_heads,
+            num_points=num_points,
+            implementation=implementation,
         )
         self.norm1 = nn.LayerNorm(channels)
         self.linear1 = nn.Linear(channels, hidden_channels)
@@ -134,6 +139,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         norm: norm of the FPN convolutions, as of detectron2's `get_norm`; "" for none.
         common_stride: stride of the mask features; finer features enter by an FPN.
         num_encoder_layers, num_heads, num_points, feedforward_dim, dropout: of the encoder.
+        implementation: of its op, as of `ms_deform_attn`.
 
     Raises:
         ValueError: an input feature is missing, or no stride fits `common_stride`.
@@ -159,6 +165,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         num_points: int,
         feedforward_dim: int,
         dropout: float,
+        implementation: str = "auto",
     ) -> None:
         super().__init__()
         missing = sorted(set(transformer_in_features) - set(input_shape))
@@ -206,6 +213,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
                         num_heads=num_heads,
                         num_points=num_points,
                         dropout=dropout,
+                        implementation=implementation,
                     )
                     for _ in range(num_encoder_layers)
                 ]
@@ -252,6 +260,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "num_points": head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS,
             "feedforward_dim": head.DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD,
             "dropout": cfg.MODEL.MASK_FORMER.DROPOUT,
+            "implementation": cfg.MODEL.MS_DEFORM_ATTN_IMPL,
         }
 
     def forward(

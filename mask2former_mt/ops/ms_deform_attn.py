@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from mask2former_mt.ops import native
 from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 
@@ -54,16 +55,56 @@ def check_arguments(
             raise ValueError(f"{name} must be {value.dtype} as value is, got {tensor.dtype}")
 
 
+def choose_implementation(implementation: str, device: torch.device) -> str:
+    """Decides which implementation runs, by what is compiled and not by what fails.
+
+    Args:
+        implementation: "auto", "native" or "torch".
+        device: of the tensors.
+
+    Returns:
+        "native" or "torch".
+
+    Raises:
+        ValueError: another word, or "native" where nothing is compiled for the device.
+    """
+    if implementation == "torch":
+        return "torch"
+    if implementation not in ("auto", "native"):
+        raise ValueError(
+            f"the implementation must be 'auto', 'native' or 'torch', got {implementation!r}"
+        )
+    # The compiled operator has a CPU kernel.
+    usable = device.type in ("cpu", "meta") and native.is_available()
+    if implementation == "native" and not usable:
+        raise ValueError(
+            f"no compiled ms_deform_attn for device {device}: {native.BUILD_COMMAND}, or set "
+            "MODEL.MS_DEFORM_ATTN_IMPL to 'auto'"
+        )
+    return "native" if usable else "torch"
+
+
 def ms_deform_attn(
     value: torch.Tensor,
     spatial_shapes: Sequence[tuple[int, int]],
     sampling_locations: torch.Tensor,
     attention_weights: torch.Tensor,
+    *,
+    implementation: str = "auto",
 ) -> torch.Tensor:
     """Multi-scale deformable attention; arguments, result and source as of `ms_deform_attn_ref`.
 
+    Args:
+        implementation: "auto" takes the compiled operator where there is one for the device,
+            "native" insists on it, "torch" takes the PyTorch reference.
+
     Raises:
-        ValueError: see `check_arguments`.
+        ValueError: see `check_arguments` and `choose_implementation`.
     """
     check_arguments(value, spatial_shapes, sampling_locations, attention_weights)
-    return ms_deform_attn_ref(value, spatial_shapes, sampling_locations, attention_weights)
+    if choose_implementation(implementation, value.device) == "torch":
+        return ms_deform_attn_ref(value, spatial_shapes, sampling_locations, attention_weights)
+    sizes = [size for shape in spatial_shapes for size in shape]
+    return torch.ops.mask2former_mt.ms_deform_attn(
+        value, sizes, sampling_locations, attention_weights
+    )

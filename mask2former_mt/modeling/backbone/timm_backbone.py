@@ -31,12 +31,16 @@ class TimmBackbone(Backbone):
         name: timm's model name, for example "tf_efficientnet_lite0".
         out_features: some of res2, res3, res4, res5 (strides 4, 8, 16, 32).
         norm: "FrozenBN" fixes batch norms' statistics and affine parameters, "BN" trains them.
+        freeze_at: 0 trains everything; n fixes what stands before and at the feature of stride
+            2**n (1 the stem, 2 up to res2, ...).
 
     Raises:
         ValueError: the model is unknown, has no such strides, or `norm` is neither.
     """
 
-    def __init__(self, *, name: str, out_features: Sequence[str], norm: str) -> None:
+    def __init__(
+        self, *, name: str, out_features: Sequence[str], norm: str, freeze_at: int = 0
+    ) -> None:
         super().__init__()
         timm = _import_timm()
         if norm not in ("FrozenBN", "BN"):
@@ -64,6 +68,9 @@ class TimmBackbone(Backbone):
         )
         if norm == "FrozenBN":
             self.body = timm.layers.freeze_batch_norm_2d(self.body)
+        self._freeze(info, freeze_at)
+        # Depthwise convolutions run up to twice as fast with the channels innermost.
+        self.body = self.body.to(memory_format=torch.channels_last)
         strides, channels = self.body.feature_info.reduction(), self.body.feature_info.channels()
         self._shapes = {
             feature: ShapeSpec(channels=c, stride=s)
@@ -72,7 +79,28 @@ class TimmBackbone(Backbone):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """(B, 3, H, W), normalised -> maps (B, C_i, H/stride, W/stride) by name."""
+        image = image.contiguous(memory_format=torch.channels_last)
         return dict(zip(self._out_features, self.body(image), strict=True))
+
+    def _freeze(self, info, freeze_at: int) -> None:
+        if freeze_at == 0:
+            return
+        reductions = list(info.reduction())
+        if 2**freeze_at not in reductions:
+            raise ValueError(
+                f"MODEL.BACKBONE.FREEZE_AT must be 0 or the log2 of one of the strides "
+                f"{reductions}, got {freeze_at}"
+            )
+        module = info.module_name(reductions.index(2**freeze_at))
+        # Some models flatten the names: stages.0 becomes stages_0.
+        prefixes = (f"{module}.", f"{module.replace('.', '_')}.")
+        parameters = list(self.body.named_parameters())
+        inside = [i for i, (key, _) in enumerate(parameters) if key.startswith(prefixes)]
+        # timm registers modules in the order in which they run. A feature that is an activation
+        # has no parameters; then the stem alone stands before the first stage.
+        last = inside[-1] if inside else 0
+        for _, parameter in parameters[: last + 1]:
+            parameter.requires_grad_(False)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each output by name."""
@@ -101,6 +129,7 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
         name=cfg.MODEL.TIMM.NAME,
         out_features=cfg.MODEL.TIMM.OUT_FEATURES,
         norm=cfg.MODEL.TIMM.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
 
 

@@ -1,0 +1,186 @@
+"""Parameter groups and gradient clipping of the optimizer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from torch import nn
+
+from mask2former_mt.config import add_mask2former_mt_config
+from mask2former_mt.engine.optimizer import build_optimizer, parameter_groups
+
+
+class Model(nn.Module):
+    """One parameter of each kind in the backbone and outside of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.ModuleDict(
+            {"conv": nn.Conv2d(1, 2, 1), "norm": nn.BatchNorm2d(2), "place": nn.Embedding(3, 2)}
+        )
+        self.head = nn.ModuleDict(
+            {"linear": nn.Linear(2, 3), "norm": nn.LayerNorm(3), "query": nn.Embedding(4, 2)}
+        )
+        self.shared = self.head["linear"]
+
+
+def config(**solver) -> CfgNode:
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    cfg.SOLVER.BASE_LR = 0.01
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    cfg.SOLVER.WEIGHT_DECAY = 0.05
+    cfg.SOLVER.WEIGHT_DECAY_NORM = 0.02
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.03
+    for key, value in solver.items():
+        node, *rest = key.split("__")
+        if rest:
+            cfg.SOLVER[node][rest[0]] = value
+        else:
+            cfg.SOLVER[node] = value
+    return cfg
+
+
+def settings(model: nn.Module, cfg: CfgNode) -> dict[str, tuple[float, float]]:
+    """Learning rate and weight decay of each parameter by name."""
+    by_id = {
+        id(p): (group["lr"], group["weight_decay"])
+        for group in parameter_groups(cfg, model)
+        for p in group["params"]
+    }
+    return {name: by_id[id(p)] for name, p in model.named_parameters() if id(p) in by_id}
+
+
+def test_each_kind_of_parameter_has_its_rate_and_decay():
+    model = Model()
+    slow = pytest.approx(0.001)  # 0.01 * 0.1
+    assert settings(model, config()) == {
+        "backbone.conv.weight": (slow, 0.05),
+        "backbone.conv.bias": (slow, 0.05),
+        "backbone.norm.weight": (slow, 0.02),
+        "backbone.norm.bias": (slow, 0.02),
+        "backbone.place.weight": (slow, 0.03),
+        "head.linear.weight": (0.01, 0.05),
+        "head.linear.bias": (0.01, 0.05),
+        "head.norm.weight": (0.01, 0.02),
+        "head.norm.bias": (0.01, 0.02),
+        "head.query.weight": (0.01, 0.03),
+    }
+
+
+def test_groups_are_few_and_hold_each_parameter_once():
+    model = Model()
+    groups = parameter_groups(config(), model)
+    assert len(groups) == 6  # 2 rates times 3 decays
+    held = [id(p) for group in groups for p in group["params"]]
+    # The shared layer counts once.
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+    # Norms and embeddings that decay alike share a group: 2 rates times 2 decays.
+    assert len(parameter_groups(config(WEIGHT_DECAY_EMBED=0.02), model)) == 4
+
+
+def test_frozen_parameters_are_left_out():
+    model = Model()
+    model.backbone["conv"].requires_grad_(False)
+    names = set(settings(model, config()))
+    assert not names & {"backbone.conv.weight", "backbone.conv.bias"}
+    assert len(names) == 8
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ADAMW", torch.optim.AdamW), ("SGD", torch.optim.SGD)])
+def test_the_named_optimizer_is_built(name, kind):
+    optimizer = build_optimizer(config(OPTIMIZER=name, MOMENTUM=0.7), Model())
+    assert type(optimizer) is kind
+    if name == "SGD":
+        assert {group["momentum"] for group in optimizer.param_groups} == {0.7}
+
+
+def gradients_used(cfg: CfgNode) -> list[torch.Tensor]:
+    """What SGD at rate 1 subtracts from zero weights with gradients [3, 0], [0, 4] and [0.1, 0]."""
+    model = nn.ModuleList([nn.Linear(2, 1, bias=False) for _ in range(3)])
+    wanted = [torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]]), torch.tensor([[0.1, 0.0]])]
+    for layer, gradient in zip(model, wanted, strict=True):
+        nn.init.zeros_(layer.weight)
+        layer.weight.grad = gradient.clone()
+    optimizer = build_optimizer(cfg, model)
+    optimizer.step()
+    return [-layer.weight.detach() for layer in model]
+
+
+def clipping(kind: str, value: float, *, enabled: bool = True) -> CfgNode:
+    return config(
+        OPTIMIZER="SGD",
+        BASE_LR=1.0,
+        MOMENTUM=0.0,
+        WEIGHT_DECAY=0.0,
+        CLIP_GRADIENTS__ENABLED=enabled,
+        CLIP_GRADIENTS__CLIP_TYPE=kind,
+        CLIP_GRADIENTS__CLIP_VALUE=value,
+    )
+
+
+def test_full_model_clipping_limits_the_norm_over_all_parameters():
+    used = gradients_used(clipping("full_model", 1.0))
+    # The norm is sqrt(3^2 + 4^2 + 0.1^2) = sqrt(25.01) = 5.001; each gradient is divided by it.
+    norm = torch.cat(used).norm()
+    torch.testing.assert_close(norm, torch.tensor(1.0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(used[0], torch.tensor([[3 / 5.001, 0.0]]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(used[1], torch.tensor([[0.0, 4 / 5.001]]), rtol=1e-4, atol=0)
+
+
+def test_gradients_below_the_limit_stay():
+    used = gradients_used(clipping("full_model", 6.0))
+    torch.testing.assert_close(torch.cat(used).norm(), torch.tensor(25.01).sqrt())
+
+
+def test_norm_clipping_limits_each_parameter():
+    norms = [float(g.norm()) for g in gradients_used(clipping("norm", 1.0))]
+    # 3 and 4 become 1; 0.1 stays.
+    assert norms == pytest.approx([1.0, 1.0, 0.1], rel=1e-4)
+
+
+def test_value_clipping_limits_each_number():
+    used = gradients_used(clipping("value", 2.0))
+    torch.testing.assert_close(
+        torch.cat(used), torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.1, 0.0]])
+    )
+
+
+def test_clipping_that_is_off_clips_nothing():
+    for cfg in (clipping("full_model", 1.0, enabled=False), clipping("full_model", 0.0)):
+        torch.testing.assert_close(
+            torch.cat(gradients_used(cfg)), torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.1, 0.0]])
+        )
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_clipping_with_a_gradient_scaler_measures_unscaled_gradients(amp):
+    """A scaler leaves unscaling to fused optimizers, inside their step and so after the clipping."""
+    cfg = config(
+        AMP__ENABLED=amp,
+        CLIP_GRADIENTS__ENABLED=True,
+        CLIP_GRADIENTS__CLIP_TYPE="full_model",
+        CLIP_GRADIENTS__CLIP_VALUE=1.0,
+    )
+    layer = nn.Linear(2, 1, bias=False)
+    optimizer = build_optimizer(cfg, layer)
+    seen = []
+    # Hooks run in the order of registration: this one sees what the step is given.
+    optimizer.register_step_pre_hook(lambda *_: seen.append(layer.weight.grad.clone()))
+    loss = layer(torch.tensor([[0.3, 0.4]])).sum()  # its gradient is [0.3, 0.4], of norm 0.5
+    if amp:
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+    else:
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(seen[0], torch.tensor([[0.3, 0.4]]))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER must be 'ADAMW' or 'SGD', got 'LION'"):
+        build_optimizer(config(OPTIMIZER="LION"), Model())
+    with pytest.raises(ValueError, match="CLIP_TYPE must be one of .*'full_model'.*, got 'twice'"):
+        build_optimizer(clipping("twice", 1.0), Model())

@@ -1,0 +1,217 @@
+"""From files to a checked config: overrides, refusals, datasets, devices, error lines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from training_files import write_config, write_dataset
+
+from mask2former_mt.engine.setup import (
+    dataset_description,
+    errors_named,
+    fill_from_datasets,
+    load_config,
+    prepare_run,
+    save_config,
+)
+
+
+@pytest.fixture(autouse=True)
+def _forget_datasets():
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> str:
+    dataset = write_dataset(tmp_path / "shapes", "shapes")
+    return str(write_config(tmp_path / "c.yaml", dataset))
+
+
+def test_overrides_win_over_the_file_and_the_config_is_frozen(config_file):
+    cfg = load_config(config_file, ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"])
+    assert cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES == 9
+    assert cfg.MODEL.MASK_FORMER.HIDDEN_DIM == 32
+    assert cfg.is_frozen()
+
+
+def test_a_leaf_takes_what_it_does_not_say_from_its_base(config_file, tmp_path):
+    leaf = tmp_path / "leaf.yaml"
+    leaf.write_text("_BASE_: c.yaml\nMODEL: {MASK_FORMER: {NHEADS: 2}}\n")
+    former = load_config(str(leaf)).MODEL.MASK_FORMER
+    assert (former.NHEADS, former.HIDDEN_DIM) == (2, 32)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config file .*nowhere.yaml does not exist"):
+        load_config(str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["MODEL.MASKFORMER.NHEADS", "2"], AssertionError, "key.*MODEL.MASKFORMER.NHEADS"),
+        (["MODEL.MASK_FORMER.HEADS", "2"], AssertionError, "key.*MODEL.MASK_FORMER.HEADS"),
+        (["SOLVER.BASE_LR"], ValueError, r"must be KEY VALUE pairs, got \['SOLVER.BASE_LR'\]"),
+        (["SOLVER.BASE_LR", "fast"], ValueError, "Type mismatch.*SOLVER.BASE_LR"),
+        (["MODEL.TIMM.NORM", "GN"], ValueError, "MODEL.TIMM.NORM must be"),
+    ],
+)
+def test_overrides_that_do_not_fit_are_refused(config_file, options, error, message):
+    with pytest.raises(error, match=message):
+        load_config(config_file, options)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("MODEL: {FANCY: 1}", KeyError, r"c.yaml.*MODEL.FANCY"),
+        ("MODEL: [", ValueError, r"c.yaml is not valid YAML"),
+        ("", ValueError, r"c.yaml must hold keys"),
+        ("- a\n- b", ValueError, r"c.yaml must hold keys"),
+        ("just text", ValueError, r"c.yaml must hold keys"),
+        ("_BASE_: nowhere.yaml", FileNotFoundError, r"nowhere.yaml"),
+        ("SOLVER: {BASE_LR: fast}", ValueError, "Type mismatch.*SOLVER.BASE_LR"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path, content, error, message):
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    with pytest.raises(error, match=message):
+        load_config(str(file))
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("auto", None), ("cpu", "cpu"), ("cuda", "cuda")])
+def test_the_device_is_chosen_unless_it_is_set(config_file, device, chosen):
+    if chosen is None:
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    assert load_config(config_file, ["MODEL.DEVICE", device]).MODEL.DEVICE == chosen
+
+
+def test_classes_and_subcategories_come_from_the_training_dataset(config_file):
+    cfg = load_config(config_file)
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 0
+    filled = fill_from_datasets(cfg)
+    assert filled.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
+    assert filled.MODEL.SUBCATEGORY.NAMES == ["tint", "finish"]
+    assert filled.MODEL.SUBCATEGORY.NUM_CLASSES == [2, 3]
+    assert filled.is_frozen()
+    # Filling in what is filled in already changes nothing.
+    assert fill_from_datasets(filled) == filled
+    # What was passed stays as it was.
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "5"],
+            "NUM_CLASSES is 5, but dataset 'shapes_train' has 3 classes; set it to 0",
+        ),
+        (
+            ["MODEL.SUBCATEGORY.NAMES", "['tint']", "MODEL.SUBCATEGORY.NUM_CLASSES", "[2]"],
+            r"says \{'tint': 2\}, but dataset 'shapes_train' has \{'tint': 2, 'finish': 3\}; leave",
+        ),
+        (["DATASETS.TRAIN", "('other',)"], r"dataset 'other' is not registered.*DATASETS.FILES"),
+        (["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"], "TRAIN and DATASETS.TEST are empty"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_dataset_is_refused(config_file, options, message):
+    with pytest.raises(ValueError, match=message):
+        fill_from_datasets(load_config(config_file, options))
+
+
+def test_datasets_that_differ_are_refused(config_file, tmp_path):
+    write_dataset(tmp_path / "more", "more", classes=("bar", "block", "bird", "bow"))
+    cfg = load_config(
+        config_file,
+        [
+            *("DATASETS.FILES", f"('{tmp_path}/shapes/shapes.yaml', '{tmp_path}/more/more.yaml')"),
+            *("DATASETS.TEST", "('more_val',)"),
+        ],
+    )
+    with pytest.raises(ValueError, match="NUM_CLASSES is 3, but dataset 'more_val' has 4 classes"):
+        fill_from_datasets(cfg)
+
+
+def test_a_missing_dataset_file_is_named(config_file):
+    cfg = load_config(config_file, ["DATASETS.FILES", "('nowhere.yaml',)"])
+    with pytest.raises(FileNotFoundError, match=r"dataset file .*nowhere.yaml does not exist"):
+        fill_from_datasets(cfg)
+
+
+def test_what_a_checkpoint_remembers_of_its_dataset(config_file):
+    fill_from_datasets(load_config(config_file))
+    assert dataset_description("shapes_train") == {
+        "thing_classes": ["bar", "block", "bird"],
+        "category_ids": [1, 2, 3],
+        "subcategories": [
+            {"name": "tint", "values": ["red", "blue"]},
+            {"name": "finish", "values": ["matt", "silk", "gloss"]},
+        ],
+    }
+
+
+def test_category_ids_follow_the_classes():
+    name = "registered_by_hand"
+    DatasetCatalog.register(name, list)
+    MetadataCatalog.get(name).set(
+        thing_classes=["b", "a"], thing_dataset_id_to_contiguous_id={3: 1, 9: 0}
+    )
+    assert dataset_description(name)["category_ids"] == [9, 3]
+    assert dataset_description(name)["subcategories"] == []
+
+
+def test_the_saved_config_chooses_its_device_again(config_file, tmp_path):
+    cfg = load_config(config_file, ["MODEL.DEVICE", "auto"])
+    prepare_run(cfg, config_file)
+    saved = tmp_path / "output" / "config.yaml"
+    assert not saved.exists()  # until nothing can be refused any more
+    save_config(cfg)
+    assert yaml.safe_load(saved.read_text())["MODEL"]["DEVICE"] == "auto"
+    assert load_config(str(saved)) == cfg
+    assert (tmp_path / "output" / "log.txt").is_file()
+
+
+def test_a_run_is_seeded(config_file):
+    numbers = []
+    for _ in range(2):
+        prepare_run(load_config(config_file), config_file)
+        numbers.append(torch.rand(3))
+    torch.testing.assert_close(*numbers, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a b"), "error: a b"),
+        (FileNotFoundError("no c"), "error: no c"),
+        (KeyError("no key d"), "error: no key d"),  # not its repr, 'no key d'
+        (AssertionError("e"), "error: e"),
+        (ValueError(), r"error: ValueError\(\)"),
+    ],
+)
+def test_an_error_of_the_input_ends_in_one_line(monkeypatch, error, line):
+    monkeypatch.delenv("MASK2FORMER_MT_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit, match=f"^{line}$"), errors_named():
+        raise error
+
+
+def test_the_traceback_can_be_had(monkeypatch):
+    monkeypatch.setitem(os.environ, "MASK2FORMER_MT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="a b"), errors_named():
+        raise ValueError("a b")
+
+
+def test_an_error_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), errors_named():
+        1 / 0  # noqa: B018

@@ -1,0 +1,172 @@
+"""The deformable attention module: where it looks, and what it returns."""
+
+import pytest
+import torch
+from torch import nn
+
+from mask2former_mt.layers.deformable_attention import MSDeformAttn
+from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
+
+# B images, Q queries, S memory positions, C channels, M heads, L levels, P points
+
+
+def module(*, channels=8, num_levels=2, num_heads=4, num_points=3, dtype=torch.float32):
+    torch.manual_seed(0)
+    return MSDeformAttn(
+        channels=channels, num_levels=num_levels, num_heads=num_heads, num_points=num_points
+    ).to(dtype)
+
+
+def looking_at_its_reference(*, num_levels=1, num_heads=1, channels=1):
+    """One point, no offset, identity projections: samples the memory at the reference point."""
+    attention = module(channels=channels, num_levels=num_levels, num_heads=num_heads, num_points=1)
+    with torch.no_grad():
+        attention.sampling_offsets.bias.zero_()
+        for projection in (attention.value_proj, attention.output_proj):
+            projection.weight.copy_(torch.eye(channels))
+    return attention
+
+
+def test_shapes():
+    attention = module()
+    memory = torch.randn(2, 3 * 4 + 1, 8)
+    output = attention(torch.randn(2, 5, 8), torch.rand(2, 5, 2, 2), memory, [(3, 4), (1, 1)])
+    assert output.shape == (2, 5, 8)
+    # As many outputs as M * L * P = 4 * 2 * 3 samples, two numbers each.
+    assert attention.sampling_offsets.out_features == 48
+    assert attention.attention_weights.out_features == 24
+
+
+def test_each_head_starts_with_its_own_direction():
+    # 8 heads, 45 degrees apart, the larger of |x| and |y| made 1; point p at p + 1 pixels.
+    attention = module(num_heads=8, num_points=2)
+    bias = attention.sampling_offsets.bias.detach().view(8, 2, 2, 2)
+    directions = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
+    expected = torch.tensor(directions, dtype=torch.float32)
+    for level in range(2):
+        torch.testing.assert_close(bias[:, level, 0], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(bias[:, level, 1], 2 * expected, atol=1e-6, rtol=0)
+    for parameter in (
+        attention.sampling_offsets.weight,
+        attention.attention_weights.weight,
+        attention.attention_weights.bias,
+        attention.value_proj.bias,
+        attention.output_proj.bias,
+    ):
+        assert not parameter.any()
+
+
+def test_offsets_are_pixels_of_their_level():
+    attention = looking_at_its_reference(num_levels=2)
+    with torch.no_grad():
+        # Level 0 one pixel to the right, level 1 one pixel down.
+        attention.sampling_offsets.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    shapes = [(2, 4), (4, 2)]
+    memory = torch.arange(16.0).view(1, 16, 1)
+    # The centre of pixel (row 0, column 1) of the 2x4 level: x = 1.5/4, y = 0.5/2. On the 4x2
+    # level the centre of row 2, column 0: x = 0.5/2, y = 2.5/4.
+    reference = torch.tensor([[1.5 / 4, 0.5 / 2], [0.5 / 2, 2.5 / 4]]).view(1, 1, 2, 2)
+    output = attention(torch.zeros(1, 1, 1), reference, memory, shapes)
+    # One to the right: row 0, column 2 = 2. One down: row 3, column 0 = 8 + 3*2 = 14.
+    # Equal weights: (2 + 14) / 2 = 8.
+    torch.testing.assert_close(output, torch.tensor([[[8.0]]]))
+
+
+def test_it_is_the_op_between_its_projections():
+    attention = module(dtype=torch.float64)
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter)
+    B, Q, shapes = 2, 5, [(3, 4), (2, 2)]
+    query = torch.randn(B, Q, 8, dtype=torch.float64)
+    memory = torch.randn(B, 16, 8, dtype=torch.float64)
+    reference = torch.rand(B, Q, 2, 2, dtype=torch.float64)
+    offsets = attention.sampling_offsets(query).view(B, Q, 4, 2, 3, 2)
+    locations = torch.empty_like(offsets)
+    for level, (h, w) in enumerate(shapes):
+        size = torch.tensor([w, h])
+        locations[:, :, :, level] = reference[:, :, None, level, None] + (
+            offsets[:, :, :, level] / size
+        )
+    # The softmax runs over levels and points together.
+    weights = attention.attention_weights(query).view(B, Q, 4, 6).softmax(-1).view(B, Q, 4, 2, 3)
+    value = attention.value_proj(memory).view(B, 16, 4, 2)
+    expected = attention.output_proj(ms_deform_attn(value, shapes, locations, weights))
+    torch.testing.assert_close(attention(query, reference, memory, shapes), expected)
+
+
+def test_reference_points_may_be_shared():
+    attention, shapes = module(), [(3, 4), (2, 2)]
+    query, memory = torch.randn(2, 5, 8), torch.randn(2, 16, 8)
+    shared = torch.rand(1, 5, 1, 2)
+    expected = attention(query, shared.expand(2, 5, 2, 2), memory, shapes)
+    torch.testing.assert_close(attention(query, shared, memory, shapes), expected)
+
+
+def test_images_do_not_see_each_other():
+    attention, shapes = module(), [(3, 4), (2, 2)]
+    query, memory = torch.randn(2, 5, 8), torch.randn(2, 16, 8)
+    reference = torch.rand(2, 5, 1, 2)
+    both = attention(query, reference, memory, shapes)
+    second = attention(query[1:], reference[1:], memory[1:], shapes)
+    torch.testing.assert_close(both[1:], second)
+
+
+def test_awkward_inputs():
+    attention, shapes = module(), [(3, 4), (2, 2)]
+    reference = torch.rand(1, 5, 1, 2)
+    assert attention(torch.zeros(0, 5, 8), reference, torch.zeros(0, 16, 8), shapes).shape == (
+        0,
+        5,
+        8,
+    )
+    query, memory = torch.randn(8, 5, 2).permute(2, 1, 0), torch.randn(8, 16, 2).permute(2, 1, 0)
+    assert not query.is_contiguous()
+    torch.testing.assert_close(
+        attention(query, reference, memory, shapes),
+        attention(query.contiguous(), reference, memory.contiguous(), shapes),
+    )
+
+
+def test_half_precision_does_not_shift_the_samples():
+    # Pixel 128 of 256 has its centre at 128.5/256 = 0.501953125. bfloat16 holds 0.5 and 0.50390625
+    # there, which are pixels 127.5 and 128.5. Whole numbers to 256 it holds exactly.
+    attention = looking_at_its_reference()
+    memory = torch.arange(256.0).view(1, 256, 1)
+    reference = torch.tensor([128.5 / 256, 0.5]).view(1, 1, 1, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = attention(torch.zeros(1, 1, 1), reference, memory, [(1, 256)])
+    assert output.dtype == torch.bfloat16
+    assert output.item() == 128.0
+    whole = attention.to(torch.bfloat16)
+    output = whole(
+        torch.zeros(1, 1, 1, dtype=torch.bfloat16), reference, memory.bfloat16(), [(1, 256)]
+    )
+    assert output.dtype == torch.bfloat16
+    assert output.item() == 128.0
+
+
+def test_every_parameter_learns():
+    attention, shapes = module(), [(3, 4), (2, 2)]
+    output = attention(torch.randn(2, 5, 8), torch.rand(1, 5, 1, 2), torch.randn(2, 16, 8), shapes)
+    output.square().sum().backward()
+    for name, parameter in attention.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match=r"channels \(8\) must be a multiple of num_heads \(3\)"):
+        module(num_heads=3)
+
+
+def test_levels_that_do_not_fit_the_memory_are_refused():
+    with pytest.raises(ValueError, match=r"sum\(H\*W\) = 16 positions .* got 15"):
+        module()(
+            torch.zeros(1, 1, 8), torch.zeros(1, 1, 1, 2), torch.zeros(1, 15, 8), [(3, 4), (2, 2)]
+        )
+
+
+def test_another_number_of_levels_is_refused():
+    # The module has 2 levels: one (H, W) too few.
+    with pytest.raises(ValueError, match=r"sampling_locations must be \(1, 1, 4, 1, 3, 2\)"):
+        module()(torch.zeros(1, 1, 8), torch.zeros(1, 1, 1, 2), torch.zeros(1, 12, 8), [(3, 4)])

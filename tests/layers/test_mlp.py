@@ -1,0 +1,113 @@
+"""The multi-layer perceptron of the heads and the feed-forward block."""
+
+import pytest
+import torch
+
+from mask2former_mt.layers.mlp import MLP, FeedForward
+
+
+def set_linear(linear, weight, bias):
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor(weight))
+        linear.bias.copy_(torch.tensor(bias))
+
+
+def mlp(num_layers, **changed):
+    widths = {"in_channels": 3, "hidden_channels": 5, "out_channels": 2} | changed
+    return MLP(**widths, num_layers=num_layers)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 4])
+def test_mlp_shapes(num_layers):
+    model = mlp(num_layers)
+    widths = [(layer.in_features, layer.out_features) for layer in model.layers]
+    assert (
+        widths
+        == {1: [(3, 2)], 2: [(3, 5), (5, 2)], 4: [(3, 5), (5, 5), (5, 5), (5, 2)]}[num_layers]
+    )
+    assert model(torch.randn(4, 7, 3)).shape == (4, 7, 2)
+    # No images, no queries.
+    assert model(torch.randn(0, 7, 3)).shape == (0, 7, 2)
+    assert model(torch.randn(4, 0, 3)).shape == (4, 0, 2)
+
+
+def test_mlp_hand_computed():
+    model = mlp(2, in_channels=1, hidden_channels=2, out_channels=1)
+    set_linear(model.layers[0], [[2.0], [-1.0]], [1.0, 0.0])
+    set_linear(model.layers[1], [[10.0, 100.0]], [-50.0])
+    # x = 3: hidden (2*3 + 1, -3) = (7, -3), ReLU (7, 0); 10*7 + 100*0 - 50 = 20.
+    # x = -2: hidden (-3, 2), ReLU (0, 2); 0 + 200 - 50 = 150.
+    # x = -0.5: hidden (0, 0.5); 0 + 50 - 50 = 0.
+    # The last layer has no ReLU: x = 0 gives hidden (1, 0), 10 - 50 = -40.
+    x = torch.tensor([[3.0], [-2.0], [-0.5], [0.0]])
+    torch.testing.assert_close(model(x), torch.tensor([[20.0], [150.0], [0.0], [-40.0]]))
+
+
+def test_mlp_keeps_the_published_parameter_names():
+    assert set(mlp(2).state_dict()) == {
+        f"layers.{i}.{n}" for i in (0, 1) for n in ("weight", "bias")
+    }
+
+
+def test_mlp_takes_strided_input():
+    model = mlp(3)
+    x = torch.randn(4, 3, 7).transpose(1, 2)
+    assert not x.is_contiguous()
+    torch.testing.assert_close(model(x), model(x.contiguous()))
+
+
+@pytest.mark.parametrize("num_layers", [0, -1])
+def test_mlp_without_layers_is_refused(num_layers):
+    with pytest.raises(ValueError, match=f"num_layers must be at least 1, got {num_layers}"):
+        mlp(num_layers)
+
+
+def block(**changed):
+    """Two channels; the hidden unit is relu(x0), which is added to channel 1."""
+    arguments = {"channels": 2, "hidden_channels": 1, "pre_norm": False} | changed
+    model = FeedForward(**arguments)
+    set_linear(model.linear1, [[1.0, 0.0]], [0.0])
+    set_linear(model.linear2, [[0.0], [1.0]], [0.0, 0.0])
+    return model
+
+
+def test_feed_forward_with_the_norm_after():
+    # x = (3, 1): hidden 3, sum (3, 1 + 3 = 4); the norm of two numbers a < b is (-1, 1), up to
+    # eps: mean 3.5, deviation 0.5, (3 - 3.5)/sqrt(0.25 + 1e-5) = -0.99998.
+    output = block()(torch.tensor([[3.0, 1.0]]))
+    torch.testing.assert_close(output, torch.tensor([[-0.99998, 0.99998]]), atol=1e-6, rtol=0)
+
+
+def test_feed_forward_with_the_norm_before():
+    # x = (3, 1): norm (1, -1) * 1/sqrt(1 + 1e-5), hidden 0.999995, and x itself goes past the norm.
+    output = block(pre_norm=True)(torch.tensor([[3.0, 1.0]]))
+    torch.testing.assert_close(output, torch.tensor([[3.0, 1.999995]]), atol=1e-6, rtol=0)
+
+
+def test_feed_forward_negative_hidden_units_are_cut():
+    # x = (-3, 1): hidden relu(-3) = 0, so that the sum is x itself.
+    output = block()(torch.tensor([[-3.0, 1.0]]))
+    # mean -1, deviation 2: (-2, 2)/sqrt(4 + 1e-5).
+    torch.testing.assert_close(output, torch.tensor([[-1.0, 1.0]]), atol=2e-6, rtol=0)
+
+
+def test_feed_forward_drops_only_in_training():
+    model = block(dropout=0.5, pre_norm=True)
+    x = torch.tensor([[3.0, 1.0]]).expand(1000, 2)
+    torch.manual_seed(0)
+    added = model.train()(x)[:, 1] - 1.0
+    # Kept twice with probability 1/2 each, and scaled by 2 * 2: 4 in a quarter of the rows, else 0.
+    kept = added > 1e-3
+    torch.testing.assert_close(added[kept], torch.full((int(kept.sum()),), 4.0), atol=1e-4, rtol=0)
+    assert 0.2 < kept.float().mean() < 0.3
+    assert not added[~kept].any()
+    torch.testing.assert_close(model.eval()(x)[:, 1] - 1.0, torch.ones(1000), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_feed_forward_awkward_inputs(pre_norm):
+    model = FeedForward(channels=4, hidden_channels=8, pre_norm=pre_norm)
+    assert model(torch.randn(0, 5, 4)).shape == (0, 5, 4)
+    x = torch.randn(4, 5, 3).transpose(0, 2)
+    assert not x.is_contiguous()
+    torch.testing.assert_close(model(x), model(x.contiguous()))

@@ -1,0 +1,233 @@
+"""Sampling of masks at points, and the choice of uncertain points."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mask2former_mt.layers.point_sampling import (
+    sample_binary_masks,
+    sample_logits,
+    uncertain_points,
+)
+
+# N masks, P points
+
+# Inside, on the four edges and corners, a pixel's width and far outside.
+BORDERS = torch.cartesian_prod(
+    *[torch.tensor([0.0, 0.03, 0.5, 0.97, 1.0, -0.05, 1.05, -2.0, 3.0], dtype=torch.float64)] * 2
+)
+
+
+def random_masks(N, H, W, seed=0):
+    return torch.rand(N, H, W, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+
+def by_grid_sample(masks, points):
+    """What PyTorch samples from a float copy of the masks."""
+    grid = (2 * points - 1)[:, None]
+    return F.grid_sample(
+        masks.to(points.dtype)[:, None], grid, mode="bilinear", align_corners=False
+    )[:, 0, 0]
+
+
+def test_sample_logits_hand_computed():
+    # Pixel centres of a 1x2 map lie at x = 0.25 and 0.75.
+    logits = torch.tensor([[[2.0, 6.0]]])
+    points = torch.tensor([[[0.25, 0.5], [0.5, 0.5], [0.625, 0.5], [0.0, 0.5], [2.0, 0.5]]])
+    # On the first; half way (2 + 6)/2; 0.25 * 2 + 0.75 * 6 = 5; the edge, half a pixel from the
+    # first and half a pixel from the zeros outside: 1; outside.
+    expected = torch.tensor([[2.0, 4.0, 5.0, 1.0, 0.0]])
+    torch.testing.assert_close(sample_logits(logits, points), expected)
+
+
+def test_sample_logits_shape_type_and_gradient():
+    logits = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True)
+    # Points may be of less precision than the logits.
+    sampled = sample_logits(logits, torch.full((3, 2, 2), 0.5))
+    assert sampled.shape == (3, 2)
+    assert sampled.dtype == torch.float64
+    sampled[1].sum().backward()
+    # Mask 1 alone; x = 0.5 of 6 lies between columns 2 and 3, y = 0.5 of 4 between rows 1 and 2:
+    # four pixels of weight 0.25, for each of the two points.
+    expected = torch.zeros(3, 4, 6, dtype=torch.float64)
+    expected[1, 1:3, 2:4] = 0.5
+    torch.testing.assert_close(logits.grad, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_binary_masks_hand_computed(dtype):
+    # Only the right pixel of 1x2 is set.
+    masks = torch.tensor([[[0, 1]]], dtype=dtype)
+    points = torch.tensor([[[0.25, 0.5], [0.5, 0.5], [0.75, 0.5], [1.0, 0.5], [1.0, 1.0]]])
+    # Left centre 0; half way 0.5; right centre 1; right edge 0.5; its corner 0.5 * 0.5.
+    sampled = sample_binary_masks(masks, points)
+    torch.testing.assert_close(sampled, torch.tensor([[0.0, 0.5, 1.0, 0.5, 0.25]]))
+
+
+@pytest.mark.parametrize(("H", "W"), [(7, 5), (1, 9), (9, 1), (1, 1), (32, 20)])
+def test_binary_masks_equal_grid_sample(H, W):
+    masks = random_masks(4, H, W)
+    inside = torch.rand(4, 50, 2, dtype=torch.float64)
+    points = torch.cat((inside, BORDERS.expand(4, -1, -1)), dim=1)
+    expected = by_grid_sample(masks, points)
+    assert expected.std() > 0
+    torch.testing.assert_close(sample_binary_masks(masks, points), expected, atol=1e-12, rtol=0)
+
+
+def test_binary_masks_equal_grid_sample_on_pixel_centres_and_seams():
+    H, W = 4, 6
+    masks = random_masks(2, H, W)
+    # Every half pixel from half a pixel outside to half a pixel outside.
+    x = torch.arange(-1, 2 * W + 2, dtype=torch.float64) / (2 * W)
+    y = torch.arange(-1, 2 * H + 2, dtype=torch.float64) / (2 * H)
+    points = torch.cartesian_prod(x, y).expand(2, -1, -1)
+    torch.testing.assert_close(
+        sample_binary_masks(masks, points), by_grid_sample(masks, points), atol=1e-12, rtol=0
+    )
+
+
+def test_binary_masks_in_float32():
+    masks = random_masks(3, 40, 30)
+    points = torch.rand(3, 200, 2)
+    sampled = sample_binary_masks(masks, points)
+    assert sampled.dtype == torch.float32
+    assert 0 <= sampled.min() <= sampled.max() <= 1
+    torch.testing.assert_close(sampled, by_grid_sample(masks, points), atol=1e-5, rtol=0)
+
+
+def test_rows_say_which_mask_is_sampled():
+    masks = random_masks(3, 7, 5)
+    # Twice mask 2, never mask 1, more rows than masks.
+    rows = torch.tensor([2, 0, 2, 0])
+    points = torch.cat((torch.rand(4, 20, 2).double(), BORDERS.expand(4, -1, -1)), dim=1)
+    torch.testing.assert_close(
+        sample_binary_masks(masks, points, rows),
+        by_grid_sample(masks[rows], points),
+        atol=1e-12,
+        rtol=0,
+    )
+
+
+def test_no_rows_of_some_masks():
+    none = torch.empty(0, dtype=torch.int64)
+    assert sample_binary_masks(random_masks(3, 7, 5), torch.empty(0, 4, 2), none).shape == (0, 4)
+
+
+def test_no_masks():
+    empty = torch.zeros(0, 7, 5, dtype=torch.bool)
+    points = torch.rand(0, 4, 2)
+    assert sample_binary_masks(empty, points).shape == (0, 4)
+    assert sample_logits(torch.zeros(0, 7, 5), points).shape == (0, 4)
+
+
+def test_memory_layout_does_not_matter():
+    masks = random_masks(3, 7, 5)
+    strided = masks.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    assert not strided.is_contiguous()
+    points = torch.rand(2, 3, 20).transpose(0, 1).transpose(1, 2)
+    assert not points.is_contiguous()
+    assert torch.equal(
+        sample_binary_masks(strided, points), sample_binary_masks(masks, points.contiguous())
+    )
+    assert torch.equal(
+        sample_logits(strided.float(), points), sample_logits(masks.float(), points.contiguous())
+    )
+
+
+# --- uncertain points ---------------------------------------------------------------------------
+
+
+def ramp(N=1, W=64):
+    """Logits that rise with x and cross 0 in the middle, at x = 0.5."""
+    return (torch.arange(W) + 0.5 - W / 2).expand(N, 16, W)
+
+
+def draw(logits, *, P=2000, oversample=3.0, importance=0.75, seed=0):
+    return uncertain_points(
+        logits,
+        num_points=P,
+        oversample_ratio=oversample,
+        importance_sample_ratio=importance,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def share_in_the_middle_quarter(points):
+    return ((points[..., 0] - 0.5).abs() < 0.125).float().mean().item()
+
+
+def test_uncertain_points_crowd_where_the_logit_is_near_zero():
+    points = draw(ramp(2))
+    assert points.shape == (2, 2000, 2)
+    assert 0 <= points.min() <= points.max() < 1
+    # 0.75 P of 3 P candidates are taken, the nearest quarter: they fill the middle quarter. Of the
+    # other 0.25 P a quarter falls there by chance: 0.75 + 0.25 * 0.25 = 0.8125; uniform is 0.25.
+    # The bounds are about five standard deviations of 2000 draws.
+    assert share_in_the_middle_quarter(points) == pytest.approx(0.8125, abs=0.05)
+
+
+def test_importance_ratio_0_is_uniform():
+    points = draw(ramp(), importance=0.0)
+    assert points.shape == (1, 2000, 2)
+    assert share_in_the_middle_quarter(points) == pytest.approx(0.25, abs=0.05)
+
+
+def test_importance_ratio_1_takes_exactly_the_most_uncertain_candidates():
+    logits = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(5))
+    points = draw(logits, P=40, importance=1.0)
+    # The candidates are the generator's first numbers: 3 * 40 per mask.
+    candidates = torch.rand(3, 120, 2, generator=torch.Generator().manual_seed(0))
+    certainty = sample_logits(logits, candidates).abs().sort(dim=1).values
+    torch.testing.assert_close(
+        sample_logits(logits, points).abs().sort(dim=1).values, certainty[:, :40]
+    )
+
+
+def test_without_oversampling_all_candidates_are_kept():
+    points = draw(ramp(), P=10, oversample=1.0, importance=1.0)
+    candidates = torch.rand(1, 10, 2, generator=torch.Generator().manual_seed(0))
+    # The same points in another order.
+    torch.testing.assert_close(points.sort(dim=1).values, candidates.sort(dim=1).values)
+
+
+def test_the_number_of_points_does_not_depend_on_the_rounding():
+    # 0.75 * 7 = 5.25: 5 uncertain ones, 2 anywhere.
+    assert draw(ramp(), P=7).shape == (1, 7, 2)
+
+
+def test_uncertainty_is_the_distance_from_zero_on_either_side():
+    # Left half certain background, right half certain foreground: both signs are certain.
+    logits = torch.full((1, 8, 64), 50.0)
+    logits[..., :32] = -50.0
+    near = (draw(logits, importance=1.0)[..., 0] - 0.5).abs()
+    # Interpolation crosses 0 within half a pixel of the seam, 1/128 of the width; beyond that the
+    # border of the map (half a pixel, where zeros outside mix in) is the other uncertain place.
+    assert (near < 1 / 128).float().mean() > 2 / 128
+
+
+def test_the_generator_decides():
+    logits = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(draw(logits, seed=1), draw(logits, seed=1))
+    assert not torch.equal(draw(logits, seed=1), draw(logits, seed=2))
+    # Without one, the default generator does.
+    arguments = {"num_points": 9, "oversample_ratio": 3.0, "importance_sample_ratio": 0.5}
+    torch.manual_seed(4)
+    first = uncertain_points(logits, **arguments)
+    torch.manual_seed(4)
+    assert torch.equal(uncertain_points(logits, **arguments), first)
+
+
+def test_points_carry_no_gradient_and_follow_the_dtype():
+    points = draw(ramp().double().requires_grad_(), P=8)
+    assert points.dtype == torch.float64
+    assert not points.requires_grad
+
+
+def test_no_masks_no_points():
+    assert draw(torch.zeros(0, 8, 8), P=5).shape == (0, 5, 2)
+
+
+def test_strided_logits():
+    logits = torch.randn(8, 6, 3, generator=torch.Generator().manual_seed(5)).permute(2, 0, 1)
+    assert not logits.is_contiguous()
+    assert torch.equal(draw(logits, P=20), draw(logits.contiguous(), P=20))

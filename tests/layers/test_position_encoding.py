@@ -1,0 +1,95 @@
+"""The sine position encoding against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from mask2former_mt.layers.position_encoding import sine_position_encoding
+
+
+def test_shape_type_and_contiguity():
+    encoding = sine_position_encoding(3, 5, 16)
+    assert encoding.shape == (1, 16, 3, 5)
+    assert encoding.dtype == torch.float32
+    assert encoding.is_contiguous()
+    assert not encoding.requires_grad
+
+
+def test_hand_computed_values():
+    encoding = sine_position_encoding(1, 4, 8, dtype=torch.float64)[0, :, 0]
+    # Of 8 channels 4 encode y, 4 encode x: sine and cosine at the wavelengths 10000^(0/4) = 1 and
+    # 10000^(2/4) = 100. Positions 1..4 of 4 are the angles pi/2, pi, 3 pi/2, 2 pi.
+    angles = torch.tensor([0.5, 1.0, 1.5, 2.0], dtype=torch.float64) * math.pi
+    x = encoding[4:]
+    # The published 1e-6 in the denominator moves the angles by at most 2 pi * 1e-6 / 4.
+    near = {"atol": 2e-6, "rtol": 0}
+    torch.testing.assert_close(x[0], torch.tensor([1.0, 0, -1, 0], dtype=torch.float64), **near)
+    torch.testing.assert_close(x[1], torch.tensor([0.0, -1, 0, 1], dtype=torch.float64), **near)
+    torch.testing.assert_close(x[2], (angles / 100).sin(), **near)
+    torch.testing.assert_close(x[3], (angles / 100).cos(), **near)
+    # One row: its angle is 1/1 * 2 pi in every column. Here the 1e-6 weighs 2 pi * 1e-6.
+    y = [0.0, 1.0, math.sin(2 * math.pi / 100), math.cos(2 * math.pi / 100)]
+    expected = torch.tensor(y, dtype=torch.float64)[:, None].expand(4, 4)
+    torch.testing.assert_close(encoding[:4], expected, atol=1e-5, rtol=0)
+
+
+def test_y_comes_first_and_rows_share_it():
+    encoding = sine_position_encoding(3, 5, 8)[0]
+    y, x = encoding[:4], encoding[4:]
+    assert torch.equal(y, y[:, :, :1].expand_as(y))
+    assert torch.equal(x, x[:, :1].expand_as(x))
+    # A map lying on its side swaps the halves.
+    turned = sine_position_encoding(5, 3, 8)[0].transpose(1, 2)
+    assert torch.equal(encoding, torch.cat((turned[4:], turned[:4])))
+
+
+def test_temperature_is_the_base_of_the_wavelengths():
+    # 16^(2/4) = 4: the second pair of a half turns a quarter as fast as the first.
+    x = sine_position_encoding(1, 8, 8, temperature=16.0)[0, 4:, 0]
+    angles = torch.arange(1, 9) / 8 * 2 * math.pi
+    torch.testing.assert_close(x[2], (angles / 4).sin(), atol=1e-5, rtol=0)
+
+
+def test_half_precision_is_only_rounded_at_the_end():
+    exact = sine_position_encoding(7, 9, 16)
+    rounded = sine_position_encoding(7, 9, 16, dtype=torch.bfloat16)
+    assert torch.equal(rounded, exact.to(torch.bfloat16))
+
+
+def test_float64_is_computed_as_such():
+    fine = sine_position_encoding(7, 9, 16, dtype=torch.float64)
+    difference = (fine - sine_position_encoding(7, 9, 16)).abs().max()
+    # float32 arithmetic errs near 1e-6 at angles up to 2 pi; more than 0 shows it is not reused.
+    assert 0 < difference < 1e-5
+
+
+def test_one_size_is_computed_once():
+    assert sine_position_encoding(6, 7, 12) is sine_position_encoding(6, 7, 12)
+    assert sine_position_encoding(6, 7, 12) is not sine_position_encoding(7, 6, 12)
+
+
+def test_what_inference_cached_serves_training():
+    # A size that no other test asks for: the first call is this one.
+    with torch.inference_mode():
+        encoding = sine_position_encoding(11, 13, 4)
+    assert not encoding.is_inference()
+    weight = torch.ones(1, requires_grad=True)
+    (sine_position_encoding(11, 13, 4) * weight).sum().backward()
+    torch.testing.assert_close(weight.grad[0], encoding.sum())
+
+
+def test_a_single_position():
+    # Angle 2 pi both ways: sine 0 (to the published 1e-6), cosine 1.
+    encoding = sine_position_encoding(1, 1, 4).flatten()
+    torch.testing.assert_close(encoding, torch.tensor([0.0, 1, 0, 1]), atol=1e-5, rtol=0)
+
+
+def test_an_empty_map():
+    assert sine_position_encoding(0, 3, 8).shape == (1, 8, 0, 3)
+
+
+@pytest.mark.parametrize("channels", [2, 6, 255])
+def test_channels_that_do_not_split_into_four_are_refused(channels):
+    with pytest.raises(ValueError, match=f"channels must be a multiple of 4, got {channels}"):
+        sine_position_encoding(3, 4, channels)

@@ -1,0 +1,255 @@
+"""The deformable attention op against its equation, written out in loops."""
+
+import math
+
+import pytest
+import torch
+
+from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
+from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
+
+# B images, S positions, M heads, D channels per head, Q queries, L levels, P points
+
+SHAPES = {
+    "one level": [(3, 4)],
+    "two levels": [(2, 5), (3, 3)],
+    "three levels": [(4, 3), (2, 2), (1, 1)],
+    "a row and a column": [(1, 6), (6, 1)],
+    "one pixel": [(1, 1)],
+}
+
+
+def arguments(shapes, *, B=2, Q=3, M=2, D=3, P=2, low=0.0, high=1.0, dtype=torch.float64):
+    """Random value, locations uniform in [low, high], and weights that sum to 1 over L x P."""
+    generator = torch.Generator().manual_seed(0)
+    S, L = sum(h * w for h, w in shapes), len(shapes)
+    value = torch.randn(B, S, M, D, generator=generator, dtype=dtype)
+    locations = torch.rand(B, Q, M, L, P, 2, generator=generator, dtype=dtype)
+    weights = torch.rand(B, Q, M, L * P, generator=generator, dtype=dtype)
+    weights = (weights / weights.sum(-1, keepdim=True)).view(B, Q, M, L, P)
+    return value, shapes, low + (high - low) * locations, weights
+
+
+def by_the_equation(value, shapes, locations, weights):
+    """Deformable DETR, eq. 3: sum over levels and points of A_mlqk * x_l(phi_l(p) + dp).
+
+    The bilinear kernel of a pixel centre at distance (dx, dy) is max(0, 1-|dx|) max(0, 1-|dy|):
+    what lies outside the map has no pixel, hence counts as zero.
+    """
+    B, _, M, D = value.shape
+    _, Q, _, L, P, _ = locations.shape
+    output = torch.zeros(B, Q, M, D, dtype=value.dtype)
+    for b in range(B):
+        for q in range(Q):
+            for m in range(M):
+                start = 0
+                for level in range(L):
+                    h, w = shapes[level]
+                    for p in range(P):
+                        x, y = locations[b, q, m, level, p].tolist()
+                        for row in range(h):
+                            for column in range(w):
+                                kernel = max(0.0, 1 - abs(x * w - (column + 0.5))) * max(
+                                    0.0, 1 - abs(y * h - (row + 0.5))
+                                )
+                                if kernel:
+                                    pixel = value[b, start + row * w + column, m]
+                                    output[b, q, m] += weights[b, q, m, level, p] * kernel * pixel
+                    start += h * w
+    return output.flatten(2)
+
+
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.6, 1.6)], ids=["inside", "also outside"])
+def test_it_is_the_equation(shapes, low, high):
+    call = arguments(shapes, low=low, high=high)
+    expected = by_the_equation(*call)
+    actual = ms_deform_attn(*call)
+    # B = 2, Q = 3, M*D = 2*3.
+    assert actual.shape == (2, 3, 6)
+    assert actual.is_contiguous()
+    torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
+def test_samples_on_the_border_are_the_equation(shapes):
+    # Every pair of: the map's edge (0 and 1), its middle, far outside.
+    places = torch.tensor([0.0, 0.5, 1.0, -3.0, 4.0], dtype=torch.float64)
+    xy = torch.cartesian_prod(places, places)
+    value, _, _, weights = arguments(shapes, Q=len(xy), P=1)
+    locations = xy[None, :, None, None, None].expand(*weights.shape, 2)
+    call = value, shapes, locations, weights
+    torch.testing.assert_close(
+        ms_deform_attn(*call), by_the_equation(*call), atol=1e-12, rtol=1e-12
+    )
+
+
+def test_a_hand_computed_sample():
+    # One 1x2 level with the pixels 10 and 20, whose centres are at x = 0.25 and 0.75.
+    value = torch.tensor([10.0, 20.0]).view(1, 2, 1, 1)
+    places = {
+        0.25: 10.0,  # on the left centre
+        0.5: 15.0,  # half way
+        0.375: 12.5,  # a quarter of the way: 0.75 * 10 + 0.25 * 20
+        0.0: 5.0,  # the left edge, half a pixel off the centre: 0.5 * 10 + 0.5 * 0
+        1.0: 10.0,  # the right edge: 0.5 * 20
+        -0.25: 0.0,  # a whole pixel off the left centre
+        1.25: 0.0,
+    }
+    locations = torch.tensor([[x, 0.5] for x in places]).view(1, -1, 1, 1, 1, 2)
+    weights = torch.ones(1, len(places), 1, 1, 1)
+    output = ms_deform_attn(value, [(1, 2)], locations, weights)
+    torch.testing.assert_close(output[0, :, 0], torch.tensor(list(places.values())))
+
+
+def test_levels_and_points_add_up_with_their_weights():
+    # Levels 1x1 with the values 8 and 100; both points of a level sit on its centre.
+    value = torch.tensor([8.0, 100.0]).view(1, 2, 1, 1)
+    locations = torch.full((1, 1, 1, 2, 2, 2), 0.5)
+    weights = torch.tensor([[0.25, 0.5], [0.125, 0.125]]).view(1, 1, 1, 2, 2)
+    output = ms_deform_attn(value, [(1, 1), (1, 1)], locations, weights)
+    # (0.25 + 0.5) * 8 + (0.125 + 0.125) * 100 = 6 + 25
+    torch.testing.assert_close(output, torch.tensor([[[31.0]]]))
+
+
+def test_heads_stay_apart_and_lie_one_after_another():
+    value, shapes, locations, weights = arguments([(3, 4)])
+    without = value.clone()
+    without[:, :, 1] = 0
+    output = ms_deform_attn(without, shapes, locations, weights)
+    # M = 2 heads of D = 3 channels: the first three are head 0's, untouched.
+    expected = ms_deform_attn(value, shapes, locations, weights)
+    torch.testing.assert_close(output[..., :3], expected[..., :3])
+    assert not output[..., 3:].any()
+
+
+def test_gradients_of_all_three_tensors():
+    value, shapes, locations, weights = arguments(
+        [(3, 2), (1, 1)], B=1, Q=2, D=2, low=-0.2, high=1.2
+    )
+    # Bilinear sampling has a kink on every pixel centre: keep a step's distance from it.
+    for level, (h, w) in enumerate(shapes):
+        pixels = locations[:, :, :, level] * torch.tensor([w, h]) - 0.5
+        assert (pixels - pixels.round()).abs().min() > 1e-4
+    inputs = [t.requires_grad_() for t in (value, locations, weights)]
+    assert torch.autograd.gradcheck(
+        lambda value, locations, weights: ms_deform_attn(value, shapes, locations, weights), inputs
+    )
+
+
+def test_outside_samples_give_no_gradient():
+    value, shapes, _, weights = arguments([(2, 2)])
+    locations = torch.full((*weights.shape, 2), 5.0, dtype=value.dtype, requires_grad=True)
+    value.requires_grad_()
+    ms_deform_attn(value, shapes, locations, weights).sum().backward()
+    assert not value.grad.any()
+    assert not locations.grad.any()
+
+
+@pytest.mark.parametrize(("B", "Q"), [(0, 3), (2, 0)], ids=["no images", "no queries"])
+def test_nothing_gives_nothing(B, Q):
+    assert ms_deform_attn(*arguments([(2, 3), (1, 1)], B=B, Q=Q)).shape == (B, Q, 6)
+
+
+def test_memory_layout_does_not_matter():
+    value, shapes, locations, weights = arguments([(2, 3), (2, 2)])
+    strided = [t.transpose(0, 1).contiguous().transpose(0, 1) for t in (value, locations, weights)]
+    assert not any(t.is_contiguous() for t in strided)
+    assert torch.equal(
+        ms_deform_attn(strided[0], shapes, *strided[1:]),
+        ms_deform_attn(value, shapes, locations, weights),
+    )
+
+
+def test_float32_is_near_float64():
+    call = arguments([(3, 4), (2, 2)], low=-0.2, high=1.2)
+    single = [t.float() if isinstance(t, torch.Tensor) else t for t in call]
+    output = ms_deform_attn(*single)
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output.double(), ms_deform_attn(*call), atol=1e-5, rtol=1e-5)
+
+
+def test_the_public_op_runs_the_reference():
+    call = arguments([(3, 4)])
+    assert torch.equal(ms_deform_attn(*call), ms_deform_attn_ref(*call))
+
+
+def changed(**what):
+    """Good arguments for shapes 2x3 and 1x1 (S = 7), some of them replaced."""
+    value, shapes, locations, weights = arguments([(2, 3), (1, 1)], dtype=torch.float32)
+    call = {
+        "value": value,
+        "spatial_shapes": shapes,
+        "sampling_locations": locations,
+        "attention_weights": weights,
+    }
+    return call | {name: make(call[name]) for name, make in what.items()}
+
+
+def test_the_unchanged_arguments_are_good():
+    assert ms_deform_attn(**changed()).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (
+            {"value": lambda t: t.flatten(2)},
+            r"value must be \(B, S, M, D\), got \(2, 7, 6\)",
+        ),
+        (
+            {"value": lambda t: t[:, :6]},
+            r"value must have sum\(H\*W\) = 7 positions for spatial_shapes \[\(2, 3\), \(1, 1\)\], "
+            r"got 6",
+        ),
+        (
+            {"sampling_locations": lambda t: t.flatten(3, 4)},
+            r"sampling_locations must be \(B, Q, M, L, P, 2\), got \(2, 3, 2, 4, 2\)",
+        ),
+        (
+            {"sampling_locations": lambda t: torch.cat((t, t[..., :1]), dim=-1)},
+            r"sampling_locations must be \(B, Q, M, L, P, 2\), got \(2, 3, 2, 2, 2, 3\)",
+        ),
+        (
+            # Another number of images than value has.
+            {"sampling_locations": lambda t: t[:1]},
+            r"sampling_locations must be \(2, 3, 2, 2, 2, 2\) as value and spatial_shapes say, "
+            r"got \(1, 3, 2, 2, 2, 2\)",
+        ),
+        (
+            # Another number of levels: 7 positions could be one level of 7x1.
+            {"spatial_shapes": lambda _: [(7, 1)]},
+            r"sampling_locations must be \(2, 3, 2, 1, 2, 2\) as value",
+        ),
+        (
+            {"attention_weights": lambda t: t.flatten(3)},
+            r"attention_weights must be \(2, 3, 2, 2, 2\), got \(2, 3, 2, 4\)",
+        ),
+        (
+            {"sampling_locations": lambda t: t.double()},
+            r"sampling_locations must be torch\.float32 as value is, got torch\.float64",
+        ),
+        (
+            {"attention_weights": lambda t: t.half()},
+            r"attention_weights must be torch\.float32 as value is, got torch\.float16",
+        ),
+        (
+            {"sampling_locations": lambda t: t.to("meta")},
+            "sampling_locations must be on cpu as value is, got meta",
+        ),
+        (
+            {"attention_weights": lambda t: t.to("meta")},
+            "attention_weights must be on cpu as value is, got meta",
+        ),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(what, message):
+    with pytest.raises(ValueError, match=message):
+        ms_deform_attn(**changed(**what))
+
+
+def test_constants_come_back_where_nothing_lies_outside():
+    # The kernel of inner points sums to 1, and so do the weights: a constant map is unchanged.
+    value, shapes, locations, weights = arguments([(4, 4), (8, 8)], low=0.2, high=0.8)
+    output = ms_deform_attn(torch.full_like(value, math.pi), shapes, locations, weights)
+    torch.testing.assert_close(output, torch.full_like(output, math.pi))

@@ -1,0 +1,170 @@
+"""The specs of subcategories, their errors, and the decoder's output."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mask2former_mt.structures import (
+    UNKNOWN,
+    DecoderOutput,
+    Subcategory,
+    SubcategorySpec,
+    per_subcategory,
+)
+
+STYLE = Subcategory("style", ("photo", "cartoon"))
+RIPENESS = Subcategory("ripeness", ("green", "yellow", "brown"))
+SPEC = SubcategorySpec((STYLE, RIPENESS))
+
+
+def test_none_has_the_index_after_the_values():
+    # Values 0, 1, 2; none 3; so a head has 4 outputs.
+    assert (RIPENESS.num_values, RIPENESS.none_index) == (3, 3)
+    assert [RIPENESS.value_name(i) for i in range(4)] == ["green", "yellow", "brown", None]
+
+
+@pytest.mark.parametrize(
+    ("written", "index"),
+    [("green", 0), ("brown", 2), (None, 3), (0, 0), (3, 3), (-1, UNKNOWN)],
+)
+def test_an_annotation_gives_a_name_an_index_or_null(written, index):
+    assert RIPENESS.value_index(written) == index
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("red", r"'ripeness' has no value 'red'; listed are \['green', 'yellow', 'brown'\]"),
+        ("Green", "has no value 'Green'"),
+        ("", "has no value ''"),
+        (4, r"index must be in \[-1, 3\] \(-1 unknown, 3 none\), got 4"),
+        (-2, r"index must be in \[-1, 3\].*got -2"),
+        (True, "must be a name, an index or null, got True"),
+        (1.0, "must be a name, an index or null, got 1.0"),
+        (["green"], "must be a name, an index or null"),
+    ],
+)
+def test_other_values_are_refused(written, message):
+    with pytest.raises(ValueError, match=message):
+        RIPENESS.value_index(written)
+
+
+@pytest.mark.parametrize("index", [-1, 4])
+def test_a_value_outside_its_range_has_no_name(index):
+    with pytest.raises(ValueError, match=rf"'ripeness': index must be in \[0, 3\], got {index}"):
+        RIPENESS.value_name(index)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("", ("a",), "name must be a non-empty string, got ''"),
+        (3, ("a",), "name must be a non-empty string, got 3"),
+        ("a.b", ("a",), "'a.b' must not contain a dot"),
+        ("style", (), "'style' has 0 values; it needs at least one"),
+        ("style", ("a", "b", "a"), r"'style' lists a value twice: \['a', 'b', 'a'\]"),
+    ],
+)
+def test_a_malformed_subcategory_is_refused(name, values, message):
+    with pytest.raises(ValueError, match=message):
+        Subcategory(name, values)
+
+
+def test_a_spec_keeps_its_order():
+    assert SPEC.names == ("style", "ripeness")
+    assert SPEC.num_classes == (2, 3)
+    assert len(SPEC) == 2
+    assert list(SPEC) == [STYLE, RIPENESS]
+    assert len(SubcategorySpec()) == 0
+
+
+def test_a_spec_survives_json():
+    entries = [
+        {"name": "style", "values": ["photo", "cartoon"]},
+        {"name": "ripeness", "values": ["green", "yellow", "brown"]},
+    ]
+    assert SPEC.to_json() == entries
+    assert SubcategorySpec.from_json(entries) == SPEC
+    # A plain COCO file has no such list.
+    assert SubcategorySpec.from_json(None) == SubcategorySpec.from_json([]) == SubcategorySpec()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["style"], "an entry of 'subcategories' must be .* got 'style'"),
+        ([{"name": "style"}], "an entry of 'subcategories' must be"),
+        ([{"values": ["a"]}], "an entry of 'subcategories' must be"),
+        ([{"name": "style", "values": "ab"}], "'values' must be a list of strings, got 'ab'"),
+        ([{"name": "style", "values": [1, 2]}], r"'values' must be a list of strings, got \[1, 2"),
+        ([{"name": "style", "values": []}], "'style' has 0 values"),
+        ([{"name": "s", "values": ["a"]}] * 2, r"a subcategory is listed twice: \['s', 's'\]"),
+    ],
+)
+def test_a_malformed_list_is_refused(entries, message):
+    with pytest.raises(ValueError, match=message):
+        SubcategorySpec.from_json(entries)
+
+
+def test_counted_values_are_named_by_their_numbers():
+    spec = SubcategorySpec.from_counts(["style", "ripeness"], [2, 3])
+    assert spec.num_classes == (2, 3)
+    assert spec.subcategories[1].values == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("names", "counts", "message"),
+    [
+        (["a", "b"], [2], r"as many subcategory names as numbers .* got \['a', 'b'\] and \[2\]"),
+        (["a"], [0], "'a' has 0 values"),
+        (["a", "a"], [1, 1], "listed twice"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(names, counts, message):
+    with pytest.raises(ValueError, match=message):
+        SubcategorySpec.from_counts(names, counts)
+
+
+def test_labels_of_an_annotation():
+    assert SPEC.labels_of({"ripeness": "brown", "style": "photo"}) == [0, 2]
+    # null is none, K_s; a missing key is unknown.
+    assert SPEC.labels_of({"ripeness": None}) == [UNKNOWN, 3]
+    assert SPEC.labels_of({}) == [UNKNOWN, UNKNOWN]
+    assert SubcategorySpec().labels_of({}) == []
+
+
+def test_labels_of_an_unlisted_subcategory_are_refused():
+    with pytest.raises(ValueError, match=r"'colour' is not listed; listed are \['style', 'ripe"):
+        SPEC.labels_of({"style": "photo", "colour": "red"})
+    with pytest.raises(ValueError, match="'a' is not listed; listed are \\[\\]"):
+        SubcategorySpec().labels_of({"a": "b"})
+
+
+def test_one_number_stands_for_all_subcategories():
+    assert per_subcategory([2], 3, "KEY") == (2.0, 2.0, 2.0)
+    assert per_subcategory([2], 0, "KEY") == ()
+    assert per_subcategory([1, 0.5], 2, "KEY") == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, 2, 3], r"KEY must hold 1 number or one per subcategory \(2\), got \[1, 2, 3\]"),
+        ([], r"KEY must hold 1 number or one per subcategory \(2\), got \[\]"),
+        ([1, -1], r"KEY must not be negative, got \[1, -1\]"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        per_subcategory(values, 2, "KEY")
+
+
+def test_the_layers_of_an_output_end_with_itself():
+    def output() -> DecoderOutput:
+        return DecoderOutput(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4, 4), {})
+
+    first, second, last = output(), output(), output()
+    last.aux_outputs = [first, second]
+    assert [id(layer) for layer in last.layers] == [id(first), id(second), id(last)]
+    assert first.layers == [first]

@@ -1,0 +1,105 @@
+"""A model small enough that a test builds it and runs it in a fraction of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from torch import nn
+
+from mask2former_mt.config import add_mask2former_mt_config, check_config
+from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
+
+NUM_CLASSES = 3
+# K_s by name: the heads have one output more.
+SUBCATEGORIES = {"colour": 4, "fill": 2}
+SPEC = SubcategorySpec.from_counts(list(SUBCATEGORIES), list(SUBCATEGORIES.values()))
+CHANNELS = 32
+NUM_QUERIES = 6
+
+
+def tiny_cfg(
+    *,
+    num_classes: int = NUM_CLASSES,
+    subcategories: Mapping[str, int] = SUBCATEGORIES,
+    opts: Mapping[str, object] | None = None,
+) -> CfgNode:
+    """The default config with a small model on the CPU, without any weights file.
+
+    Args:
+        num_classes: K.
+        subcategories: K_s by name; {} for plain Mask2Former.
+        opts: further keys, set last: `{"MODEL.MASK_FORMER.DEC_LAYERS": 4}`.
+    """
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    small = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.META_ARCHITECTURE": "MultiTaskMaskFormer",
+        "MODEL.PIXEL_MEAN": [127.5] * 3,
+        "MODEL.PIXEL_STD": [127.5] * 3,
+        "MODEL.BACKBONE.NAME": "build_timm_backbone",
+        "MODEL.BACKBONE.FREEZE_AT": 0,
+        "MODEL.TIMM.NAME": "mobilenetv3_small_050",
+        "MODEL.TIMM.NORM": "BN",
+        "MODEL.SEM_SEG_HEAD.NAME": "MaskFormerHead",
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": num_classes,
+        "MODEL.SEM_SEG_HEAD.CONVS_DIM": CHANNELS,
+        "MODEL.SEM_SEG_HEAD.MASK_DIM": CHANNELS,
+        "MODEL.SEM_SEG_HEAD.NORM": "GN",
+        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
+        "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS": 4,
+        "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD": 64,
+        "MODEL.MASK_FORMER.HIDDEN_DIM": CHANNELS,
+        "MODEL.MASK_FORMER.DIM_FEEDFORWARD": 64,
+        "MODEL.MASK_FORMER.NHEADS": 4,
+        "MODEL.MASK_FORMER.DEC_LAYERS": 3,
+        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": NUM_QUERIES,
+        "MODEL.MASK_FORMER.DROPOUT": 0.0,
+        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 64,
+        "MODEL.SUBCATEGORY.NAMES": list(subcategories),
+        "MODEL.SUBCATEGORY.NUM_CLASSES": list(subcategories.values()),
+        "INPUT.FORMAT": "RGB",
+        "TEST.DETECTIONS_PER_IMAGE": 10,
+    }
+    for key, value in {**small, **(opts or {})}.items():
+        cfg.merge_from_list([key, value])
+    check_config(cfg)
+    return cfg
+
+
+def tiny_model(cfg: CfgNode | None = None, *, seed: int = 0) -> nn.Module:
+    """The model of a config, by default `tiny_cfg()`, with random weights of this seed."""
+    torch.manual_seed(seed)
+    return build_model(tiny_cfg() if cfg is None else cfg)
+
+
+def random_image(height: int, width: int, *, seed: int = 0) -> torch.Tensor:
+    """uint8 (3, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def rectangles(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> torch.Tensor:
+    """bool (N, H, W) from boxes (left, top, right, bottom) in pixels, right and bottom outside."""
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
+        mask[top:bottom, left:right] = True
+    return masks
+
+
+def ground_truth(
+    masks: torch.Tensor, classes: list[int], subcategories: list[list[int]] | None
+) -> Instances:
+    """What the mapper puts under "instances"; None leaves the subcategories out."""
+    instances = Instances(tuple(masks.shape[1:]))
+    instances.set(GT_CLASSES, torch.tensor(classes, dtype=torch.int64))
+    instances.set(GT_MASKS, masks)
+    if subcategories is not None:
+        labels = torch.tensor(subcategories, dtype=torch.int64).reshape(len(classes), -1)
+        instances.set(GT_SUBCATEGORIES, labels)
+    return instances
