@@ -18,8 +18,8 @@ def check_detectron2() -> None:
         if error.name != "detectron2":
             raise
         raise ImportError(
-            "detectron2 is not installed. `make setup` installs it into .venv; for another "
-            "environment see README, 'Install'",
+            "detectron2 is not installed. Run `make setup`, or in an environment of your own "
+            "`python tools/install_detectron2.py`; see README, 'Install'",
             name="detectron2",
         ) from error
 

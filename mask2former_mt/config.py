@@ -253,6 +253,4 @@ def check_config(cfg: CfgNode) -> None:
             f"{list(subcategory.NAMES)} and {list(subcategory.NUM_CLASSES)}"
         )
     for name, count in zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True):
-        require(
-            count >= 1, f"MODEL.SUBCATEGORY.NUM_CLASSES of {name!r}", "at least 1 value", count
-        )
+        require(count >= 1, f"MODEL.SUBCATEGORY.NUM_CLASSES of {name!r}", "at least 1 value", count)

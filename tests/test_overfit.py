@@ -22,6 +22,7 @@ from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator, flat_metrics
 SIZE = 96
 NUM_SCENES = 8
 ITERATIONS = 300
+IMAGES_PER_BATCH = 2
 SHAPES = ("disc", "square", "triangle")
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 80, 230)}
 FILLS = ("solid", "dark_core", "stripes")
@@ -170,9 +171,8 @@ def overfit(dataset: str, *, seed: int, iterations: int = ITERATIONS) -> dict[st
     optimizer = build_optimizer(cfg, model)
     scheduler = build_lr_scheduler(cfg, optimizer)
     order = torch.Generator().manual_seed(seed)
-    batch = 4
     for _ in range(iterations):
-        chosen = torch.randperm(NUM_SCENES, generator=order)[:batch].tolist()
+        chosen = torch.randperm(NUM_SCENES, generator=order)[:IMAGES_PER_BATCH].tolist()
         loss = sum(model([inputs[i] for i in chosen]).values())
         optimizer.zero_grad()
         loss.backward()

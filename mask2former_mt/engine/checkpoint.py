@@ -1,4 +1,4 @@
-"""Checkpoints that remember their dataset, and loading that says what happened to each parameter."""
+"""Checkpoints that remember their dataset, and loading that says what became of each parameter."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
             return super()._torch_load(f)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f"checkpoint {self._path} cannot be read, it may be cut short or no checkpoint at all: "
-                f"{error}"
+                f"checkpoint {self._path} cannot be read, it may be cut short or no checkpoint at "
+                f"all: {error}"
             ) from error
 
     def _load_model(self, checkpoint):
@@ -164,4 +164,4 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
             raise ValueError(f"nothing in checkpoint {self._path} fits the model. {self.report}")
         LOGGER.info(str(self.report))
         self.model.load_state_dict(fitted, strict=False)
-        return None
+        return

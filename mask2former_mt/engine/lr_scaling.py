@@ -69,7 +69,10 @@ def scale_for_batch_size(cfg: CfgNode, explicit: Collection[str] = ()) -> list[C
             cfg[section][name] = after
             changes.append(Change(key, before, after))
 
-    change("SOLVER.BASE_LR", lambda lr: lr * (ratio if solver.LR_SCALING == "linear" else math.sqrt(ratio)))
+    change(
+        "SOLVER.BASE_LR",
+        lambda lr: lr * (ratio if solver.LR_SCALING == "linear" else math.sqrt(ratio)),
+    )
     for key in _SCHEDULE_KEYS:
         change(key, lambda count: _stretch(count, ratio))
     solver.REFERENCE_IMS_PER_BATCH = solver.IMS_PER_BATCH

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from mask2former_mt.data.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
@@ -18,6 +17,7 @@ from mask2former_mt.engine.setup import (
     errors_named,
     fill_from_datasets,
     load_config,
+    log_to_console,
     prepare_run,
     save_config,
 )
@@ -51,14 +51,16 @@ def main(args: argparse.Namespace) -> dict[str, float]:
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
     """
-    setup_logger(distributed_rank=comm.get_rank(), name="mask2former_mt", abbrev_name="mask2former_mt")
+    log_to_console()
     with errors_named():
         cfg = fill_from_datasets(load_config(args.config_file, args.opts))
         needed = "TEST" if args.eval_only else "TRAIN"
         if not cfg.DATASETS[needed]:
             raise ValueError(f"DATASETS.{needed} is empty: name a dataset")
         # Before anything is written: every annotation is read and checked.
-        datasets = cfg.DATASETS.TEST if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+        datasets = (
+            cfg.DATASETS.TEST if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+        )
         for dataset in datasets:
             DatasetCatalog.get(dataset)
         if args.eval_only:

@@ -22,6 +22,8 @@ from mask2former_mt.data.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
+# What a run shows and records.
+_LOGGERS = ("fvcore", "detectron2", "mask2former_mt")
 
 
 @contextlib.contextmanager
@@ -76,14 +78,17 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     try:
-        cfg.merge_from_file(config_file)
-    except yaml.YAMLError as error:
+        if "://" not in config_file:
+            content = yaml.safe_load(pathlib.Path(config_file).read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(
+                    f"config file {config_file} must hold keys such as 'MODEL:' and 'SOLVER:', "
+                    f"got {type(content).__name__}"
+                )
+        # By default detectron2 would run Python code that a YAML file asks for.
+        cfg.merge_from_file(config_file, allow_unsafe=False)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"config file {config_file} is not valid YAML: {error}") from error
-    except TypeError as error:
-        # What detectron2 makes of a file whose content is no mapping.
-        raise ValueError(
-            f"config file {config_file} must hold keys such as 'MODEL:' and 'SOLVER:'"
-        ) from error
     except KeyError as error:
         raise KeyError(f"config file {config_file}: {error.args[0]}") from error
 
@@ -131,7 +136,7 @@ def _fill_from(cfg: CfgNode, dataset: str) -> None:
     classes = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
     if head.NUM_CLASSES == 0:
         head.NUM_CLASSES = len(classes)
-    if head.NUM_CLASSES != len(classes):
+    if len(classes) != head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but dataset {dataset!r} has "
             f"{len(classes)} classes; set it to 0 to take the dataset's"
@@ -167,14 +172,27 @@ def dataset_description(dataset: str) -> dict:
     }
 
 
+def log_to_console() -> None:
+    """Shows the log on the console, of the main process only."""
+    for name in _LOGGERS:
+        setup_logger(distributed_rank=comm.get_rank(), name=name, abbrev_name=name)
+
+
 def prepare_run(cfg: CfgNode, config_file: str) -> None:
     """Makes the output folder, starts logging into it, and seeds."""
     output = pathlib.Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         output.mkdir(parents=True, exist_ok=True)
     rank = comm.get_rank()
-    for name in ("fvcore", "detectron2", "mask2former_mt"):
-        setup_logger(str(output), distributed_rank=rank, name=name, abbrev_name=name)
+    for name in _LOGGERS:
+        # The console has its handler, and a second one would print every line twice.
+        setup_logger(
+            str(output),
+            distributed_rank=rank,
+            name=name,
+            abbrev_name=name,
+            configure_stdout=False,
+        )
     LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
@@ -191,7 +209,7 @@ def save_config(cfg: CfgNode) -> None:
     saved = cfg.clone()
     saved.defrost()
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    if saved.MODEL.DEVICE == automatic:
+    if automatic == saved.MODEL.DEVICE:
         saved.MODEL.DEVICE = "auto"
     path = pathlib.Path(cfg.OUTPUT_DIR) / "config.yaml"
     path.write_text(saved.dump(), encoding="utf-8")

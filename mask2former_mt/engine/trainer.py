@@ -1,4 +1,4 @@
-"""Training and evaluation: detectron2's trainer with this package's loaders, optimizer, evaluator."""
+"""Training and evaluation: detectron2's trainer with our loaders, optimizer and evaluator."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class MultiTaskTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        # Wall-clock seconds of training steps (data, forward, backward, update) so far, those before
-        # an interruption too; evaluation and checkpoints left out.
+        # Wall-clock seconds of training steps (data, forward, backward, update) so far, those
+        # before an interruption too; evaluation and checkpoints left out.
         self.train_seconds = 0.0
         self.register_hooks(self.build_hooks())
 
@@ -153,5 +153,3 @@ def write_metrics(metrics: Mapping[str, float], output_dir: str) -> pathlib.Path
         json.dump(plain, file, indent=2, sort_keys=True)
         file.write("\n")
     return path
-
-

@@ -94,7 +94,8 @@ class MSDeformAttn(nn.Module):
         sizes = torch.tensor([(w, h) for h, w in spatial_shapes], device=query.device, dtype=exact)
         offsets = self.sampling_offsets(query).view(*shape, 2).to(exact) / sizes[:, None, :]
         locations = reference_points.to(exact)[:, :, None, :, None, :] + offsets
-        logits = self.attention_weights(query).view(*shape[:3], -1)
+        # Over levels and points together.
+        logits = self.attention_weights(query).view(shape).flatten(3)
         weights = logits.softmax(-1, dtype=exact).view(shape)
         attended = ms_deform_attn(
             value.to(exact), spatial_shapes, locations, weights, implementation=self.implementation

@@ -26,7 +26,9 @@ def mask_bce_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def dice_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1), p the sigmoid of the logits.
 
-    Args and result as of `mask_bce_loss`. Source: V-Net, with 1 added above and below, as published.
+    Args and result as of `mask_bce_loss`.
+
+    Source: V-Net; with 1 added above and below, as published.
     """
     probs = logits.sigmoid()
     overlap = (probs * targets).sum(-1)

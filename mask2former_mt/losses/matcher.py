@@ -1,4 +1,4 @@
-"""Which query stands for which instance: Hungarian matching with class, mask and subcategory costs."""
+"""Which query stands for which instance: matching by class, mask and subcategory costs."""
 
 from __future__ import annotations
 

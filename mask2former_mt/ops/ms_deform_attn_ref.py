@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention in plain PyTorch: the oracle, and what runs without a native op."""
+"""Multi-scale deformable attention in plain PyTorch: the oracle, used without a native op."""
 
 from __future__ import annotations
 

@@ -57,14 +57,12 @@ def _register() -> None:
 
     def backward(ctx, grad_output):
         value, sampling_locations, attention_weights = ctx.saved_tensors
-        grad_value, grad_locations, grad_weights = (
-            torch.ops.mask2former_mt.ms_deform_attn_backward(
-                grad_output.contiguous(),
-                value,
-                ctx.spatial_shapes,
-                sampling_locations,
-                attention_weights,
-            )
+        grad_value, grad_locations, grad_weights = torch.ops.mask2former_mt.ms_deform_attn_backward(
+            grad_output.contiguous(),
+            value,
+            ctx.spatial_shapes,
+            sampling_locations,
+            attention_weights,
         )
         return grad_value, None, grad_locations, grad_weights
 

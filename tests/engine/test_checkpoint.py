@@ -140,9 +140,7 @@ def test_a_long_list_is_cut_and_counted():
         ({"queries": 9}, r"resized: .*query_feat.weight \(6, 32\) -> \(9, 32\)"),
     ],
 )
-def test_strict_refuses_what_does_not_fit_and_changes_nothing(
-    config_file, tmp_path, changed, what
-):
+def test_strict_refuses_what_does_not_fit_and_changes_nothing(config_file, tmp_path, changed, what):
     file = saved(model_of(config_file), tmp_path)
     model = model_of(config_file, **changed)
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -162,7 +160,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 def test_an_unreadable_file_is_refused(tmp_path, content):
     file = tmp_path / "broken.pth"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="broken.pth cannot be read, it may be cut short"):
+    with pytest.raises(ValueError, match=r"broken\.pth cannot be read, it may be cut short"):
         MultiTaskCheckpointer(nn.Linear(2, 2)).load(str(file))
 
 
@@ -185,7 +183,7 @@ def test_model_zoo_weights_are_matched_by_name_and_held_to_strict(tmp_path, stri
     checkpointer = MultiTaskCheckpointer(model, strict=strict)
     if strict:
         # Evaluating it would evaluate a head that nobody trained.
-        with pytest.raises(ValueError, match="left as initialised: head.weight, head.bias"):
+        with pytest.raises(ValueError, match=r"left as initialised: head.weight, head.bias"):
             checkpointer.load(str(file))
         return
     checkpointer.load(str(file))

@@ -142,9 +142,7 @@ def test_norm_clipping_limits_each_parameter():
 
 def test_value_clipping_limits_each_number():
     used = gradients_used(clipping("value", 2.0))
-    torch.testing.assert_close(
-        torch.cat(used), torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.1, 0.0]])
-    )
+    torch.testing.assert_close(torch.cat(used), torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.1, 0.0]]))
 
 
 def test_clipping_that_is_off_clips_nothing():
@@ -156,7 +154,7 @@ def test_clipping_that_is_off_clips_nothing():
 
 @pytest.mark.parametrize("amp", [False, True])
 def test_clipping_with_a_gradient_scaler_measures_unscaled_gradients(amp):
-    """A scaler leaves unscaling to fused optimizers, inside their step and so after the clipping."""
+    """A scaler leaves unscaling to fused optimizers: inside their step, after the clipping."""
     cfg = config(
         AMP__ENABLED=amp,
         CLIP_GRADIENTS__ENABLED=True,
@@ -180,7 +178,7 @@ def test_clipping_with_a_gradient_scaler_measures_unscaled_gradients(amp):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER must be 'ADAMW' or 'SGD', got 'LION'"):
+    with pytest.raises(ValueError, match=r"SOLVER\.OPTIMIZER must be 'ADAMW' or 'SGD', got 'LION'"):
         build_optimizer(config(OPTIMIZER="LION"), Model())
-    with pytest.raises(ValueError, match="CLIP_TYPE must be one of .*'full_model'.*, got 'twice'"):
+    with pytest.raises(ValueError, match=r"CLIP_TYPE must be one of .*'full_model'.*, got 'twice'"):
         build_optimizer(clipping("twice", 1.0), Model())

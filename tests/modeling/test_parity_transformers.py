@@ -10,7 +10,6 @@ from detectron2.modeling import build_model
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
 from transformers.models.mask2former import modeling_mask2former
 
-import mask2former_mt.modeling.meta_arch
 from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.engine.convert_weights import from_transformers, to_transformers
 from mask2former_mt.losses.criterion import Criterion

@@ -1,0 +1,384 @@
+"""A whole training on the CPU: what it leaves, resuming it, evaluating it, refusing bad input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser
+from training_files import CLASSES, write_config, write_dataset
+
+from mask2former_mt.engine.main import launch_training, main
+from mask2former_mt.engine.setup import fill_from_datasets, load_config
+from mask2former_mt.engine.trainer import MultiTaskTrainer, write_metrics
+
+# Of the design: what metrics.json holds for these classes and subcategories.
+METRICS = {
+    *("segm/AP", "segm/AP50", "segm/AP75", "joint/AP", "joint/AP50"),
+    *("segm/APs", "segm/APm", "segm/APl"),  # detectron2 has these too
+    *(f"segm/AP-{name}" for name in CLASSES),
+    *("joint/AP-tint", "joint/AP-finish"),
+    *("subcategory/tint/accuracy", "subcategory/finish/accuracy"),
+    "train/seconds",
+}
+
+
+def run(config_file: Path, *arguments: str) -> dict[str, float]:
+    argv = ["--config-file", str(config_file), *arguments]
+    return main(default_argument_parser().parse_args(argv))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A digest of every file below a folder."""
+    return {
+        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in sorted(folder.rglob("*"))
+        if f.is_file()
+    }
+
+
+def checkpoint(output: Path, name: str = "model_final") -> dict:
+    return torch.load(output / f"{name}.pth", weights_only=True)
+
+
+def losses_in(output: Path) -> list[dict]:
+    """The lines of training.jsonl that have losses."""
+    lines = (json.loads(x) for x in (output / "training.jsonl").read_text().splitlines())
+    return [line for line in lines if "total_loss" in line]
+
+
+def steps_taken(state: dict) -> set[int]:
+    """How often the optimizer has moved each parameter."""
+    optimizer = state["trainer"]["_trainer"]["optimizer"]
+    return {int(p["step"]) for p in optimizer["state"].values()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_datasets():
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("train") / "shapes", "shapes_run")
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a config `c.yaml` and the `output` of its training, two iterations long."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(write_config(folder / "c.yaml", dataset))
+    return folder
+
+
+@pytest.fixture
+def trained(finished: Path, tmp_path: Path, dataset: Path) -> Path:
+    """A copy of the finished training that a test may change."""
+    shutil.copytree(finished / "output", tmp_path / "output")
+    write_config(tmp_path / "c.yaml", dataset)
+    return tmp_path
+
+
+def test_a_training_leaves_what_it_promises(finished):
+    output = finished / "output"
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics) == METRICS
+    assert metrics["segm/AP-bird"] is None  # no bird to find: undefined
+    assert metrics["train/seconds"] > 0
+    assert all(0 <= metrics[k] <= 100 for k in ("segm/AP", "joint/AP", "joint/AP-tint"))
+    assert metrics["joint/AP"] <= metrics["segm/AP"]
+    for name in ("config.yaml", "log.txt", "inference/coco_instances_results.json"):
+        assert (output / name).stat().st_size > 0, name
+    # The JSON is without NaN, which is no JSON.
+    assert "NaN" not in (output / "metrics.json").read_text()
+
+    (line,) = losses_in(output)
+    assert line["iteration"] == 1
+    assert {"loss_ce", "loss_mask", "loss_dice", "loss_tint", "loss_finish"} <= set(line)
+    assert all(math.isfinite(line[k]) for k in line if k.startswith("loss") or k == "total_loss")
+
+
+def test_the_console_shows_each_line_once(dataset, tmp_path, capsys):
+    run(write_config(tmp_path / "c.yaml", dataset, {"SOLVER.MAX_ITER": 1}))
+    shown = capsys.readouterr().out
+    assert shown.count("M parameters") == 1
+    assert shown.count("Starting training from iteration 0") == 1
+    # The table, and where the numbers are.
+    assert shown.count("AP^J finish") == 2  # when they are computed, and last of all
+    assert shown.rstrip().endswith("metrics.json")
+
+
+def test_the_checkpoint_knows_its_dataset_and_the_state_of_the_training(finished):
+    state = checkpoint(finished / "output")
+    assert state["dataset"]["thing_classes"] == list(CLASSES)
+    assert [s["name"] for s in state["dataset"]["subcategories"]] == ["tint", "finish"]
+    assert state["trainer"]["iteration"] == 1  # the last one that was done, counted from 0
+    assert steps_taken(state) == {2}
+
+
+def test_the_saved_config_says_what_the_dataset_filled_in(finished):
+    cfg = load_config(str(finished / "output" / "config.yaml"))
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
+    assert list(cfg.MODEL.SUBCATEGORY.NAMES) == ["tint", "finish"]
+    assert list(cfg.MODEL.SUBCATEGORY.NUM_CLASSES) == [2, 3]
+
+
+@pytest.mark.parametrize("config", ["c.yaml", "output/config.yaml"])
+def test_evaluating_again_gives_the_same_metrics(trained, config):
+    output = trained / "output"
+    before = json.loads((output / "metrics.json").read_text())
+    saved = (output / "config.yaml").read_text()
+    weights = contents(output)["model_final.pth"]
+    returned = run(
+        trained / config,
+        "--eval-only",
+        *("OUTPUT_DIR", str(output), "MODEL.WEIGHTS", str(output / "model_final.pth")),
+    )
+    after = json.loads((output / "metrics.json").read_text())
+    # The checkpoint remembers how long it was trained.
+    assert after == before
+    assert {k: None if math.isnan(v) else v for k, v in returned.items()} == before
+    assert (output / "config.yaml").read_text() == saved
+    assert contents(output)["model_final.pth"] == weights
+
+
+def test_the_last_weights_are_evaluated_where_none_are_named(trained):
+    before = json.loads((trained / "output" / "metrics.json").read_text())
+    run(trained / "c.yaml", "--eval-only")
+    assert json.loads((trained / "output" / "metrics.json").read_text()) == before
+
+
+def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
+    # Five iterations, a checkpoint after every second; the rate falls to a tenth after the third.
+    changes = {"SOLVER.MAX_ITER": 5, "SOLVER.CHECKPOINT_PERIOD": 2, "SOLVER.STEPS": [3]}
+    config = write_config(tmp_path / "c.yaml", dataset, changes)
+    output = tmp_path / "output"
+    step = MultiTaskTrainer.run_step
+
+    def until_the_fourth(trainer):
+        if trainer.iter == 3:
+            raise KeyboardInterrupt
+        step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MultiTaskTrainer, "run_step", until_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    assert (output / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert not (output / "model_final.pth").exists()
+    assert not (output / "metrics.json").exists()
+    half = checkpoint(output, "model_0000001")
+    assert steps_taken(half) == {2}
+
+    iterations = []
+
+    def noted(trainer):
+        iterations.append((trainer.iter, trainer.optimizer.param_groups[-1]["lr"]))
+        step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MultiTaskTrainer, "run_step", noted)
+        run(config, "--resume")
+    # From the checkpoint on, at the rates of an uninterrupted run.
+    assert [i for i, _ in iterations] == [2, 3, 4]
+    assert [lr for _, lr in iterations] == pytest.approx([1e-3, 1e-4, 1e-4])
+    final = checkpoint(output)
+    assert final["trainer"]["iteration"] == 4
+    # AdamW's own count goes on, so its averages were restored.
+    assert steps_taken(final) == {5}
+    seconds = json.loads((output / "metrics.json").read_text())["train/seconds"]
+    assert seconds > half["trainer"]["train_seconds"] > 0
+    # A line is written every 20 iterations, and at the end: of iteration 2, then of 4.
+    assert [line["iteration"] for line in losses_in(output)] == [2, 4]
+    assert "resuming at iteration 2 of 5" in (output / "log.txt").read_text()
+
+
+def test_resuming_what_is_finished_only_evaluates(trained):
+    before = json.loads((trained / "output" / "metrics.json").read_text())
+    weights = contents(trained / "output")["model_final.pth"]
+    run(trained / "c.yaml", "--resume")
+    assert json.loads((trained / "output" / "metrics.json").read_text()) == before
+    assert contents(trained / "output")["model_final.pth"] == weights
+
+
+def test_resuming_longer_trains_on(trained):
+    run(trained / "c.yaml", "--resume", "SOLVER.MAX_ITER", "3")
+    assert steps_taken(checkpoint(trained / "output")) == {3}
+
+
+def test_resuming_where_nothing_is_starts_anew(dataset, tmp_path):
+    run(write_config(tmp_path / "c.yaml", dataset, {"SOLVER.MAX_ITER": 1}), "--resume")
+    assert steps_taken(checkpoint(tmp_path / "output")) == {1}
+
+
+def test_two_runs_of_one_seed_agree(finished, dataset, tmp_path):
+    run(write_config(tmp_path / "c.yaml", dataset))
+    ours, theirs = (checkpoint(f / "output")["model"] for f in (tmp_path, finished))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], msg=name)
+
+
+def test_training_changes_the_weights(finished):
+    first, last = (
+        checkpoint(finished / "output", name)["model"] for name in ("model_0000000", "model_final")
+    )
+    assert {name for name in first if not torch.equal(first[name], last[name])} >= {
+        "sem_seg_head.predictor.query_feat.weight",
+        "sem_seg_head.predictor.subcategory_embed.tint.weight",
+        "sem_seg_head.predictor.class_embed.weight",
+    }
+
+
+def test_pictures_without_any_object_train_and_evaluate(tmp_path):
+    """Every picture is empty: nothing to match, and no metric is defined."""
+    dataset = write_dataset(tmp_path / "shapes", "shapes_empty")
+    for split in ("train", "val"):
+        file = dataset.with_name(f"{split}.json")
+        document = json.loads(file.read_text())
+        file.write_text(json.dumps({**document, "annotations": []}))
+    run(write_config(tmp_path / "c.yaml", dataset))
+    (line,) = losses_in(tmp_path / "output")
+    assert line["loss_mask"] == line["loss_dice"] == 0
+    assert 0 < line["loss_ce"] < math.inf
+    metrics = json.loads((tmp_path / "output" / "metrics.json").read_text())
+    assert set(metrics) == METRICS
+    assert {metrics[key] for key in ("segm/AP", "joint/AP", "subcategory/tint/accuracy")} == {None}
+
+
+def test_weights_of_another_training_are_a_start(finished, dataset, tmp_path):
+    """MODEL.WEIGHTS without --resume: the weights that fit, and iteration 0."""
+    weights = str(finished / "output" / "model_final.pth")
+    options = ["MODEL.WEIGHTS", weights, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "8"]
+    run(write_config(tmp_path / "c.yaml", dataset), "SOLVER.MAX_ITER", "1", *options)
+    assert steps_taken(checkpoint(tmp_path / "output")) == {1}
+    log = (tmp_path / "output" / "log.txt").read_text()
+    assert "resized: sem_seg_head.predictor.query_feat.weight (6, 32) -> (8, 32)" in log
+
+
+def test_timm_weights_are_the_backbones_start(dataset, tmp_path):
+    cfg = load_config(str(write_config(tmp_path / "c.yaml", dataset)))
+    cfg = fill_from_datasets(cfg)
+    (tmp_path / "output").mkdir()
+    source = MultiTaskTrainer.build_model(cfg).backbone.body.state_dict()
+    torch.save(source, tmp_path / "backbone.pth")
+    cfg.defrost()
+    cfg.MODEL.TIMM.WEIGHTS = str(tmp_path / "backbone.pth")
+    trainer = MultiTaskTrainer(cfg)
+    name = next(iter(source))
+    assert not torch.equal(trainer.model.backbone.body.state_dict()[name], source[name])
+    trainer.resume_or_load(resume=False)
+    for name, tensor in trainer.model.backbone.body.state_dict().items():
+        assert torch.equal(tensor, source[name]), name
+
+
+def test_several_datasets_are_reported_each(finished, dataset, tmp_path):
+    config = write_config(
+        tmp_path / "c.yaml",
+        dataset,
+        {
+            "DATASETS.TEST": ["shapes_run_val", "shapes_run_train"],
+            "MODEL.WEIGHTS": str(finished / "output" / "model_final.pth"),
+        },
+    )
+    metrics = run(config, "--eval-only")
+    assert {"shapes_run_val/segm/AP", "shapes_run_train/joint/AP", "train/seconds"} <= set(metrics)
+    for name in ("shapes_run_val", "shapes_run_train"):
+        assert (tmp_path / "output" / "inference" / name).is_dir()
+
+
+def test_a_training_without_test_data_has_no_metrics(dataset, tmp_path):
+    config = write_config(tmp_path / "c.yaml", dataset, {"DATASETS.TEST": [], "SOLVER.MAX_ITER": 1})
+    assert set(run(config)) == {"train/seconds"}
+
+
+def refused(config: Path, *arguments: str, match: str) -> None:
+    with pytest.raises(SystemExit, match=match) as caught:
+        run(config, *arguments)
+    # Python prints a text to stderr and exits with 1.
+    assert isinstance(caught.value.code, str)
+    assert caught.value.code.startswith("error: ")
+
+
+@pytest.fixture(scope="module")
+def four_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four") / "shapes"
+    return write_dataset(folder, "shapes_four", classes=(*CLASSES, "bow"))
+
+
+@pytest.mark.parametrize("mode", ["--eval-only", "--resume"])
+def test_a_checkpoint_of_other_classes_is_refused_and_nothing_written_over(
+    trained, four_classes, mode
+):
+    output = trained / "output"
+    config = write_config(trained / "four.yaml", four_classes)
+    before = contents(output)
+    refused(
+        config,
+        mode,
+        match=r"(?s)model_final.pth does not fit the model.*"
+        r"skipped, of another shape: .*class_embed.weight \(4, 32\) -> \(5, 32\)",
+    )
+    after = contents(output)
+    if mode == "--resume":
+        # The log says what was refused.
+        assert set(after) - set(before) == set()
+        before.pop("log.txt"), after.pop("log.txt")
+    assert after == before
+
+
+@pytest.mark.parametrize("mode", ["--eval-only", "--resume"])
+def test_a_checkpoint_of_other_queries_is_refused(trained, mode):
+    refused(
+        trained / "c.yaml",
+        mode,
+        *("MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"),
+        match=r"(?s)does not fit.*resized: .*query_feat.weight \(6, 32\) -> \(9, 32\)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth not found"),
+        (["DATASETS.TEST", "()"], r"DATASETS.TEST is empty"),
+    ],
+)
+def test_an_evaluation_without_weights_or_data_is_refused(dataset, tmp_path, options, match):
+    config = write_config(tmp_path / "c.yaml", dataset)
+    refused(config, "--eval-only", *options, match=match)
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_training_without_data_is_refused(dataset, tmp_path):
+    config = write_config(tmp_path / "c.yaml", dataset)
+    refused(config, "DATASETS.TRAIN", "()", match=r"DATASETS.TRAIN is empty")
+    assert not (tmp_path / "output").exists()
+
+
+def test_weights_that_do_not_exist_write_nothing_over(trained):
+    before = contents(trained / "output")
+    refused(trained / "c.yaml", "MODEL.WEIGHTS", "nowhere.pth", match=r"nowhere.pth not found")
+    after = contents(trained / "output")
+    before.pop("log.txt"), after.pop("log.txt")
+    assert after == before
+
+
+def test_a_config_file_is_needed():
+    with pytest.raises(SystemExit, match="error: --config-file FILE is needed"):
+        launch_training([])
+
+
+def test_metrics_are_json_without_nan(tmp_path):
+    path = write_metrics({"b": math.nan, "a": 1}, str(tmp_path))
+    assert path == tmp_path / "metrics.json"
+    assert path.read_text() == '{\n  "a": 1.0,\n  "b": null\n}\n'

@@ -1,0 +1,174 @@
+"""Each config key of solver and input changes the optimizer, the schedule, the augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from config_tools import changed, rows, tiny_config
+from detectron2.data import transforms as T
+from detectron2.solver import build_lr_scheduler
+from torch import nn
+
+from mask2former_mt.data.augmentation import build_test_augmentations, build_train_augmentations
+from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.engine.optimizer import build_optimizer
+from mask2former_mt.structures import SubcategorySpec
+
+
+def group_of(optimizer, model, parameter: Callable) -> dict:
+    (group,) = [
+        g for g in optimizer.param_groups if any(p is parameter(model) for p in g["params"])
+    ]
+    return group
+
+
+def optimized(cfg):
+    model = small_model(cfg)
+    return build_optimizer(cfg, model), model
+
+
+def small_model(cfg):
+    """A stand-in with the names and kinds that the optimizer asks for."""
+    return nn.ModuleDict(
+        {
+            "backbone": nn.Linear(2, 2),
+            "head": nn.Linear(2, 2),
+            "norm": nn.LayerNorm(2),
+            "embed": nn.Embedding(2, 2),
+        }
+    )
+
+
+def setting(parameter: Callable, name: str) -> Callable:
+    return lambda built: group_of(*built, parameter)[name]
+
+
+def used_gradient(built) -> list[float]:
+    """What is left of the gradients [[3, 4], [0, 0]] and 1 of the head when a step is taken."""
+    optimizer, model = built
+    head = model["head"]
+    head.weight.grad = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    head.bias.grad = torch.tensor([1.0, 0.0])
+    optimizer.step()
+    return [round(float(x), 4) for p in (head.weight, head.bias) for x in p.grad.flatten()]
+
+
+def rates(cfg) -> list[float]:
+    """The learning rate of the head's weight over six iterations, as a share of BASE_LR."""
+    optimizer, model = optimized(cfg)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    shares = []
+    for _ in range(6):
+        lr = group_of(optimizer, model, lambda m: m["head"].weight)["lr"]
+        shares.append(round(lr / cfg.SOLVER.BASE_LR, 4))
+        optimizer.step()
+        scheduler.step()
+    return shares
+
+
+def kinds(augmentations) -> list[str]:
+    return [type(a).__name__ for a in augmentations]
+
+
+def found(kind: type, name: str) -> Callable:
+    return lambda augmentations: next(
+        getattr(a, name) for a in augmentations if isinstance(a, kind)
+    )
+
+
+def mapper(cfg) -> MultiTaskInstanceMapper:
+    return MultiTaskInstanceMapper(cfg, is_train=True, spec=SubcategorySpec())
+
+
+# key, new value, what is looked at, what it is then.
+OPTIMIZER_ROWS = [
+    ("SOLVER.OPTIMIZER", "SGD", lambda b: type(b[0]).__name__, "SGD"),
+    ("SOLVER.BASE_LR", 0.5, setting(lambda m: m["head"].weight, "lr"), 0.5),
+    # BASE_LR is 0.001.
+    ("SOLVER.BACKBONE_MULTIPLIER", 0.5, setting(lambda m: m["backbone"].weight, "lr"), 0.0005),
+    ("SOLVER.WEIGHT_DECAY", 0.5, setting(lambda m: m["head"].weight, "weight_decay"), 0.5),
+    ("SOLVER.WEIGHT_DECAY_NORM", 0.5, setting(lambda m: m["norm"].weight, "weight_decay"), 0.5),
+    ("SOLVER.WEIGHT_DECAY_EMBED", 0.5, setting(lambda m: m["embed"].weight, "weight_decay"), 0.5),
+    ("SOLVER.AMP.ENABLED", True, lambda b: b[0].defaults["fused"], None),
+    # The gradients' norm is sqrt(9 + 16 + 1) = 5.099; CLIP_VALUE is 1.
+    ("SOLVER.CLIP_GRADIENTS.ENABLED", False, used_gradient, [3, 4, 0, 0, 1, 0]),
+    ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", used_gradient, [0.6, 0.8, 0, 0, 1, 0]),
+    # 2 / 5.099 = 0.39223 times each.
+    ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, used_gradient, [1.1767, 1.5689, 0, 0, 0.3922, 0]),
+    # The 1-norm is 3 + 4 + 1 = 8.
+    ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", 1.0, used_gradient, [0.375, 0.5, 0, 0, 0.125, 0]),
+]
+SCHEDULE_ROWS = [
+    # MAX_ITER 100, constant otherwise.
+    ("SOLVER.STEPS", (2, 4), [1, 1, 0.1, 0.1, 0.01, 0.01]),
+    ("SOLVER.WARMUP_ITERS", 2, [0.001, 0.5005, 1, 1, 1, 1]),
+    ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", [1, 0.9998, 0.999, 0.9978, 0.9961, 0.9938]),
+]
+TRAIN_ROWS = [
+    (
+        "INPUT.DATASET_MAPPER_NAME",
+        "coco_instance_lsj",
+        kinds,
+        ["ResizeScale", "FixedSizeCrop"],
+    ),
+    ("INPUT.COLOR_AUG_SSD", True, len, 4),  # three of colour beside the resize
+    ("INPUT.RANDOM_FLIP", "horizontal", kinds, ["ResizeShortestEdge", "RandomFlip"]),
+    ("INPUT.MIN_SIZE_TRAIN", (40, 50), found(T.ResizeShortestEdge, "short_edge_length"), (40, 50)),
+    ("INPUT.MAX_SIZE_TRAIN", 90, found(T.ResizeShortestEdge, "max_size"), 90),
+]
+LSJ_ROWS = [
+    ("INPUT.IMAGE_SIZE", 96, found(T.FixedSizeCrop, "crop_size"), (96, 96)),
+    ("INPUT.MIN_SCALE", 0.5, found(T.ResizeScale, "min_scale"), 0.5),
+    ("INPUT.MAX_SCALE", 1.5, found(T.ResizeScale, "max_scale"), 1.5),
+]
+TEST_ROWS = [
+    ("INPUT.MIN_SIZE_TEST", 40, found(T.ResizeShortestEdge, "short_edge_length"), (40, 40)),
+    ("INPUT.MAX_SIZE_TEST", 90, found(T.ResizeShortestEdge, "max_size"), 90),
+]
+MAPPER_ROWS = [
+    ("INPUT.FORMAT", "BGR", lambda m: m.image_format, "BGR"),
+    ("INPUT.SIZE_DIVISIBILITY", 32, lambda m: m.size_divisibility, 32),
+]
+INPUT_ROWS = (TRAIN_ROWS, LSJ_ROWS, TEST_ROWS, MAPPER_ROWS)
+
+
+@rows(OPTIMIZER_ROWS)
+def test_a_key_changes_the_optimizer(key, value, look, expected):
+    assert look(optimized(tiny_config())) != expected
+    assert look(optimized(changed(key, value))) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"), SCHEDULE_ROWS, ids=[row[0] for row in SCHEDULE_ROWS]
+)
+def test_a_key_changes_the_schedule(key, value, expected):
+    base = changed("SOLVER.MAX_ITER", 100)
+    assert rates(base) == [1] * 6
+    assert rates(changed(key, value, base)) == expected
+
+
+@rows(TRAIN_ROWS)
+def test_a_key_changes_the_training_augmentation(key, value, look, expected):
+    assert look(build_train_augmentations(tiny_config())) != expected
+    assert look(build_train_augmentations(changed(key, value))) == expected
+
+
+@rows(LSJ_ROWS)
+def test_a_key_changes_the_large_scale_jitter(key, value, look, expected):
+    base = changed("INPUT.DATASET_MAPPER_NAME", "coco_instance_lsj")
+    assert look(build_train_augmentations(base)) != expected
+    assert look(build_train_augmentations(changed(key, value, base))) == expected
+
+
+@rows(TEST_ROWS)
+def test_a_key_changes_the_test_augmentation(key, value, look, expected):
+    assert look(build_test_augmentations(tiny_config())) != expected
+    assert look(build_test_augmentations(changed(key, value))) == expected
+
+
+@rows(MAPPER_ROWS)
+def test_a_key_changes_the_mapper(key, value, look, expected):
+    assert look(mapper(tiny_config())) != expected
+    assert look(mapper(changed(key, value))) == expected
