@@ -1,4 +1,4 @@
-"""Packaging of mask2former_mt. detectron2 is needed too, but has no package to name here: see README."""
+"""Packaging of mask2former_mt; detectron2, which has no package to name here, is in README.md."""
 
 import importlib.util
 import os
@@ -60,10 +60,11 @@ def native_extensions() -> list[Extension]:
         )
     ]
 
+
 setup(
     name="mask2former_mt",
     version="0.1.0",
-    description="Multi-task Mask2Former for Detectron2: a mask, a class and N subcategories per object",
+    description="Multi-task Mask2Former: a mask, a class and N subcategories per object",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -101,9 +101,7 @@ def masks_at_original_size(
             mask_logits[None, part].float(), size=padded_size, mode="bilinear", align_corners=False
         )[..., : image_size[0], : image_size[1]]
         if image_size != original_size:
-            logits = F.interpolate(
-                logits, size=original_size, mode="bilinear", align_corners=False
-            )
+            logits = F.interpolate(logits, size=original_size, mode="bilinear", align_corners=False)
         logits = logits[0]
         masks[part] = logits > 0
         inside = masks[part].flatten(1)

@@ -79,9 +79,7 @@ def write_dataset(folder: Path) -> Path:
             annotations.append(annotation(number, scene, SHAPES.index(shape) + 1, mask, labels))
             number += 1
         Image.fromarray(picture).save(folder / "images" / f"{scene}.png")
-        images.append(
-            {"id": scene, "file_name": f"{scene}.png", "height": SIZE, "width": SIZE}
-        )
+        images.append({"id": scene, "file_name": f"{scene}.png", "height": SIZE, "width": SIZE})
     document = {
         "images": images,
         "annotations": annotations,

@@ -95,11 +95,15 @@ def rectangles(height: int, width: int, boxes: list[tuple[int, int, int, int]]) 
 def ground_truth(
     masks: torch.Tensor, classes: list[int], subcategories: list[list[int]] | None
 ) -> Instances:
-    """What the mapper puts under "instances"; None leaves the subcategories out."""
+    """What the mapper puts under "instances": N masks (N, H, W), N classes, N lists of S labels.
+
+    None leaves the subcategories out; N may be 0.
+    """
     instances = Instances(tuple(masks.shape[1:]))
     instances.set(GT_CLASSES, torch.tensor(classes, dtype=torch.int64))
     instances.set(GT_MASKS, masks)
     if subcategories is not None:
-        labels = torch.tensor(subcategories, dtype=torch.int64).reshape(len(classes), -1)
+        num_columns = len(subcategories[0]) if subcategories else len(SPEC)
+        labels = torch.tensor(subcategories, dtype=torch.int64).reshape(len(classes), num_columns)
         instances.set(GT_SUBCATEGORIES, labels)
     return instances

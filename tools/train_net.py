@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Trains and evaluates: train_net.py --config-file FILE [--num-gpus N] [--resume] [--eval-only] KEY VALUE ..."""
+"""Trains and evaluates a config; KEY VALUE pairs at the end override its keys."""
 
 from mask2former_mt.engine.main import launch_training
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mask2former_mt.data.integrity import is_int, read_annotation
+from mask2former_mt.data.integrity import check_image_header, is_int, read_annotation
 from mask2former_mt.structures import SubcategorySpec
 
 _MAX_PROBLEMS_SHOWN = 10
@@ -225,6 +225,11 @@ def _read_images(entries: list[dict], image_root: Path, problems: _Problems) -> 
         path = os.path.join(image_root, name)
         if not os.path.isfile(path):
             missing.append(name)
+        else:
+            try:
+                check_image_header(path, height, width)
+            except ValueError as error:
+                problems.add(f"image {image_id} ({name}): {error}")
         records[image_id] = {
             "file_name": path,
             "image_id": image_id,

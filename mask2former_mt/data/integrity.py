@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
+from PIL import ExifTags, Image
 
 from mask2former_mt.structures import SubcategorySpec
 
@@ -18,6 +19,33 @@ MAX_OUTSIDE_PX = 2.0
 def is_int(value: object) -> bool:
     """Whether a JSON value is an integer; in Python a bool is one too, which JSON does not mean."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_image_header(path: str, height: float, width: float) -> None:
+    """Refuses a file that is no image, or an image of another size than the JSON says.
+
+    Only the header is read: a picture cut short is found when it is decoded.
+
+    Args:
+        path: an existing file.
+        height, width: pixels that the JSON says; infinite where it says nothing usable.
+
+    Raises:
+        ValueError: names both sizes, or what the decoder says.
+    """
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            # These EXIF orientations turn the picture by a quarter, as reading it will.
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the file cannot be read as an image: {error}") from error
+    actual = size[::-1] if turned else size
+    if math.isfinite(height) and (width, height) != actual:
+        raise ValueError(
+            f"the JSON says {width:g}x{height:g} (width x height), the file is "
+            f"{actual[0]}x{actual[1]}; correct the JSON, or put back the picture that was annotated"
+        )
 
 
 def read_annotation(

@@ -20,10 +20,21 @@ class SubcategoryHeads(nn.ModuleDict):
     Args:
         channels: C of the queries.
         spec: the subcategories; may be empty.
+
+    Raises:
+        ValueError: a name that torch itself needs ("training").
     """
 
     def __init__(self, *, channels: int, spec: SubcategorySpec) -> None:
-        super().__init__({s.name: nn.Linear(channels, s.num_values + 1) for s in spec})
+        super().__init__()
+        for subcategory in spec:
+            if subcategory.name in vars(self):
+                raise ValueError(
+                    f"a subcategory must not be called {subcategory.name!r}: every torch module "
+                    "has such a variable; rename it in the dataset JSON"
+                )
+            # ModuleDict would refuse the names of a module's methods too, such as "type".
+            self._modules[subcategory.name] = nn.Linear(channels, subcategory.num_values + 1)
 
     def forward(self, queries: torch.Tensor) -> dict[str, torch.Tensor]:
         """(B, Q, C) -> per name (B, Q, K_s+1)."""
@@ -42,6 +53,4 @@ def class_head(*, channels: int, num_classes: int) -> nn.Linear:
 
 def mask_embedding_head(*, channels: int, mask_dim: int) -> MLP:
     """Three linear layers whose output, times the mask features, is the mask."""
-    return MLP(
-        in_channels=channels, hidden_channels=channels, out_channels=mask_dim, num_layers=3
-    )
+    return MLP(in_channels=channels, hidden_channels=channels, out_channels=mask_dim, num_layers=3)

@@ -70,7 +70,9 @@ class MultiTaskMaskFormer(nn.Module):
                 subcategory.MATCH_COSTS, len(spec), "MODEL.SUBCATEGORY.MATCH_COSTS"
             ),
         )
-        weights = per_subcategory(subcategory.LOSS_WEIGHTS, len(spec), "MODEL.SUBCATEGORY.LOSS_WEIGHTS")
+        weights = per_subcategory(
+            subcategory.LOSS_WEIGHTS, len(spec), "MODEL.SUBCATEGORY.LOSS_WEIGHTS"
+        )
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
@@ -92,8 +94,7 @@ class MultiTaskMaskFormer(nn.Module):
                 "loss_mask": former.MASK_WEIGHT,
                 "loss_dice": former.DICE_WEIGHT,
                 **{
-                    f"loss_{name}": weight
-                    for name, weight in zip(spec.names, weights, strict=True)
+                    f"loss_{name}": weight for name, weight in zip(spec.names, weights, strict=True)
                 },
             },
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -155,6 +156,11 @@ class MultiTaskMaskFormer(nn.Module):
             masks = instances.get(structures.GT_MASKS)
             if isinstance(masks, BitMasks):
                 masks = masks.tensor
+            if not isinstance(masks, torch.Tensor):
+                raise ValueError(
+                    f"gt_masks must be a bool tensor (N, H, W), got {type(masks).__name__}; set "
+                    "INPUT.MASK_FORMAT='bitmask' where the mapper is detectron2's"
+                )
             if tuple(masks.shape[1:]) != tuple(x["image"].shape[1:]):
                 raise ValueError(
                     f"gt_masks must be (N, {x['image'].shape[1]}, {x['image'].shape[2]}) as the "

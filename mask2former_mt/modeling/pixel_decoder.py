@@ -123,7 +123,9 @@ class DeformableTransformer(nn.Module):
             flat = layer(flat, pos, points, shapes)
         return [
             part.transpose(1, 2).unflatten(2, shape)
-            for part, shape in zip(flat.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
+            for part, shape in zip(
+                flat.split([h * w for h, w in shapes], dim=1), shapes, strict=True
+            )
         ]
 
 
@@ -281,9 +283,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             ]
         )
         for number in range(len(self.fpn_features), 0, -1):
-            lateral = getattr(self, f"adapter_{number}")(
-                features[self.fpn_features[number - 1]]
-            )
+            lateral = getattr(self, f"adapter_{number}")(features[self.fpn_features[number - 1]])
             upsampled = F.interpolate(
                 maps[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False
             )

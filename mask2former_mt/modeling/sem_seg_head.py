@@ -33,7 +33,7 @@ class MaskFormerHead(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: Mapping[str, ShapeSpec]) -> dict:
         head = cfg.MODEL.SEM_SEG_HEAD
-        if head.PIXEL_DECODER_NAME != MSDeformAttnPixelDecoder.__name__:
+        if MSDeformAttnPixelDecoder.__name__ != head.PIXEL_DECODER_NAME:
             raise ValueError(
                 "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME must be "
                 f"{MSDeformAttnPixelDecoder.__name__!r}, got {head.PIXEL_DECODER_NAME!r}"

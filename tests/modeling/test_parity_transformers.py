@@ -195,9 +195,7 @@ class Scene:
     def output(self):
         from mask2former_mt.structures import DecoderOutput
 
-        return DecoderOutput(
-            pred_logits=self.logits, pred_masks=self.masks, pred_subcategories={}
-        )
+        return DecoderOutput(pred_logits=self.logits, pred_masks=self.masks, pred_subcategories={})
 
 
 @contextlib.contextmanager

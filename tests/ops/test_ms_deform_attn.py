@@ -1,11 +1,13 @@
-"""The deformable attention op against its equation, written out in loops."""
+"""The deformable attention op, compiled and in PyTorch, against its equation in plain loops."""
 
+import functools
 import math
 
 import pytest
 import torch
 
-from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
+from mask2former_mt.ops import native
+from mask2former_mt.ops.ms_deform_attn import choose_implementation, ms_deform_attn
 from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 # B images, S positions, M heads, D channels per head, Q queries, L levels, P points
@@ -17,6 +19,14 @@ SHAPES = {
     "a row and a column": [(1, 6), (6, 1)],
     "one pixel": [(1, 1)],
 }
+
+
+@pytest.fixture(params=["torch", "native"])
+def op(request):
+    """The public op with one implementation."""
+    if request.param == "native" and not native.is_available():
+        pytest.skip(f"the operator is not compiled: {native.BUILD_COMMAND}")
+    return functools.partial(ms_deform_attn, implementation=request.param)
 
 
 def arguments(shapes, *, B=2, Q=3, M=2, D=3, P=2, low=0.0, high=1.0, dtype=torch.float64):
@@ -61,10 +71,10 @@ def by_the_equation(value, shapes, locations, weights):
 
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.6, 1.6)], ids=["inside", "also outside"])
-def test_it_is_the_equation(shapes, low, high):
+def test_it_is_the_equation(op, shapes, low, high):
     call = arguments(shapes, low=low, high=high)
     expected = by_the_equation(*call)
-    actual = ms_deform_attn(*call)
+    actual = op(*call)
     # B = 2, Q = 3, M*D = 2*3.
     assert actual.shape == (2, 3, 6)
     assert actual.is_contiguous()
@@ -72,19 +82,17 @@ def test_it_is_the_equation(shapes, low, high):
 
 
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
-def test_samples_on_the_border_are_the_equation(shapes):
+def test_samples_on_the_border_are_the_equation(op, shapes):
     # Every pair of: the map's edge (0 and 1), its middle, far outside.
     places = torch.tensor([0.0, 0.5, 1.0, -3.0, 4.0], dtype=torch.float64)
     xy = torch.cartesian_prod(places, places)
     value, _, _, weights = arguments(shapes, Q=len(xy), P=1)
     locations = xy[None, :, None, None, None].expand(*weights.shape, 2)
     call = value, shapes, locations, weights
-    torch.testing.assert_close(
-        ms_deform_attn(*call), by_the_equation(*call), atol=1e-12, rtol=1e-12
-    )
+    torch.testing.assert_close(op(*call), by_the_equation(*call), atol=1e-12, rtol=1e-12)
 
 
-def test_a_hand_computed_sample():
+def test_a_hand_computed_sample(op):
     # One 1x2 level with the pixels 10 and 20, whose centres are at x = 0.25 and 0.75.
     value = torch.tensor([10.0, 20.0]).view(1, 2, 1, 1)
     places = {
@@ -98,32 +106,32 @@ def test_a_hand_computed_sample():
     }
     locations = torch.tensor([[x, 0.5] for x in places]).view(1, -1, 1, 1, 1, 2)
     weights = torch.ones(1, len(places), 1, 1, 1)
-    output = ms_deform_attn(value, [(1, 2)], locations, weights)
+    output = op(value, [(1, 2)], locations, weights)
     torch.testing.assert_close(output[0, :, 0], torch.tensor(list(places.values())))
 
 
-def test_levels_and_points_add_up_with_their_weights():
+def test_levels_and_points_add_up_with_their_weights(op):
     # Levels 1x1 with the values 8 and 100; both points of a level sit on its centre.
     value = torch.tensor([8.0, 100.0]).view(1, 2, 1, 1)
     locations = torch.full((1, 1, 1, 2, 2, 2), 0.5)
     weights = torch.tensor([[0.25, 0.5], [0.125, 0.125]]).view(1, 1, 1, 2, 2)
-    output = ms_deform_attn(value, [(1, 1), (1, 1)], locations, weights)
+    output = op(value, [(1, 1), (1, 1)], locations, weights)
     # (0.25 + 0.5) * 8 + (0.125 + 0.125) * 100 = 6 + 25
     torch.testing.assert_close(output, torch.tensor([[[31.0]]]))
 
 
-def test_heads_stay_apart_and_lie_one_after_another():
+def test_heads_stay_apart_and_lie_one_after_another(op):
     value, shapes, locations, weights = arguments([(3, 4)])
     without = value.clone()
     without[:, :, 1] = 0
-    output = ms_deform_attn(without, shapes, locations, weights)
+    output = op(without, shapes, locations, weights)
     # M = 2 heads of D = 3 channels: the first three are head 0's, untouched.
-    expected = ms_deform_attn(value, shapes, locations, weights)
+    expected = op(value, shapes, locations, weights)
     torch.testing.assert_close(output[..., :3], expected[..., :3])
     assert not output[..., 3:].any()
 
 
-def test_gradients_of_all_three_tensors():
+def test_gradients_of_all_three_tensors(op):
     value, shapes, locations, weights = arguments(
         [(3, 2), (1, 1)], B=1, Q=2, D=2, low=-0.2, high=1.2
     )
@@ -133,45 +141,111 @@ def test_gradients_of_all_three_tensors():
         assert (pixels - pixels.round()).abs().min() > 1e-4
     inputs = [t.requires_grad_() for t in (value, locations, weights)]
     assert torch.autograd.gradcheck(
-        lambda value, locations, weights: ms_deform_attn(value, shapes, locations, weights), inputs
+        lambda value, locations, weights: op(value, shapes, locations, weights), inputs
     )
 
 
-def test_outside_samples_give_no_gradient():
+def test_outside_samples_give_no_gradient(op):
     value, shapes, _, weights = arguments([(2, 2)])
     locations = torch.full((*weights.shape, 2), 5.0, dtype=value.dtype, requires_grad=True)
     value.requires_grad_()
-    ms_deform_attn(value, shapes, locations, weights).sum().backward()
+    op(value, shapes, locations, weights).sum().backward()
     assert not value.grad.any()
     assert not locations.grad.any()
 
 
 @pytest.mark.parametrize(("B", "Q"), [(0, 3), (2, 0)], ids=["no images", "no queries"])
-def test_nothing_gives_nothing(B, Q):
-    assert ms_deform_attn(*arguments([(2, 3), (1, 1)], B=B, Q=Q)).shape == (B, Q, 6)
+def test_nothing_gives_nothing(op, B, Q):
+    assert op(*arguments([(2, 3), (1, 1)], B=B, Q=Q)).shape == (B, Q, 6)
 
 
-def test_memory_layout_does_not_matter():
+def test_memory_layout_does_not_matter(op):
     value, shapes, locations, weights = arguments([(2, 3), (2, 2)])
     strided = [t.transpose(0, 1).contiguous().transpose(0, 1) for t in (value, locations, weights)]
     assert not any(t.is_contiguous() for t in strided)
     assert torch.equal(
-        ms_deform_attn(strided[0], shapes, *strided[1:]),
-        ms_deform_attn(value, shapes, locations, weights),
+        op(strided[0], shapes, *strided[1:]),
+        op(value, shapes, locations, weights),
     )
 
 
-def test_float32_is_near_float64():
+def test_float32_is_near_float64(op):
     call = arguments([(3, 4), (2, 2)], low=-0.2, high=1.2)
     single = [t.float() if isinstance(t, torch.Tensor) else t for t in call]
-    output = ms_deform_attn(*single)
+    output = op(*single)
     assert output.dtype == torch.float32
-    torch.testing.assert_close(output.double(), ms_deform_attn(*call), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output.double(), op(*call), atol=1e-5, rtol=1e-5)
 
 
-def test_the_public_op_runs_the_reference():
-    call = arguments([(3, 4)])
-    assert torch.equal(ms_deform_attn(*call), ms_deform_attn_ref(*call))
+@pytest.mark.parametrize("far", [1e6, 1e12, 1e30])
+def test_samples_very_far_outside_are_zero(op, far):
+    # A wrong offset early in a training may be any number; it must not become an index.
+    value, shapes, _, weights = arguments([(2, 3), (1, 1)])
+    for sign in (1, -1):
+        locations = torch.full((*weights.shape, 2), sign * far, dtype=value.dtype)
+        assert not op(value, shapes, locations, weights).any()
+
+
+def test_a_location_that_is_not_a_number_shows(op):
+    value, shapes, locations, weights = arguments([(2, 3), (1, 1)])
+    # One sample of query 1, head 0: its 3 channels, and nothing else.
+    locations[0, 1, 0, 0, 0, 0] = math.nan
+    wrong = op(value, shapes, locations, weights).isnan()
+    assert wrong[0, 1, :3].all()
+    assert wrong.sum() == 3
+
+
+def gradients(op, call, grad_output):
+    """Output and the gradients of value, locations and weights."""
+    value, shapes, locations, weights = call
+    inputs = [t.detach().requires_grad_() for t in (value, locations, weights)]
+    output = op(inputs[0], shapes, *inputs[1:])
+    output.backward(grad_output)
+    return [output.detach(), *(t.grad for t in inputs)]
+
+
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
+def test_gradients_equal_the_references(op, shapes):
+    call = arguments(shapes, low=-0.3, high=1.3)
+    # Strided, as autograd may hand it in.
+    grad_output = torch.randn(6, 3, 2, dtype=torch.float64).permute(2, 1, 0)
+    expected = gradients(ms_deform_attn_ref, call, grad_output)
+    for actual, wanted in zip(gradients(op, call, grad_output), expected, strict=True):
+        torch.testing.assert_close(actual, wanted, atol=1e-12, rtol=1e-12)
+
+
+def test_gradients_of_strided_inputs(op):
+    call = arguments([(2, 3), (2, 2)], low=-0.3, high=1.3)
+    strided = [
+        t.transpose(0, 1).contiguous().transpose(0, 1) if isinstance(t, torch.Tensor) else t
+        for t in call
+    ]
+    grad_output = torch.randn(2, 3, 6, dtype=torch.float64)
+    expected = gradients(ms_deform_attn_ref, call, grad_output)
+    for actual, wanted in zip(gradients(op, strided, grad_output), expected, strict=True):
+        torch.testing.assert_close(actual, wanted, atol=1e-12, rtol=1e-12)
+
+
+def test_the_choice_of_the_implementation():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_implementation("torch", cpu) == "torch"
+    compiled = native.is_available()
+    assert choose_implementation("auto", cpu) == ("native" if compiled else "torch")
+    # No kernel of ours for CUDA yet.
+    assert choose_implementation("auto", cuda) == "torch"
+
+
+def test_a_compiled_operator_that_is_not_there_is_refused():
+    with pytest.raises(
+        ValueError, match=r"no compiled ms_deform_attn for device cuda: pip install"
+    ):
+        choose_implementation("native", torch.device("cuda"))
+
+
+def test_an_unknown_implementation_is_refused():
+    message = "the implementation must be 'auto', 'native' or 'torch', got 'fast'"
+    with pytest.raises(ValueError, match=message):
+        ms_deform_attn(*arguments([(1, 1)]), implementation="fast")
 
 
 def changed(**what):
@@ -186,8 +260,8 @@ def changed(**what):
     return call | {name: make(call[name]) for name, make in what.items()}
 
 
-def test_the_unchanged_arguments_are_good():
-    assert ms_deform_attn(**changed()).isfinite().all()
+def test_the_unchanged_arguments_are_good(op):
+    assert op(**changed()).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -243,13 +317,13 @@ def test_the_unchanged_arguments_are_good():
         ),
     ],
 )
-def test_arguments_that_do_not_go_together_are_refused(what, message):
+def test_arguments_that_do_not_go_together_are_refused(op, what, message):
     with pytest.raises(ValueError, match=message):
-        ms_deform_attn(**changed(**what))
+        op(**changed(**what))
 
 
-def test_constants_come_back_where_nothing_lies_outside():
+def test_constants_come_back_where_nothing_lies_outside(op):
     # The kernel of inner points sums to 1, and so do the weights: a constant map is unchanged.
     value, shapes, locations, weights = arguments([(4, 4), (8, 8)], low=0.2, high=0.8)
-    output = ms_deform_attn(torch.full_like(value, math.pi), shapes, locations, weights)
+    output = op(torch.full_like(value, math.pi), shapes, locations, weights)
     torch.testing.assert_close(output, torch.full_like(output, math.pi))

@@ -48,15 +48,17 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
         info = timm.create_model(name, features_only=True, pretrained=False).feature_info
+        # All features, and not timm's default choice. Of several with a stride, the last.
+        strides = info.reduction(list(range(len(info))))
         index_of = {
             NAME_OF_STRIDE[stride]: index
-            for index, stride in zip(range(len(info)), info.reduction(), strict=True)
+            for index, stride in enumerate(strides)
             if stride in NAME_OF_STRIDE
         }
         missing = sorted(set(out_features) - set(index_of))
         if missing:
             raise ValueError(
-                f"timm model {name!r} has strides {info.reduction()}, so {sorted(index_of)}; "
+                f"timm model {name!r} has strides {sorted(set(strides))}, so {sorted(index_of)}; "
                 f"not {missing[0]!r}"
             )
         self._out_features = sorted(out_features)
@@ -85,22 +87,28 @@ class TimmBackbone(Backbone):
     def _freeze(self, info, freeze_at: int) -> None:
         if freeze_at == 0:
             return
-        reductions = list(info.reduction())
-        if 2**freeze_at not in reductions:
+        strides = info.reduction(list(range(len(info))))
+        index_of = {stride: index for index, stride in enumerate(strides)}
+        if 2**freeze_at not in index_of:
             raise ValueError(
                 f"MODEL.BACKBONE.FREEZE_AT must be 0 or the log2 of one of the strides "
-                f"{reductions}, got {freeze_at}"
+                f"{sorted(index_of)}, got {freeze_at}"
             )
-        module = info.module_name(reductions.index(2**freeze_at))
+        module = info.module_name(index_of[2**freeze_at])
         # Some models flatten the names: stages.0 becomes stages_0.
-        prefixes = (f"{module}.", f"{module.replace('.', '_')}.")
-        parameters = list(self.body.named_parameters())
-        inside = [i for i, (key, _) in enumerate(parameters) if key.startswith(prefixes)]
-        # timm registers modules in the order in which they run. A feature that is an activation
-        # has no parameters; then the stem alone stands before the first stage.
-        last = inside[-1] if inside else 0
-        for _, parameter in parameters[: last + 1]:
-            parameter.requires_grad_(False)
+        names = (module, module.replace(".", "_"))
+        # timm registers modules in the order in which they run; one that the wanted features do
+        # not need is not there, and then everything stands before it.
+        modules = list(self.body.named_modules())
+        inside = [
+            i
+            for i, (name, _) in enumerate(modules)
+            if name in names or name.startswith(tuple(f"{n}." for n in names))
+        ]
+        last = inside[-1] if inside else len(modules) - 1
+        for _, part in modules[: last + 1]:
+            for parameter in part.parameters(recurse=False):
+                parameter.requires_grad_(False)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each output by name."""
@@ -113,9 +121,7 @@ class TimmBackbone(Backbone):
 
 def _import_timm():
     if importlib.util.find_spec("timm") is None:
-        raise ValueError(
-            "MODEL.BACKBONE.NAME 'build_timm_backbone' needs timm: pip install timm"
-        )
+        raise ValueError("MODEL.BACKBONE.NAME 'build_timm_backbone' needs timm: pip install timm")
     import timm
     import timm.layers
 
@@ -183,21 +189,28 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
     else:
         source = torch.load(path, map_location="cpu", weights_only=True)
         source = source.get("state_dict", source)
+    odd = [key for key, value in source.items() if not isinstance(value, torch.Tensor)]
+    if odd:
+        raise ValueError(
+            f"{path} must map names to tensors, itself or under 'state_dict', got "
+            f"{type(source[odd[0]]).__name__} under {odd[0]!r}; save the timm model's state_dict()"
+        )
     body = backbone.body.state_dict()
-    if not set(body) <= set(source):
+    # How many batches a norm has seen is not in every file, and changes no output.
+    needed = [key for key in body if not key.endswith("num_batches_tracked")]
+    if not set(needed) <= set(source):
         source = _by_order(source, backbone, path)
-    missing = [key for key in body if key not in source or source[key].shape != body[key].shape]
-    # BN trackers of frozen norms are not in every file, and carry nothing.
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    missing = [key for key in needed if key not in source or source[key].shape != body[key].shape]
     if missing:
         key = missing[0]
         got = tuple(source[key].shape) if key in source else "nothing"
         raise ValueError(
-            f"{path} does not fit the backbone: {len(missing)} of {len(body)} tensors, first "
+            f"{path} does not fit the backbone: {len(missing)} of {len(needed)} tensors, first "
             f"{key}: expected {tuple(body[key].shape)}, got {got}"
         )
-    backbone.body.load_state_dict({key: source[key] for key in body if key in source}, strict=False)
-    return len(body)
+    fitting = {key: source[key] for key in body if key in source}
+    backbone.body.load_state_dict(fitting, strict=False)
+    return len(fitting)
 
 
 def _by_order(
@@ -209,9 +222,10 @@ def _by_order(
     full = timm.create_model(name, pretrained=False).state_dict()
     shapes = [tuple(t.shape) for t in full.values()]
     if [tuple(t.shape) for t in source.values()] != shapes:
+        missing = next(key for key in backbone.body.state_dict() if key not in source)
         raise ValueError(
-            f"{path} holds neither the names of timm's {name!r} nor its {len(shapes)} tensors in "
-            f"order (got {len(source)})"
+            f"{path} does not fit timm's {name!r}: it has no tensor {missing!r}, nor are its "
+            f"{len(source)} tensors the model's {len(shapes)} in order"
         )
     renamed = OrderedDict(zip(full, source.values(), strict=True))
     # features_only flattens module names with underscores: blocks.0.1 becomes blocks_0.1 there

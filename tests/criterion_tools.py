@@ -1,0 +1,113 @@
+"""Predictions and targets that the criterion's tests share."""
+
+import math
+
+import torch
+
+from mask2former_mt.losses.criterion import Criterion
+from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
+from mask2former_mt.losses.targets import ImageTargets
+from mask2former_mt.structures import DecoderOutput, SubcategorySpec
+
+# Y supervised layers, B images, Q queries, K classes, N targets, S subcategories, P points
+
+H, W = 8, 12
+NUM_CLASSES, NUM_POINTS = 3, 16
+# None is 3 for ink, 1 for size, 5 for state.
+SPEC = SubcategorySpec.from_counts(["ink", "size", "state"], [3, 1, 5])
+NO_SPEC = SubcategorySpec()
+LOSSES = ["loss_ce", "loss_mask", "loss_dice", "loss_ink", "loss_size", "loss_state"]
+
+
+def make_criterion(spec=SPEC, **changed):
+    costs = MatchCosts(class_=2.0, mask=5.0, dice=5.0, subcategories=(1.0,) * len(spec))
+    arguments = {
+        "matcher": HungarianMatcher(costs=costs, spec=spec, num_points=NUM_POINTS),
+        "num_classes": NUM_CLASSES,
+        "spec": spec,
+        "no_object_weight": 0.1,
+        "subcategory_no_object_weight": 0.25,
+        "num_points": NUM_POINTS,
+        "oversample_ratio": 3.0,
+        "importance_sample_ratio": 0.75,
+    }
+    return Criterion(**arguments | changed)
+
+
+def random_output(B=2, Q=5, Y=1, seed=0, spec=SPEC, dtype=torch.float64):
+    """Predictions of Y layers that are leaves of the graph."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        x = torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+        return x.requires_grad_()
+
+    layers = [
+        DecoderOutput(
+            pred_logits=normal(B, Q, NUM_CLASSES + 1),
+            pred_masks=normal(B, Q, H // 4, W // 4),
+            pred_subcategories={s.name: normal(B, Q, s.num_values + 1) for s in spec},
+        )
+        for _ in range(Y)
+    ]
+    layers[-1].aux_outputs = layers[:-1]
+    return layers[-1]
+
+
+def leaves(output):
+    return [
+        x
+        for layer in output.layers
+        for x in (layer.pred_logits, layer.pred_masks, *layer.pred_subcategories.values())
+    ]
+
+
+def random_image(N, seed=0, spec=SPEC, known=False):
+    generator = torch.Generator().manual_seed(seed)
+    columns = [
+        torch.randint(0 if known else -1, s.none_index + 1, (N, 1), generator=generator)
+        for s in spec
+    ]
+    return ImageTargets(
+        classes=torch.randint(NUM_CLASSES, (N,), generator=generator),
+        masks=torch.rand(N, H, W, generator=generator) < 0.4,
+        subcategories=torch.cat([torch.zeros(N, 0, dtype=torch.int64), *columns], dim=1),
+    )
+
+
+def pairs(*matches):
+    """One layer's matches from lists of (query, target) per image."""
+    return [
+        (
+            torch.tensor([q for q, _ in image], dtype=torch.int64),
+            torch.tensor([t for _, t in image], dtype=torch.int64),
+        )
+        for image in matches
+    ]
+
+
+def mask_points(Y, N, P=NUM_POINTS, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(Y, N, P, 2, generator=generator, dtype=torch.float64)
+
+
+def total(losses):
+    return sum(loss.sum() for loss in losses.values())
+
+
+def check_mean_over_processes(rank, address, counts):
+    """Checks that both processes divide by the mean number of masks.
+
+    It stands here because a spawned process imports it by name.
+    """
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    try:
+        # Mask logits 0 cost ln 2 per mask, whatever the truth.
+        output = random_output(1, 5, dtype=torch.float32)
+        output.pred_masks = torch.zeros_like(output.pred_masks)
+        losses = make_criterion()(output, [random_image(counts[rank])])
+        expected = math.log(2) * counts[rank] / (sum(counts) / 2)
+        torch.testing.assert_close(losses["loss_mask"], torch.tensor([expected]))
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,358 @@
+"""The matcher: least total cost, subcategories included."""
+
+import itertools
+
+import pytest
+import torch
+
+from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_logits
+from mask2former_mt.losses.functional import dice_loss, mask_bce_loss
+from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
+from mask2former_mt.losses.targets import ImageTargets
+from mask2former_mt.structures import DecoderOutput, SubcategorySpec
+
+# B images, Q queries, K classes, S subcategories, P points
+
+H, W = 8, 12
+NUM_CLASSES, NUM_POINTS = 3, 32
+SPEC = SubcategorySpec.from_counts(["ink", "size"], [3, 2])
+COSTS = MatchCosts(class_=2.0, mask=5.0, dice=5.0, subcategories=(1.5, 0.5))
+NO_SPEC = SubcategorySpec()
+
+
+def matcher(costs=COSTS, spec=SPEC, num_points=NUM_POINTS):
+    return HungarianMatcher(costs=costs, spec=spec, num_points=num_points)
+
+
+def random_output(B, Q, seed=0, spec=SPEC, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    return DecoderOutput(
+        pred_logits=normal(B, Q, NUM_CLASSES + 1),
+        pred_masks=3 * normal(B, Q, H // 4, W // 4),
+        pred_subcategories={s.name: normal(B, Q, s.num_values + 1) for s in spec},
+    )
+
+
+def random_image(N, seed=0, spec=SPEC):
+    """N instances whose labels may be unknown or none."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = [torch.randint(-1, s.none_index + 1, (N, 1), generator=generator) for s in spec]
+    return ImageTargets(
+        classes=torch.randint(NUM_CLASSES, (N,), generator=generator),
+        masks=torch.rand(N, H, W, generator=generator) < 0.4,
+        subcategories=torch.cat([torch.zeros(N, 0, dtype=torch.int64), *columns], dim=1),
+    )
+
+
+def image_points(B, P=NUM_POINTS, seed=0):
+    return torch.rand(B, P, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def cost_of_pair(output, b, q, target, t, points, costs=COSTS):
+    """The cost of one query and one target, from the losses of single masks."""
+    logits = sample_logits(output.pred_masks[b, q][None], points[b][None])
+    truth = sample_binary_masks(target.masks[t][None], points[b][None])
+    cost = (
+        -costs.class_ * output.pred_logits[b, q].softmax(-1)[target.classes[t]]
+        + costs.mask * mask_bce_loss(logits, truth)[0]
+        + costs.dice * dice_loss(logits, truth)[0]
+    )
+    for s, name in enumerate(output.pred_subcategories):
+        label = int(target.subcategories[t, s])
+        if label >= 0:
+            probs = output.pred_subcategories[name][b, q].softmax(-1)
+            cost = cost - costs.subcategories[s] * probs[label]
+    return float(cost)
+
+
+def least_cost(output, b, target, points, costs=COSTS):
+    """Brute force: the least sum over all ways to give min(Q, N) targets a query of their own."""
+    Q, N = output.pred_logits.shape[1], len(target)
+    table = [
+        [cost_of_pair(output, b, q, target, t, points, costs) for t in range(N)] for q in range(Q)
+    ]
+    if N <= Q:
+        sums = (
+            sum(table[q][t] for t, q in enumerate(queries))
+            for queries in itertools.permutations(range(Q), N)
+        )
+    else:
+        sums = (
+            sum(table[q][t] for q, t in enumerate(chosen))
+            for chosen in itertools.permutations(range(N), Q)
+        )
+    return min(sums), table
+
+
+@pytest.mark.parametrize("N", [1, 3, 4, 6], ids=lambda n: f"{n} targets for 4 queries")
+def test_the_total_cost_is_the_least(N):
+    B, Q = 2, 4
+    output, points = random_output(B, Q), image_points(B)
+    targets = [random_image(N, seed=1), random_image(N, seed=2)]
+    (matches,) = matcher()([output], targets, points)
+    for b, (queries, rows) in enumerate(matches):
+        expected, table = least_cost(output, b, targets[b], points)
+        assert len(queries) == len(rows) == min(Q, N)
+        assert queries.tolist() == sorted(set(queries.tolist()))
+        assert len(set(rows.tolist())) == len(rows)
+        total = sum(table[q][t] for q, t in zip(queries.tolist(), rows.tolist(), strict=True))
+        assert total == pytest.approx(expected, abs=1e-9)
+
+
+def flat_output(class_probs, subcategory_probs=None, masks=None):
+    """Queries of one image with given probabilities and, unless given, equal masks."""
+    class_probs = torch.tensor(class_probs)
+    Q = len(class_probs)
+    return DecoderOutput(
+        pred_logits=class_probs.log()[None],
+        pred_masks=torch.zeros(1, Q, 2, 3) if masks is None else masks[None],
+        pred_subcategories={
+            name: torch.tensor(probs).log()[None]
+            for name, probs in (subcategory_probs or {}).items()
+        },
+    )
+
+
+def flat_image(classes, subcategories=None, masks=None):
+    N = len(classes)
+    if masks is None:
+        masks = torch.zeros(N, H, W, dtype=torch.bool)
+        masks[:, 2:6, 3:9] = True
+    labels = [[] for _ in classes] if subcategories is None else subcategories
+    return ImageTargets(
+        classes=torch.tensor(classes),
+        masks=masks,
+        subcategories=torch.tensor(labels, dtype=torch.int64).view(N, -1),
+    )
+
+
+def indices(match):
+    queries, rows = match
+    return queries.tolist(), rows.tolist()
+
+
+def test_a_hand_computed_match():
+    # Both queries like class 0 best. 0 -> 0 and 1 -> 1 has the probabilities 0.6 + 0.05 = 0.65,
+    # 0 -> 1 and 1 -> 0 has 0.3 + 0.9 = 1.2: the second is cheaper, and query 0 gets class 1.
+    output = flat_output([[0.6, 0.3, 0.05, 0.05], [0.9, 0.05, 0.025, 0.025]])
+    by_class = matcher(MatchCosts(class_=1.0, mask=0.0, dice=0.0), NO_SPEC)
+    ((match,),) = by_class([output], [flat_image([0, 1])])
+    assert indices(match) == ([0, 1], [1, 0])
+
+
+def same_but_for_ink(order, costs):
+    """Two objects of the same mask and class; ink 0 is the `order`-th of them."""
+    # Query 0 sees nothing special, query 1 says ink 1, query 2 says ink 0.
+    ink = [[0.25, 0.25, 0.25, 0.25], [0.1, 0.7, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1]]
+    output = flat_output([[0.1, 0.8, 0.05, 0.05]] * 3, {"ink": ink})
+    target = flat_image([1, 1], [[0], [1]] if order == 0 else [[1], [0]])
+    spec = SubcategorySpec.from_counts(["ink"], [3])
+    ((match,),) = matcher(costs, spec)([output], [target])
+    return indices(match)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_failure_2_matcher_tells_objects_apart_by_subcategory(order):
+    costs = MatchCosts(class_=2.0, mask=5.0, dice=5.0, subcategories=(2.0,))
+    queries, rows = same_but_for_ink(order, costs)
+    # The object with ink 1 goes to query 1, the one with ink 0 to query 2; query 0 stays free.
+    assert queries == [1, 2]
+    assert rows == ([1, 0] if order == 0 else [0, 1])
+
+
+def test_failure_2_a_matching_cost_of_0_makes_no_difference():
+    costs = MatchCosts(class_=2.0, mask=5.0, dice=5.0, subcategories=(0.0,))
+    # Blind to the ink, both orders of the objects look the same.
+    assert same_but_for_ink(0, costs) == same_but_for_ink(1, costs)
+    # And the cost is that of a model without subcategories, whatever the heads say.
+    output, points = random_output(2, 5), image_points(2)
+    targets = [random_image(3, seed=1), random_image(4, seed=2)]
+    blind = matcher(MatchCosts(2.0, 5.0, 5.0, (0.0, 0.0)))([output], targets, points)
+    plain = matcher(MatchCosts(2.0, 5.0, 5.0), NO_SPEC)([output], targets, points)
+    assert [indices(m) for m in blind[0]] == [indices(m) for m in plain[0]]
+
+
+def test_each_subcategory_has_its_own_cost():
+    # Query 0 is right in ink and wrong in size, query 1 the other way round; one object.
+    probs = {"ink": [[0.9, 0.1], [0.1, 0.9]], "size": [[0.1, 0.9], [0.9, 0.1]]}
+    output = flat_output([[0.5, 0.5]] * 2, probs)
+    target = flat_image([0], [[0, 0]])
+    spec = SubcategorySpec.from_counts(["ink", "size"], [1, 1])
+    for weights, expected in (((2.0, 1.0), 0), ((1.0, 2.0), 1)):
+        # Query 0: -0.9 * w_ink - 0.1 * w_size; query 1: -0.1 * w_ink - 0.9 * w_size.
+        ((match,),) = matcher(MatchCosts(1.0, 1.0, 1.0, weights), spec)([output], [target])
+        assert indices(match) == ([expected], [0])
+
+
+def test_unknown_costs_nothing():
+    # Query 0 is sure of ink 0, but a little less sure of the class than query 1.
+    output = flat_output([[0.5, 0.5], [0.6, 0.4]], {"ink": [[0.9, 0.05, 0.05], [0.1, 0.1, 0.8]]})
+    costs = MatchCosts(1.0, 0.0, 0.0, (1.0,))
+    spec = SubcategorySpec.from_counts(["ink"], [2])
+    for label, expected in (
+        (0, 0),  # -0.5 - 0.9 = -1.4 against -0.6 - 0.1 = -0.7
+        (-1, 1),  # -0.5 against -0.6: the class alone
+        (2, 1),  # none is a label like any other: -0.5 - 0.05 against -0.6 - 0.8
+    ):
+        ((match,),) = matcher(costs, spec)([output], [flat_image([0], [[label]])])
+        assert indices(match) == ([expected], [0])
+
+
+def test_unknown_everywhere_is_the_same_as_no_subcategories():
+    output, points = random_output(2, 5), image_points(2)
+    targets = [random_image(3, seed=1), random_image(4, seed=2)]
+    for target in targets:
+        target.subcategories.fill_(-1)
+    unknown = matcher()([output], targets, points)
+    plain = matcher(MatchCosts(2.0, 5.0, 5.0), NO_SPEC)([output], targets, points)
+    assert [indices(m) for m in unknown[0]] == [indices(m) for m in plain[0]]
+
+
+def test_layers_together_equal_each_layer_alone():
+    layers = [random_output(2, 6, seed=seed) for seed in range(3)]
+    targets, points = [random_image(4, seed=1), random_image(2, seed=2)], image_points(2)
+    together = matcher()(layers, targets, points)
+    assert len(together) == 3
+    alone = [matcher()([layer], targets, points)[0] for layer in layers]
+    assert [[indices(m) for m in layer] for layer in together] == [
+        [indices(m) for m in layer] for layer in alone
+    ]
+    # Not all the same, or this would show nothing.
+    assert len({str([indices(m) for m in layer]) for layer in together}) > 1
+
+
+def test_images_do_not_see_each_other():
+    output, points = random_output(2, 5), image_points(2)
+    # Different numbers of targets: the padding of the first image is no one's target.
+    targets = [random_image(1, seed=1), random_image(5, seed=2)]
+    both = matcher()([output], targets, points)[0]
+    for b in range(2):
+        single = DecoderOutput(
+            pred_logits=output.pred_logits[b : b + 1],
+            pred_masks=output.pred_masks[b : b + 1],
+            pred_subcategories={
+                name: x[b : b + 1] for name, x in output.pred_subcategories.items()
+            },
+        )
+        ((match,),) = matcher()([single], targets[b : b + 1], points[b : b + 1])
+        assert indices(match) == indices(both[b])
+
+
+def test_no_targets_in_any_image():
+    layers = [random_output(2, 4, seed=seed) for seed in range(3)]
+    matches = matcher()(layers, [random_image(0), random_image(0)])
+    assert [[indices(m) for m in layer] for layer in matches] == [[([], [])] * 2] * 3
+    assert all(x.dtype == torch.int64 for layer in matches for match in layer for x in match)
+
+
+def test_no_targets_in_one_image():
+    output, points = random_output(3, 4), image_points(3)
+    targets = [random_image(0), random_image(2, seed=1), random_image(0)]
+    (matches,) = matcher()([output], targets, points)
+    assert [len(queries) for queries, _ in matches] == [0, 2, 0]
+    assert all(x.dtype == torch.int64 for match in matches for x in match)
+
+
+def test_no_images():
+    assert matcher()([random_output(0, 4)], []) == [[]]
+
+
+def test_more_targets_than_queries_leaves_the_dearest_out():
+    # One query; of the three objects it fits class 2 best.
+    output = flat_output([[0.2, 0.1, 0.6, 0.1]])
+    by_class = matcher(MatchCosts(class_=1.0, mask=0.0, dice=0.0), NO_SPEC)
+    ((match,),) = by_class([output], [flat_image([0, 1, 2])])
+    assert indices(match) == ([0], [2])
+
+
+def test_padding_belongs_to_the_image():
+    # The image is the left half of the padded one. Query 0 spills into the padding, query 1 not.
+    masks = torch.full((2, 2, 4), -5.0)
+    masks[0] = 5.0
+    masks[1, :, :2] = 5.0
+    truth = torch.zeros(1, 8, 16, dtype=torch.bool)
+    truth[0, :, :8] = True
+    output = flat_output([[0.5, 0.5]] * 2, masks=masks)
+    ((match,),) = matcher(MatchCosts(1.0, 1.0, 1.0), NO_SPEC)(
+        [output], [flat_image([0], masks=truth)]
+    )
+    assert indices(match) == ([1], [0])
+
+
+def test_points_are_drawn_for_each_image_when_not_given():
+    output = random_output(2, 5, dtype=torch.float32)
+    targets = [random_image(3, seed=1), random_image(3, seed=2)]
+    torch.manual_seed(7)
+    drawn = matcher(num_points=6)([output], targets)
+    torch.manual_seed(7)
+    given = matcher(num_points=6)([output], targets, torch.rand(2, 6, 2))
+    assert [indices(m) for m in drawn[0]] == [indices(m) for m in given[0]]
+
+
+def test_memory_layout_does_not_matter():
+    output, points = random_output(2, 5), image_points(2)
+    targets = [random_image(3, seed=1), random_image(4, seed=2)]
+    expected = matcher()([output], targets, points)[0]
+
+    def strided(x):
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+    turned = DecoderOutput(
+        pred_logits=strided(output.pred_logits),
+        pred_masks=strided(output.pred_masks),
+        pred_subcategories={k: strided(x) for k, x in output.pred_subcategories.items()},
+    )
+    assert not turned.pred_masks.is_contiguous()
+    turned_targets = [
+        ImageTargets(t.classes, strided(t.masks), strided(t.subcategories)) for t in targets
+    ]
+    actual = matcher()([turned], turned_targets, strided(points))[0]
+    assert [indices(m) for m in actual] == [indices(m) for m in expected]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_costs_are_those_of_the_same_numbers_in_float32(dtype):
+    half, points = random_output(2, 5, dtype=dtype), image_points(2).float()
+    full = DecoderOutput(
+        pred_logits=half.pred_logits.float(),
+        pred_masks=half.pred_masks.float(),
+        pred_subcategories={k: x.float() for k, x in half.pred_subcategories.items()},
+    )
+    targets = [random_image(3, seed=1), random_image(4, seed=2)]
+    actual, expected = (matcher()([x], targets, points)[0] for x in (half, full))
+    assert [indices(m) for m in actual] == [indices(m) for m in expected]
+
+
+def test_nothing_is_differentiated():
+    output = random_output(1, 4)
+    output.pred_logits.requires_grad_()
+    ((match,),) = matcher()([output], [random_image(2)])
+    assert not any(x.requires_grad for x in match)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_predictions_that_are_not_finite_are_named(bad):
+    output = random_output(2, 4)
+    output.pred_masks[1, 2] = bad
+    message = "a matching cost is not finite: .* Lower SOLVER.BASE_LR"
+    with pytest.raises(ValueError, match=message):
+        matcher()([output], [random_image(2), random_image(1)])
+
+
+def test_what_is_not_finite_beside_no_target_is_not_matched():
+    # Image 1 has no instances: its costs are padding.
+    output = random_output(2, 4)
+    output.pred_masks[1] = float("nan")
+    (matches,) = matcher()([output], [random_image(2), random_image(0)])
+    assert len(matches[0][0]) == 2
+
+
+@pytest.mark.parametrize("costs", [(), (1.0,), (1.0, 1.0, 1.0)])
+def test_another_number_of_costs_than_subcategories_is_refused(costs):
+    message = r"one matching cost per subcategory is needed: \['ink', 'size'\], got \["
+    with pytest.raises(ValueError, match=message):
+        matcher(MatchCosts(1.0, 1.0, 1.0, costs))

