@@ -118,7 +118,9 @@ class DeformableTransformer(nn.Module):
             dim=1,
         )
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
-        points = reference_points(shapes, device, dtype)
+        # Half precision cannot hold a centre to a fraction of a pixel.
+        half = dtype in (torch.float16, torch.bfloat16)
+        points = reference_points(shapes, device, torch.float32 if half else dtype)
         for layer in self.encoder.layers:
             flat = layer(flat, pos, points, shapes)
         return [

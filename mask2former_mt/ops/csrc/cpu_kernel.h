@@ -13,7 +13,7 @@ struct Sample {
   A weight[4];     // bilinear weight; 0 for a corner outside the level
   A dx[4], dy[4];  // derivative of the bilinear weight by x and y, in 1 / pixel
   bool inside;     // false: every corner is outside, or the location is NaN
-  bool nan;        // the location is NaN: so is the result
+  bool nan;        // the location is not finite: the result is NaN
 };
 
 // Where a location in [0, 1] of a level falls: corners in the order (0,0) (0,1) (1,0) (1,1), yx.
@@ -23,7 +23,8 @@ static inline Sample<A> locate(A location_x, A location_y, int64_t height, int64
   Sample<A> s;
   const A x = location_x * static_cast<A>(width) - A(0.5);
   const A y = location_y * static_cast<A>(height) - A(0.5);
-  s.nan = !(x == x) || !(y == y);
+  // An infinite location is none either: infinity minus itself is NaN.
+  s.nan = !(x - x == A(0)) || !(y - y == A(0));
   // Written so that NaN is not inside; an integer cast of it would be undefined.
   s.inside = x > A(-1) && y > A(-1) && x < static_cast<A>(width) && y < static_cast<A>(height);
   if (!s.inside) return s;
