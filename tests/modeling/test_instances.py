@@ -1,4 +1,4 @@
-"""Every instance is what one query of its own image predicts: mask, class, subcategories, scores."""
+"""Every instance is what one query of its own image predicts: mask, class, labels, scores."""
 
 from __future__ import annotations
 
