@@ -16,7 +16,14 @@ NUM_CLASSES, NUM_POINTS = 3, 16
 # None is 3 for ink, 1 for size, 5 for state.
 SPEC = SubcategorySpec.from_counts(["ink", "size", "state"], [3, 1, 5])
 NO_SPEC = SubcategorySpec()
-LOSSES = ["loss_ce", "loss_mask", "loss_dice", "loss_ink", "loss_size", "loss_state"]
+LOSSES = [
+    "loss_ce",
+    "loss_mask",
+    "loss_dice",
+    "loss_subcategory_ink",
+    "loss_subcategory_size",
+    "loss_subcategory_state",
+]
 
 
 def make_criterion(spec=SPEC, **changed):

@@ -131,7 +131,7 @@ MODEL_ROWS = [
     (
         "MODEL.SUBCATEGORY.LOSS_WEIGHTS",
         [0.5, 2.0],
-        lambda m: (m.loss_weights["loss_tint"], m.loss_weights["loss_finish"]),
+        lambda m: tuple(m.loss_weights[f"loss_subcategory_{s}"] for s in ("tint", "finish")),
         (0.5, 2.0),
     ),
     (

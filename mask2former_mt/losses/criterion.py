@@ -78,7 +78,7 @@ class Criterion:
             points: (Y, N, P, 2), where each matched mask is sampled; None draws uncertain ones.
 
         Returns:
-            `loss_ce`, `loss_mask`, `loss_dice` and `loss_<subcategory>`, each float (Y,), the
+            `loss_ce`, `loss_mask`, `loss_dice` and `loss_subcategory_<name>`, each float (Y,), the
             layers in the decoder's order.
 
         Raises:
@@ -129,7 +129,7 @@ class Criterion:
             matched = subcategories[:, column][rows]
             labels[position] = matched
             weights[position] = (matched != UNKNOWN).to(weights.dtype)
-            losses[f"loss_{subcategory.name}"] = weighted_cross_entropy(
+            losses[f"loss_subcategory_{subcategory.name}"] = weighted_cross_entropy(
                 logits.flatten(1, 2), labels.flatten(1), weights.flatten(1)
             )
         return losses

@@ -94,7 +94,8 @@ class MultiTaskMaskFormer(nn.Module):
                 "loss_mask": former.MASK_WEIGHT,
                 "loss_dice": former.DICE_WEIGHT,
                 **{
-                    f"loss_{name}": weight for name, weight in zip(spec.names, weights, strict=True)
+                    f"loss_subcategory_{name}": weight
+                    for name, weight in zip(spec.names, weights, strict=True)
                 },
             },
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

@@ -104,7 +104,8 @@ def test_a_training_leaves_what_it_promises(finished):
 
     (line,) = losses_in(output)
     assert line["iteration"] == 1
-    assert {"loss_ce", "loss_mask", "loss_dice", "loss_tint", "loss_finish"} <= set(line)
+    assert {"loss_ce", "loss_mask", "loss_dice"} <= set(line)
+    assert {"loss_subcategory_tint", "loss_subcategory_finish"} <= set(line)
     assert all(math.isfinite(line[k]) for k in line if k.startswith("loss") or k == "total_loss")
 
 

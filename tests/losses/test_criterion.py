@@ -75,7 +75,7 @@ def test_hand_computed_losses():
     # ink: query 1 (2, 1, 1)/4 with value 1: ln 4. Query 0 (1, 1, 2)/4 is taught none: ln 2, times
     # 0.25.
     expected = (math.log(4) + 0.25 * LN2) / 1.25
-    torch.testing.assert_close(losses["loss_ink"], torch.tensor([expected]))
+    torch.testing.assert_close(losses["loss_subcategory_ink"], torch.tensor([expected]))
 
 
 def test_mask_losses_are_those_of_the_matched_pairs():

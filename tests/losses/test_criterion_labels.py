@@ -48,7 +48,7 @@ def test_failure_1_unmatched_queries_are_taught_the_background_slot(counts):
     losses = make_criterion()(output, [random_image(n, seed=n) for n in counts])
     assert output.pred_logits.device.type == "cpu"
     for name in SPEC.names:
-        assert losses[f"loss_{name}"].isfinite().all(), name
+        assert losses[f"loss_subcategory_{name}"].isfinite().all(), name
     total(losses).backward()
     for name, parameter in heads.named_parameters():
         assert parameter.grad.isfinite().all(), name
@@ -132,7 +132,7 @@ def test_unknown_does_not_dilute_the_others():
     # The loss is that of the other three queries alone.
     output = random_output(1, 4, spec=ONE)
     loss = make_criterion(ONE)(output, [one_image([-1, 1])], matches=[pairs([(0, 0), (2, 1)])])[
-        "loss_ink"
+        "loss_subcategory_ink"
     ]
     picked = -output.pred_subcategories["ink"][0].log_softmax(-1)
     expected = (picked[2, 1] + 0.25 * (picked[1, 2] + picked[3, 2])) / 1.5
@@ -151,7 +151,7 @@ def test_nothing_but_unknown_costs_0():
     # Every query is matched, every label unknown: the weights sum to 0.
     output = random_output(1, 2, spec=ONE)
     losses = make_criterion(ONE)(output, [one_image([-1, -1])])
-    assert losses["loss_ink"].item() == 0.0
+    assert losses["loss_subcategory_ink"].item() == 0.0
     total(losses).backward()
     assert not output.pred_subcategories["ink"].grad.any()
 
@@ -160,7 +160,9 @@ def test_none_on_a_matched_query_has_weight_1():
     # None is 2. Query 0, matched, has it as its label; query 1, unmatched, is taught the same.
     spec = ONE
     output = random_output(1, 2, spec=spec)
-    loss = make_criterion(spec)(output, [one_image([2])], matches=[pairs([(0, 0)])])["loss_ink"]
+    loss = make_criterion(spec)(output, [one_image([2])], matches=[pairs([(0, 0)])])[
+        "loss_subcategory_ink"
+    ]
     loss.sum().backward()
     probs = output.pred_subcategories["ink"].detach()[0].softmax(-1)
     picked = -probs[:, 2].log()
@@ -179,7 +181,7 @@ def test_unmatched_queries_weigh_what_they_are_said_to(weight):
     )
     for loss, logits, label, background in (
         (losses["loss_ce"], output.pred_logits, 0, NUM_CLASSES),
-        (losses["loss_ink"], output.pred_subcategories["ink"], 1, 2),
+        (losses["loss_subcategory_ink"], output.pred_subcategories["ink"], 1, 2),
     ):
         picked = -logits[0].log_softmax(-1)
         matched, unmatched = picked[1, label], picked[[0, 2], background].sum()

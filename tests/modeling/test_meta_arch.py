@@ -17,7 +17,7 @@ from tiny import (
     tiny_model,
 )
 
-LOSSES = {"loss_ce", "loss_mask", "loss_dice", "loss_colour", "loss_fill"}
+LOSSES = {"loss_ce", "loss_mask", "loss_dice", "loss_subcategory_colour", "loss_subcategory_fill"}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,11 @@ def test_losses_are_weighted_and_summed_over_the_layers():
 
     model.criterion = recorder
     losses = model([training_input()])
-    for name, weight in (("loss_ce", 3.0), ("loss_colour", 0.5), ("loss_fill", 2.0)):
+    for name, weight in (
+        ("loss_ce", 3.0),
+        ("loss_subcategory_colour", 0.5),
+        ("loss_subcategory_fill", 2.0),
+    ):
         assert received[name].shape == (3,)
         torch.testing.assert_close(losses[name], weight * received[name].sum())
 
@@ -92,7 +96,7 @@ def test_images_without_objects_train():
     # No mask to learn; the class and subcategory heads learn "no object" and none.
     assert losses["loss_mask"] == losses["loss_dice"] == 0
     assert losses["loss_ce"] > 0
-    assert losses["loss_colour"] > 0
+    assert losses["loss_subcategory_colour"] > 0
     sum(losses.values()).backward()
     assert model.sem_seg_head.predictor.class_embed.weight.grad.abs().sum() > 0
     # Beside an image with objects too.
@@ -209,3 +213,10 @@ def test_pixels_are_normalised_and_padding_is_the_mean_colour(model):
     assert images.tensor.shape == (1, 3, 64, 64)
     assert (images.tensor[..., :33, :40] == 1).all()
     assert images.tensor.sum() == 3 * 33 * 40
+
+
+def test_a_subcategory_called_mask_leaves_the_mask_loss_alone():
+    model = tiny_model(tiny_cfg(subcategories={"mask": 2, "ce": 2}))
+    assert {"loss_ce", "loss_mask", "loss_dice"} <= set(model.loss_weights)
+    assert {"loss_subcategory_mask", "loss_subcategory_ce"} <= set(model.loss_weights)
+    assert len(model.loss_weights) == 5
