@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): constraints.txt requirements-detectron2.txt setup.py tools/install_detectron2.py
+$(STAMP): constraints.txt requirements-detectron2.txt setup.py tools/install_detectron2.py \
+		mask2former_mt/ops/toolchain.py $(wildcard mask2former_mt/ops/csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "error: Python 3.10 or newer is needed; set PYTHON=python3.x" >&2; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \

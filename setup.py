@@ -1,64 +1,108 @@
 """Packaging of mask2former_mt; detectron2, which has no package to name here, is in README.md."""
 
-import importlib.util
 import os
 import pathlib
-import shlex
-import shutil
+import runpy
+import subprocess
 import sys
-import sysconfig
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 HERE = pathlib.Path(__file__).parent
-# PyTorch's stable ABI has had what the operator needs since this release.
-STABLE_ABI = (2, 10)
+SOURCES = "mask2former_mt/ops/csrc"
+# The package cannot be imported yet.
+TOOLCHAIN = runpy.run_path(str(HERE / "mask2former_mt" / "ops" / "toolchain.py"))
+# Before any import of torch's headers: which release's ABI is the oldest to serve.
+DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000")]
+
+
+def wanted(variable: str, toolchain, part: str) -> bool:
+    """Whether to compile a part; says why not, and fails if `variable` is 1 and it cannot be."""
+    choice = os.environ.get(variable, "")
+    if choice not in ("", "0", "1"):
+        raise SystemExit(f"{variable} must be 0 or 1, got {choice!r}")
+    if choice == "0":
+        return False
+    if toolchain.missing:
+        message = f"mask2former_mt: the operator's {part} is not compiled: {toolchain.missing}"
+        if choice == "1":
+            raise SystemExit(message)
+        print(message, file=sys.stderr)
+    return not toolchain.missing
 
 
 def native_extensions() -> list[Extension]:
-    """The compiled operator, where there is PyTorch and a compiler; else none, saying why.
+    """The compiled operator: its CPU part, and its CUDA part where there is nvcc, GPU or not.
 
     Without it the package works, slower. A failing compilation does not fail the installation
-    either (`optional`); MASK2FORMER_MT_NATIVE=1 makes it do so, =0 leaves the operator out.
+    either (`optional`). MASK2FORMER_MT_NATIVE and MASK2FORMER_MT_CUDA: 1 makes it fail, 0 leaves
+    the part out.
     """
-    wanted = os.environ.get("MASK2FORMER_MT_NATIVE", "")
-    if wanted == "0":
+    cpu, cuda = TOOLCHAIN["cpu_toolchain"](), TOOLCHAIN["cuda_toolchain"]()
+    if not wanted("MASK2FORMER_MT_NATIVE", cpu, "CPU part"):
         return []
-    compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")[0]
-    missing = None
-    if importlib.util.find_spec("torch") is None:
-        missing = "PyTorch cannot be seen: install it first, and add --no-build-isolation"
-    elif shutil.which(compiler) is None:
-        missing = f"no C++ compiler ({compiler}); on Debian and Ubuntu: apt install g++"
-    else:
-        import torch
-        from torch.utils.cpp_extension import include_paths, library_paths
+    from torch.utils.cpp_extension import include_paths, library_paths
 
-        version = tuple(int(n) for n in torch.__version__.split(".")[:2])
-        if version < STABLE_ABI:
-            missing = f"PyTorch is {torch.__version__}, at least 2.10 is needed"
-    if missing:
-        message = f"mask2former_mt: the operator is not compiled: {missing}"
-        if wanted == "1":
-            raise SystemExit(message)
-        print(message, file=sys.stderr)
-        return []
-    return [
+    common = {
+        "depends": [f"{SOURCES}/arguments.h", f"{SOURCES}/cpu_kernel.h"],
+        "include_dirs": include_paths(),
+        # Already loaded when the operator is: no path to them has to be kept.
+        "library_dirs": library_paths(),
+        "language": "c++",
+        "py_limited_api": True,
+    }
+    extensions = [
         Extension(
             "mask2former_mt._native",
-            sources=["mask2former_mt/ops/csrc/cpu.cpp"],
-            depends=["mask2former_mt/ops/csrc/cpu_kernel.h"],
-            include_dirs=[*include_paths(), "mask2former_mt/ops/csrc"],
-            # Already loaded when the operator is: no path to them has to be kept.
-            library_dirs=library_paths(),
+            sources=[f"{SOURCES}/cpu.cpp"],
             libraries=["torch_cpu"],
             extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden"],
-            define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
-            language="c++",
-            py_limited_api=True,
-            optional=wanted != "1",
+            define_macros=DEFINES,
+            optional=os.environ.get("MASK2FORMER_MT_NATIVE") != "1",
+            **common,
         )
     ]
+    if wanted("MASK2FORMER_MT_CUDA", cuda, "CUDA part"):
+        named = [*DEFINES, ("USE_CUDA", None)]
+        named.append(("MASK2FORMER_MT_ARCHITECTURES", cuda.architectures))
+        extensions.append(
+            Extension(
+                "mask2former_mt._native_cuda",
+                sources=[f"{SOURCES}/cuda.cu"],
+                libraries=["torch_cpu", "torch_cuda"],
+                extra_compile_args=TOOLCHAIN["gencode_flags"](cuda.architectures),
+                define_macros=named,
+                optional=os.environ.get("MASK2FORMER_MT_CUDA") != "1",
+                **common,
+            )
+        )
+    return extensions
+
+
+class BuildNative(build_ext):
+    """Compiles .cu files with nvcc, which links its runtime in: no CUDA folder is needed later."""
+
+    def build_extension(self, ext) -> None:
+        if not ext.sources[0].endswith(".cu"):
+            super().build_extension(ext)
+            return
+        target = pathlib.Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = [TOOLCHAIN["cuda_toolchain"]().compiler, "-shared", "-O3", "-std=c++17"]
+        command += ["-Xcompiler", "-fPIC,-fvisibility=hidden", "--threads", "0"]
+        command += ext.extra_compile_args
+        command += [f"-D{name}" if v is None else f"-D{name}={v}" for name, v in ext.define_macros]
+        command += [f"-I{folder}" for folder in ext.include_dirs]
+        command += [*ext.sources, "-o", str(target)]
+        command += [f"-L{folder}" for folder in ext.library_dirs]
+        command += [f"-l{library}" for library in ext.libraries]
+        print(" ".join(command), flush=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        print(done.stdout, done.stderr, flush=True)
+        if done.returncode:
+            raise CompileError(f"nvcc failed on {ext.sources[0]}: {done.stderr.strip()[-2000:]}")
 
 
 setup(
@@ -71,6 +115,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mask2former_mt", "mask2former_mt.*"]),
     ext_modules=native_extensions(),
+    cmdclass={"build_ext": BuildNative},
     package_data={"mask2former_mt": ["ops/csrc/*"]},
     install_requires=[
         "torch>=2.4",

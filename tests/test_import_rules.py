@@ -21,6 +21,7 @@ RULES = {
     "structures": (),
     "config": (),
     "ops": ("ops",),
+    "collect_env": ("ops",),
     "engine.lr_scaling": (),
     "layers": ("layers", "ops"),
     "data": ("data", "structures"),

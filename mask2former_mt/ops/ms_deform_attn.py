@@ -24,6 +24,10 @@ def check_arguments(
     if value.dim() != 4:
         raise ValueError(f"value must be (B, S, M, D), got {tuple(value.shape)}")
     B, S, M, _ = value.shape
+    if any(h < 1 or w < 1 for h, w in spatial_shapes):
+        raise ValueError(
+            f"spatial_shapes must be positive, got {[tuple(s) for s in spatial_shapes]}"
+        )
     positions = sum(h * w for h, w in spatial_shapes)
     if positions != S:
         raise ValueError(
@@ -51,16 +55,27 @@ def check_arguments(
     ):
         if tensor.device != value.device:
             raise ValueError(f"{name} must be on {value.device} as value is, got {tensor.device}")
-        if tensor.dtype != value.dtype:
-            raise ValueError(f"{name} must be {value.dtype} as value is, got {tensor.dtype}")
+        # Half precision cannot hold a location to a fraction of a pixel: float32 goes with it.
+        half = value.dtype in (torch.float16, torch.bfloat16)
+        if tensor.dtype != value.dtype and not (half and tensor.dtype == torch.float32):
+            or_exact = ", or torch.float32" if half else ""
+            raise ValueError(
+                f"{name} must be {value.dtype} as value is{or_exact}, got {tensor.dtype}"
+            )
+    if attention_weights.dtype != sampling_locations.dtype:
+        raise ValueError(
+            f"attention_weights must be {sampling_locations.dtype} as sampling_locations are, "
+            f"got {attention_weights.dtype}"
+        )
 
 
-def choose_implementation(implementation: str, device: torch.device) -> str:
+def choose_implementation(implementation: str, device: torch.device, channels: int = 4) -> str:
     """Decides which implementation runs, by what is compiled and not by what fails.
 
     Args:
         implementation: "auto", "native" or "torch".
         device: of the tensors.
+        channels: per head; a GPU's kernel needs a multiple of 4.
 
     Returns:
         "native" or "torch".
@@ -74,8 +89,15 @@ def choose_implementation(implementation: str, device: torch.device) -> str:
         raise ValueError(
             f"the implementation must be 'auto', 'native' or 'torch', got {implementation!r}"
         )
-    # The compiled operator has a CPU kernel.
-    usable = device.type in ("cpu", "meta") and native.is_available()
+    # Nothing runs on meta tensors; they take the way that the CPU's would.
+    usable = native.is_available("cpu" if device.type == "meta" else device.type)
+    if device.type == "cuda" and channels % 4:
+        if implementation == "native":
+            raise ValueError(
+                f"value must have a multiple of 4 channels per head on a GPU, got {channels}; "
+                "set MODEL.MS_DEFORM_ATTN_IMPL to 'auto'"
+            )
+        usable = False
     if implementation == "native" and not usable:
         raise ValueError(
             f"no compiled ms_deform_attn for device {device}: {native.BUILD_COMMAND}, or set "
@@ -102,7 +124,7 @@ def ms_deform_attn(
         ValueError: see `check_arguments` and `choose_implementation`.
     """
     check_arguments(value, spatial_shapes, sampling_locations, attention_weights)
-    if choose_implementation(implementation, value.device) == "torch":
+    if choose_implementation(implementation, value.device, value.shape[-1]) == "torch":
         return ms_deform_attn_ref(value, spatial_shapes, sampling_locations, attention_weights)
     sizes = [size for shape in spatial_shapes for size in shape]
     return torch.ops.mask2former_mt.ms_deform_attn(

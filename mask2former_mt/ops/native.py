@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import pathlib
@@ -14,32 +15,53 @@ BUILD_COMMAND = "pip install --no-build-isolation -e ."
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
-def library_file() -> pathlib.Path | None:
+def library_file(device_type: str = "cpu") -> pathlib.Path | None:
     """The compiled library that the installation left beside the package; None without one."""
-    return next(iter(sorted(_PACKAGE.glob("_native*.so"))), None)
+    name = "_native_cuda" if device_type == "cuda" else "_native"
+    return next(iter(sorted(_PACKAGE.glob(f"{name}.*so"))), None)
+
+
+# A tracer takes the answer, and not the way to it.
+@torch.compiler.assume_constant_result
+def is_available(device_type: str = "cpu") -> bool:
+    """Whether the compiled operator can be used on "cpu" or "cuda"; another device has none.
+
+    Loads it at the first call, and logs which implementation it will be. A library that is there
+    but cannot be loaded raises: it would otherwise only be slow.
+    """
+    return device_type in ("cpu", "cuda") and _load(device_type)
 
 
 @functools.cache
-def is_available() -> bool:
-    """Whether the compiled operator can be used; loads it at the first call, and logs which it is.
-
-    A library that is there but cannot be loaded raises: it would otherwise only be slow.
-    """
-    path = library_file()
-    if path is None:
+def _load(device_type: str) -> bool:
+    path = library_file(device_type)
+    # The CUDA library adds to what the CPU library defines.
+    if path is None or (device_type == "cuda" and not _load("cpu")):
         LOGGER.info(
-            "ms_deform_attn: the PyTorch implementation, which is slower: nothing is compiled; "
-            f"with a C++ compiler, {BUILD_COMMAND}"
+            f"ms_deform_attn on {device_type}: the PyTorch implementation, which is slower: "
+            f"nothing is compiled (python -m mask2former_mt.collect_env says why); {BUILD_COMMAND}"
         )
         return False
     torch.ops.load_library(str(path))
-    _register()
-    LOGGER.info(f"ms_deform_attn: the compiled operator, {path.name}")
+    if device_type == "cpu":
+        _register()
+    LOGGER.info(f"ms_deform_attn on {device_type}: the compiled operator, {path.name}")
     return True
 
 
+def description(device_type: str) -> str:
+    """What was compiled, in words: the instruction set that runs, or nvcc and architectures."""
+    if not is_available(device_type):
+        return "not compiled"
+    library = ctypes.CDLL(str(library_file(device_type)))
+    name = {"cpu": "mask2former_mt_instruction_set", "cuda": "mask2former_mt_cuda_build"}
+    function = getattr(library, name[device_type])
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
 def _register() -> None:
-    """What PyTorch must know to differentiate and trace the operator."""
+    """What PyTorch must know to differentiate, trace and autocast the operator."""
 
     @torch.library.register_fake("mask2former_mt::ms_deform_attn")
     def _(value, spatial_shapes, sampling_locations, attention_weights):
@@ -48,7 +70,10 @@ def _register() -> None:
 
     @torch.library.register_fake("mask2former_mt::ms_deform_attn_backward")
     def _(grad_output, value, spatial_shapes, sampling_locations, attention_weights):
-        return tuple(torch.empty_like(t) for t in (value, sampling_locations, attention_weights))
+        return tuple(
+            torch.empty_like(t, memory_format=torch.contiguous_format)
+            for t in (value, sampling_locations, attention_weights)
+        )
 
     def setup_context(ctx, inputs, output):
         value, spatial_shapes, sampling_locations, attention_weights = inputs
@@ -57,6 +82,8 @@ def _register() -> None:
 
     def backward(ctx, grad_output):
         value, sampling_locations, attention_weights = ctx.saved_tensors
+        if value.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+            _refuse_or_warn_of_nondeterminism()
         grad_value, grad_locations, grad_weights = torch.ops.mask2former_mt.ms_deform_attn_backward(
             grad_output.contiguous(),
             value,
@@ -69,3 +96,19 @@ def _register() -> None:
     torch.library.register_autograd(
         "mask2former_mt::ms_deform_attn", backward, setup_context=setup_context
     )
+    # Half precision cannot hold a location to a fraction of a pixel. `MSDeformAttn`, which knows
+    # which of its tensors are locations, leaves value as it is, outside autocast.
+    for device_type in ("cpu", "cuda"):
+        torch.library.register_autocast(
+            "mask2former_mt::ms_deform_attn", device_type, torch.float32
+        )
+
+
+def _refuse_or_warn_of_nondeterminism() -> None:
+    message = (
+        "the backward of ms_deform_attn adds with atomics on a GPU: its last bits differ between "
+        "runs. For the same bits, train on the CPU; else torch.use_deterministic_algorithms(False)"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    LOGGER.warning(message)

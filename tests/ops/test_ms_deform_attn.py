@@ -227,19 +227,24 @@ def test_gradients_of_strided_inputs(op):
 
 
 def test_the_choice_of_the_implementation():
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert choose_implementation("torch", cpu) == "torch"
-    compiled = native.is_available()
-    assert choose_implementation("auto", cpu) == ("native" if compiled else "torch")
-    # No kernel of ours for CUDA yet.
-    assert choose_implementation("auto", cuda) == "torch"
+    for kind in ("cpu", "cuda"):
+        device = torch.device(kind)
+        assert choose_implementation("torch", device) == "torch"
+        compiled = native.is_available(kind)
+        assert choose_implementation("auto", device) == ("native" if compiled else "torch")
+    # A GPU's kernel loads four channels at a time; the CPU's takes any number.
+    assert choose_implementation("auto", torch.device("cuda"), channels=6) == "torch"
+    assert choose_implementation("auto", torch.device("cpu"), channels=6) == (
+        "native" if native.is_available() else "torch"
+    )
 
 
 def test_a_compiled_operator_that_is_not_there_is_refused():
-    with pytest.raises(
-        ValueError, match=r"no compiled ms_deform_attn for device cuda: pip install"
-    ):
-        choose_implementation("native", torch.device("cuda"))
+    with pytest.raises(ValueError, match=r"no compiled ms_deform_attn for device xpu: pip install"):
+        choose_implementation("native", torch.device("xpu"))
+    if native.is_available("cuda"):
+        with pytest.raises(ValueError, match="a multiple of 4 channels per head on a GPU, got 6"):
+            choose_implementation("native", torch.device("cuda"), channels=6)
 
 
 def test_an_unknown_implementation_is_refused():
@@ -296,6 +301,10 @@ def test_the_unchanged_arguments_are_good(op):
             r"sampling_locations must be \(2, 3, 2, 1, 2, 2\) as value",
         ),
         (
+            {"value": lambda t: t[:, :6], "spatial_shapes": lambda _: [(2, 3), (0, 4)]},
+            r"spatial_shapes must be positive, got \[\(2, 3\), \(0, 4\)\]",
+        ),
+        (
             {"attention_weights": lambda t: t.flatten(3)},
             r"attention_weights must be \(2, 3, 2, 2, 2\), got \(2, 3, 2, 4\)",
         ),
@@ -306,6 +315,22 @@ def test_the_unchanged_arguments_are_good(op):
         (
             {"attention_weights": lambda t: t.half()},
             r"attention_weights must be torch\.float32 as value is, got torch\.float16",
+        ),
+        (
+            {
+                "value": lambda t: t.bfloat16(),
+                "sampling_locations": lambda t: t.half(),
+            },
+            r"sampling_locations must be torch\.bfloat16 as value is, or torch\.float32, "
+            r"got torch\.float16",
+        ),
+        (
+            {
+                "value": lambda t: t.bfloat16(),
+                "attention_weights": lambda t: t.bfloat16(),
+            },
+            r"attention_weights must be torch\.float32 as sampling_locations are, "
+            r"got torch\.bfloat16",
         ),
         (
             {"sampling_locations": lambda t: t.to("meta")},

@@ -1,0 +1,90 @@
+"""`python -m mask2former_mt.collect_env`: versions, what is compiled, and why not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+
+import torch
+
+from mask2former_mt.ops import native
+from mask2former_mt.ops.toolchain import (
+    Toolchain,
+    cpu_toolchain,
+    cuda_toolchain,
+    find_nvcc,
+    nvcc_version,
+)
+
+PACKAGES = (
+    "mask2former_mt",
+    "torchvision",
+    "detectron2",
+    "timm",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "opencv-python",
+    "pycocotools",
+    "fvcore",
+    "Pillow",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        # A detectron2 that was unpacked has no package to ask.
+        if package != "detectron2":
+            return None
+        import detectron2
+
+        return detectron2.__version__
+
+
+def _part(device_type: str, toolchain: Toolchain) -> str:
+    if native.library_file(device_type) is not None:
+        return f"{native.library_file(device_type).name} ({native.description(device_type)})"
+    if toolchain.missing:
+        return f"not compiled: {toolchain.missing}"
+    return f"not compiled, though it could be: {native.BUILD_COMMAND}"
+
+
+def collect_env() -> list[tuple[str, str]]:
+    """Name and value of what a bug report should say, in order."""
+    nvcc = find_nvcc()
+    rows = [
+        ("system", platform.platform()),
+        ("Python", platform.python_version()),
+        ("cores", f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()}"),
+        ("PyTorch", f"{torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"),
+        ("CPU instructions", torch.backends.cpu.get_cpu_capability()),
+    ]
+    for index in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(index)
+        rows.append(
+            (f"GPU {index}", f"{torch.cuda.get_device_name(index)}, architecture {major}.{minor}")
+        )
+    if not torch.cuda.is_available():
+        rows.append(("GPU", "none that PyTorch can use"))
+    rows.append(("nvcc", f"{nvcc}, {nvcc_version(nvcc)}" if nvcc else "none"))
+    rows += [(name, version) for name in PACKAGES if (version := _version(name)) is not None]
+    rows.append(("ms_deform_attn, CPU", _part("cpu", cpu_toolchain())))
+    rows.append(("ms_deform_attn, CUDA", _part("cuda", cuda_toolchain())))
+    return rows
+
+
+def main() -> None:
+    rows = collect_env()
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    main()
