@@ -46,7 +46,7 @@ def native_extensions() -> list[Extension]:
     from torch.utils.cpp_extension import include_paths, library_paths
 
     common = {
-        "depends": [f"{SOURCES}/arguments.h", f"{SOURCES}/cpu_kernel.h"],
+        "depends": sorted(str(path.relative_to(HERE)) for path in (HERE / SOURCES).glob("*.h")),
         "include_dirs": include_paths(),
         # Already loaded when the operator is: no path to them has to be kept.
         "library_dirs": library_paths(),
@@ -56,7 +56,7 @@ def native_extensions() -> list[Extension]:
     extensions = [
         Extension(
             "mask2former_mt._native",
-            sources=[f"{SOURCES}/cpu.cpp"],
+            sources=[f"{SOURCES}/cpu.cpp", f"{SOURCES}/masks.cpp"],
             libraries=["torch_cpu"],
             extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden"],
             define_macros=DEFINES,

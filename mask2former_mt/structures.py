@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -219,21 +220,52 @@ def per_subcategory(values: Sequence[float], count: int, key: str) -> tuple[floa
     return tuple(float(value) for value in values)
 
 
-@dataclasses.dataclass
+class MaskFactors(NamedTuple):
+    """Mask logits before their product: masks that nobody looks at are never computed.
+
+    Args:
+        embedding: float (B, Q, C), one vector per query.
+        features: float (B, C, H/4, W/4), mask features on the padded image's stride-4 grid.
+    """
+
+    embedding: torch.Tensor
+    features: torch.Tensor
+
+
 class DecoderOutput:
     """What the transformer decoder predicts after one layer, for every query.
 
     Args:
         pred_logits: float (B, Q, K+1), main class, the last one "no object".
-        pred_masks: float (B, Q, H/4, W/4), mask logits on the padded image's stride-4 grid.
+        pred_masks: float (B, Q, H/4, W/4), mask logits on the padded image's stride-4 grid, or
+            their factors.
         pred_subcategories: per name float (B, Q, K_s+1), the last one none and background.
         aux_outputs: the same of each earlier layer, first the learned queries' own.
     """
 
-    pred_logits: torch.Tensor
-    pred_masks: torch.Tensor
-    pred_subcategories: dict[str, torch.Tensor]
-    aux_outputs: list[DecoderOutput] = dataclasses.field(default_factory=list)
+    def __init__(
+        self,
+        pred_logits: torch.Tensor,
+        pred_masks: torch.Tensor | MaskFactors,
+        pred_subcategories: dict[str, torch.Tensor],
+        aux_outputs: Sequence[DecoderOutput] = (),
+    ) -> None:
+        self.pred_logits = pred_logits
+        self.pred_subcategories = pred_subcategories
+        self.aux_outputs = list(aux_outputs)
+        factored = isinstance(pred_masks, MaskFactors)
+        self.mask_factors = pred_masks if factored else None
+        self._pred_masks = None if factored else pred_masks
+
+    @property
+    def pred_masks(self) -> torch.Tensor:
+        """All mask logits, float (B, Q, H/4, W/4); multiplied out when first asked for."""
+        if self._pred_masks is None:
+            embedding, features = self.mask_factors
+            self._pred_masks = torch.bmm(embedding, features.flatten(2)).unflatten(
+                2, features.shape[-2:]
+            )
+        return self._pred_masks
 
     @property
     def layers(self) -> list[DecoderOutput]:

@@ -112,7 +112,9 @@ def check_mean_over_processes(rank, address, counts):
     try:
         # Mask logits 0 cost ln 2 per mask, whatever the truth.
         output = random_output(1, 5, dtype=torch.float32)
-        output.pred_masks = torch.zeros_like(output.pred_masks)
+        output = DecoderOutput(
+            output.pred_logits, torch.zeros_like(output.pred_masks), output.pred_subcategories
+        )
         losses = make_criterion()(output, [random_image(counts[rank])])
         expected = math.log(2) * counts[rank] / (sum(counts) / 2)
         torch.testing.assert_close(losses["loss_mask"], torch.tensor([expected]))

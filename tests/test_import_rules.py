@@ -40,6 +40,7 @@ RULES = {
         "modeling.backbone",
         "modeling.sem_seg_head",
         "losses",
+        "ops",
         "postprocess",
         "structures",
     ),

@@ -19,6 +19,7 @@ from detectron2.utils.logger import setup_logger
 
 from mask2former_mt.config import add_mask2former_mt_config, check_config
 from mask2former_mt.data.catalog import register_dataset_files, spec_of
+from mask2former_mt.engine.allocator import keep_large_blocks
 from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -179,7 +180,7 @@ def log_to_console() -> None:
 
 
 def prepare_run(cfg: CfgNode, config_file: str) -> None:
-    """Makes the output folder, starts logging into it, and seeds."""
+    """Makes the output folder, starts logging into it, readies the allocator, and seeds."""
     output = pathlib.Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         output.mkdir(parents=True, exist_ok=True)
@@ -194,6 +195,8 @@ def prepare_run(cfg: CfgNode, config_file: str) -> None:
             configure_stdout=False,
         )
     LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_large_blocks()
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
 

@@ -13,6 +13,7 @@ from mask2former_mt.layers.point_sampling import (
     uncertain_points,
 )
 from mask2former_mt.losses.functional import dice_loss, mask_bce_loss, weighted_cross_entropy
+from mask2former_mt.losses.mask_logits import full_precision, matched_logits
 from mask2former_mt.losses.matcher import HungarianMatcher
 from mask2former_mt.losses.targets import ImageTargets, check_targets
 from mask2former_mt.structures import UNKNOWN, DecoderOutput, SubcategorySpec
@@ -89,7 +90,7 @@ class Criterion:
         if matches is None:
             matches = self.matcher(layers, targets)
         # Losses are sums of many small terms: float32 whatever the model ran in.
-        with torch.autocast(output.pred_masks.device.type, enabled=False):
+        with torch.autocast(output.pred_logits.device.type, enabled=False):
             return self._losses(layers, targets, matches, points)
 
     def _losses(
@@ -99,7 +100,8 @@ class Criterion:
         matches: Matches,
         points: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        device = layers[0].pred_masks.device
+        device = layers[0].pred_logits.device
+        counts = [len(queries) for queries, _ in matches[0]]
         index = _match_index(matches, [len(t) for t in targets]).to(device, non_blocking=True)
         _, images, queries, rows = index
         classes = torch.cat([t.classes for t in targets])
@@ -115,7 +117,8 @@ class Criterion:
         losses["loss_ce"] = weighted_cross_entropy(
             logits.flatten(1, 2), labels.flatten(1), weights.flatten(1)
         )
-        losses.update(self._mask_losses(layers, targets, images, queries, rows, points))
+        matched = matched_logits(layers, images, queries, counts)
+        losses.update(self._mask_losses(matched, targets, rows, points))
 
         for column, subcategory in enumerate(self.spec):
             logits = _stack([layer.pred_subcategories[subcategory.name] for layer in layers])
@@ -136,18 +139,12 @@ class Criterion:
 
     def _mask_losses(
         self,
-        layers: Sequence[DecoderOutput],
+        matched: torch.Tensor,
         targets: Sequence[ImageTargets],
-        images: torch.Tensor,
-        queries: torch.Tensor,
         rows: torch.Tensor,
         points: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        matched = torch.cat(
-            [layer.pred_masks[b, q] for layer, b, q in zip(layers, images, queries, strict=True)]
-        )
-        if matched.dtype in (torch.float16, torch.bfloat16):
-            matched = matched.float()
+        """matched (Y * N, h, w), the mask logits of all matches; rows (Y, N), their targets."""
         masks = torch.cat([t.masks for t in targets])
         if points is None:
             points = uncertain_points(
@@ -162,7 +159,7 @@ class Criterion:
         sampled = sample_logits(matched, points)
         scale = 1.0 / self._mean_num_masks(len(masks), matched.device)
         return {
-            name: loss(sampled, truth).view(len(layers), -1).sum(-1) * scale
+            name: loss(sampled, truth).view(rows.shape).sum(-1) * scale
             for name, loss in (("loss_mask", mask_bce_loss), ("loss_dice", dice_loss))
         }
 
@@ -178,8 +175,7 @@ class Criterion:
 
 
 def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    stacked = torch.stack(list(tensors))
-    return stacked.float() if stacked.dtype in (torch.float16, torch.bfloat16) else stacked
+    return full_precision(torch.stack(list(tensors)))
 
 
 def _match_index(matches: Matches, sizes: Sequence[int]) -> torch.Tensor:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_logits
+from mask2former_mt.layers.point_sampling import sample_binary_masks
 from mask2former_mt.losses.functional import pairwise_mask_costs
+from mask2former_mt.losses.mask_logits import full_precision, logits_at_points
 from mask2former_mt.losses.targets import ImageTargets
 from mask2former_mt.structures import UNKNOWN, DecoderOutput, SubcategorySpec
 
@@ -81,12 +82,19 @@ class HungarianMatcher:
         if max(sizes, default=0) == 0:
             empty = torch.empty(0, dtype=torch.int64)
             return [[(empty, empty)] * len(sizes) for _ in layers]
+        device = layers[0].pred_logits.device
         if points is None:
-            masks = layers[0].pred_masks
-            points = torch.rand(len(sizes), self.num_points, 2, device=masks.device)
+            points = torch.rand(len(sizes), self.num_points, 2, device=device)
         padded = _pad(targets, points)
+        with torch.autocast(device.type, enabled=False):
+            costs = torch.stack(
+                [
+                    self._cost(layer, logits, padded)
+                    for layer, logits in zip(layers, logits_at_points(layers, points), strict=True)
+                ]
+            )
         # The one copy to the host of a training step.
-        costs = torch.stack([self._cost(layer, padded, points) for layer in layers]).cpu()
+        costs = costs.cpu()
         # Padding columns are no one's target; what they hold is not looked at.
         if not all(costs[:, i, :, :n].isfinite().all() for i, n in enumerate(sizes)):
             raise ValueError(
@@ -100,30 +108,24 @@ class HungarianMatcher:
         ]
 
     def _cost(
-        self, layer: DecoderOutput, targets: _PaddedTargets, points: torch.Tensor
+        self, layer: DecoderOutput, mask_logits: torch.Tensor, targets: _PaddedTargets
     ) -> torch.Tensor:
-        """The weighted sum of all terms, float (B, Q, T)."""
-        B, Q = layer.pred_masks.shape[:2]
-        with torch.autocast(layer.pred_masks.device.type, enabled=False):
-            T = targets.classes.shape[1]
-            class_probs = _full(layer.pred_logits).softmax(-1)
-            cost = -self.costs.class_ * class_probs.gather(
-                2, targets.classes[:, None].expand(B, Q, T)
-            )
-            sampled = sample_logits(
-                _full(layer.pred_masks.flatten(0, 1)), points.repeat_interleave(Q, dim=0)
-            )
-            bce, dice = pairwise_mask_costs(sampled.view(B, Q, -1), targets.points.to(sampled))
-            cost = cost + self.costs.mask * bce + self.costs.dice * dice
-            for column, (name, weight) in enumerate(
-                zip(self.spec.names, self.costs.subcategories, strict=True)
-            ):
-                if weight == 0:
-                    continue
-                labels = targets.subcategories[:, None, :, column].expand(B, Q, T)
-                probs = _full(layer.pred_subcategories[name]).softmax(-1)
-                known = labels != UNKNOWN
-                cost = cost - weight * probs.gather(2, labels.clamp(min=0)) * known
+        """The weighted sum of all terms, float (B, Q, T); mask_logits (B, Q, P)."""
+        B, Q = mask_logits.shape[:2]
+        T = targets.classes.shape[1]
+        class_probs = full_precision(layer.pred_logits).softmax(-1)
+        cost = -self.costs.class_ * class_probs.gather(2, targets.classes[:, None].expand(B, Q, T))
+        bce, dice = pairwise_mask_costs(mask_logits, targets.points.to(mask_logits))
+        cost = cost + self.costs.mask * bce + self.costs.dice * dice
+        for column, (name, weight) in enumerate(
+            zip(self.spec.names, self.costs.subcategories, strict=True)
+        ):
+            if weight == 0:
+                continue
+            labels = targets.subcategories[:, None, :, column].expand(B, Q, T)
+            probs = full_precision(layer.pred_subcategories[name]).softmax(-1)
+            known = labels != UNKNOWN
+            cost = cost - weight * probs.gather(2, labels.clamp(min=0)) * known
         return cost
 
 
@@ -148,11 +150,6 @@ def _pad(targets: Sequence[ImageTargets], points: torch.Tensor) -> _PaddedTarget
             ]
         ),
     )
-
-
-def _full(x: torch.Tensor) -> torch.Tensor:
-    """Half precision to float32; float64 stays."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _assign(cost) -> tuple[torch.Tensor, torch.Tensor]:

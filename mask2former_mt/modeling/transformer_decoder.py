@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +15,7 @@ from mask2former_mt.layers.attention import CrossAttention, SelfAttention
 from mask2former_mt.layers.mlp import FeedForward
 from mask2former_mt.layers.position_encoding import sine_position_encoding
 from mask2former_mt.modeling.heads import SubcategoryHeads, class_head, mask_embedding_head
-from mask2former_mt.structures import DecoderOutput, SubcategorySpec
+from mask2former_mt.structures import DecoderOutput, MaskFactors, SubcategorySpec
 
 # B images, Q queries, C channels, L memories, N positions of a memory
 
@@ -171,8 +170,7 @@ class MultiTaskTransformerDecoder(nn.Module):
             )
             queries = feed_forward(attend(queries, query_pos))
         normed = self.decoder_norm(queries)
-        outputs.append(self._predict(normed, self.mask_embed(normed), mask_features))
-        return dataclasses.replace(outputs[-1], aux_outputs=outputs[:-1])
+        return self._predict(normed, self.mask_embed(normed), mask_features, aux_outputs=outputs)
 
     @staticmethod
     def _attend_mask(mask_embedding: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -184,13 +182,17 @@ class MultiTaskTransformerDecoder(nn.Module):
         return (inside | ~inside.any(-1, keepdim=True))[:, None]
 
     def _predict(
-        self, normed: torch.Tensor, mask_embedding: torch.Tensor, mask_features: torch.Tensor
+        self,
+        normed: torch.Tensor,
+        mask_embedding: torch.Tensor,
+        mask_features: torch.Tensor,
+        aux_outputs: Sequence[DecoderOutput] = (),
     ) -> DecoderOutput:
-        masks = torch.bmm(mask_embedding, mask_features.flatten(2))
         return DecoderOutput(
             pred_logits=self.class_embed(normed),
-            pred_masks=masks.unflatten(2, mask_features.shape[-2:]),
+            pred_masks=MaskFactors(mask_embedding, mask_features),
             pred_subcategories=self.subcategory_embed(normed),
+            aux_outputs=aux_outputs,
         )
 
 

@@ -68,6 +68,15 @@ def _register() -> None:
         B, _, M, D = value.shape
         return value.new_empty(B, sampling_locations.shape[1], M * D)
 
+    @torch.library.register_fake("mask2former_mt::resize_masks")
+    def _(mask_logits, padded_size, image_size, original_size):
+        N = mask_logits.shape[0]
+        return (
+            mask_logits.new_empty((N, *original_size), dtype=torch.bool),
+            mask_logits.new_empty(N),
+            mask_logits.new_empty((N, 4), dtype=torch.int64),
+        )
+
     @torch.library.register_fake("mask2former_mt::ms_deform_attn_backward")
     def _(grad_output, value, spatial_shapes, sampling_locations, attention_weights):
         return tuple(

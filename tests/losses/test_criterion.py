@@ -244,7 +244,7 @@ def test_uncertain_points_are_drawn_when_none_are_given():
     output = random_output(1, 1, spec=NO_SPEC)
     masks = torch.full((1, 1, 16, 64), 8.0)
     masks[..., 32:] = 0.0
-    output.pred_masks = masks
+    output = DecoderOutput(output.pred_logits, masks, output.pred_subcategories)
     target = random_image(1, spec=NO_SPEC)
     target.masks = torch.ones(1, 64, 256, dtype=torch.bool)
 

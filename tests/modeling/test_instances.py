@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import NUM_CLASSES, NUM_QUERIES, SPEC, random_image, tiny_model
 
-from mask2former_mt.postprocess import masks_at_original_size
+from mask2former_mt.ops.resize_masks import resize_masks
 from mask2former_mt.structures import DecoderOutput
 
 
@@ -49,7 +49,7 @@ def test_failure_3_subcategories_come_from_the_query_that_made_the_mask(model):
             # The mask says which query it is: its middle lies in grid column q + b.
             box = instances.pred_boxes.tensor[i]
             q = int((box[0] + box[2]) / 2 // 4) - b
-            expected, _ = masks_at_original_size(
+            expected, _, _ = resize_masks(
                 output.pred_masks[b, q : q + 1],
                 padded_size=size,
                 image_size=size,

@@ -12,6 +12,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "arguments.h"
+#include "instruction_set.h"
 
 namespace mask2former_mt {
 namespace {
@@ -55,63 +56,8 @@ inline T store(A x) {
 }
 
 // The same kernels for several instruction sets; the machine decides which one runs.
-#define MASK2FORMER_MT_VECTOR_BYTES 16
-namespace baseline {
-#include "cpu_kernel.h"
-}
-#undef MASK2FORMER_MT_VECTOR_BYTES
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define MASK2FORMER_MT_X86 1
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#define MASK2FORMER_MT_VECTOR_BYTES 32
-namespace avx2 {
-#include "cpu_kernel.h"
-}
-#undef MASK2FORMER_MT_VECTOR_BYTES
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512vl,avx512bw,avx512dq")
-#define MASK2FORMER_MT_VECTOR_BYTES 64
-namespace avx512 {
-#include "cpu_kernel.h"
-}
-#undef MASK2FORMER_MT_VECTOR_BYTES
-#pragma GCC pop_options
-#endif
-
-enum class InstructionSet { baseline, avx2, avx512 };
-
-InstructionSet instruction_set() {
-#ifdef MASK2FORMER_MT_X86
-  static const InstructionSet best = [] {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-      return InstructionSet::avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-      return InstructionSet::avx2;
-    return InstructionSet::baseline;
-  }();
-  return best;
-#else
-  return InstructionSet::baseline;
-#endif
-}
-
-// A comma inside a macro's argument.
-#define COMMA ,
-
-#ifdef MASK2FORMER_MT_X86
-#define DISPATCH(function, ...)                                        \
-  switch (instruction_set()) {                                         \
-    case InstructionSet::avx512: avx512::function(__VA_ARGS__); break; \
-    case InstructionSet::avx2: avx2::function(__VA_ARGS__); break;     \
-    default: baseline::function(__VA_ARGS__);                          \
-  }
-#else
-#define DISPATCH(function, ...) baseline::function(__VA_ARGS__);
-#endif
+#define MASK2FORMER_MT_KERNELS "cpu_kernel.h"
+#include "every_instruction_set.h"
 
 // Copies one head's rows (S, D) out of (S, M, D): close together they stay in the cache, while
 // rows M * D apart fall on few of its sets.
@@ -159,7 +105,7 @@ void forward(const Shapes& n, const int64_t* shapes, const Tensor& value_tensor,
       const int64_t head = task / blocks % n.M, image = task / blocks / n.M;
       const T* base = copied ? value + (image * n.M + head) * n.S * n.D
                              : value + (image * n.S * n.M + head) * n.D;
-      DISPATCH(forward_block<T COMMA C COMMA A>, n, grid, base, copied ? n.D : n.M * n.D, locations,
+      MASK2FORMER_MT_DISPATCH(forward_block<T MASK2FORMER_MT_COMMA C MASK2FORMER_MT_COMMA A>, n, grid, base, copied ? n.D : n.M * n.D, locations,
                weights, output, sum.data(), image, head, first, std::min(first + kQueries, n.Q))
     }
   });
@@ -185,7 +131,7 @@ void backward(const Shapes& n, const int64_t* shapes, const Tensor& grad_tensor,
       const int64_t head = task % n.M, image = task / n.M;
       gather_head(n, value, image, head, 0, n.S, rows.data());
       std::fill(own.begin(), own.end(), A(0));
-      DISPATCH(backward_block<T COMMA C COMMA A>, n, grid, grad_output, rows.data(), n.D, locations,
+      MASK2FORMER_MT_DISPATCH(backward_block<T MASK2FORMER_MT_COMMA C MASK2FORMER_MT_COMMA A>, n, grid, grad_output, rows.data(), n.D, locations,
                weights, own.data(), locations_target, weights_target, grad.data(), image, head)
       T* target = value_target + (image * n.S * n.M + head) * n.D;
       for (int64_t s = 0; s < n.S; ++s)

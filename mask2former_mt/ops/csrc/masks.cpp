@@ -1,0 +1,115 @@
+// Mask logits to binary masks at the original size, their scores and extents, on the CPU.
+//
+// Source: Mask2Former's published two steps: bilinear to the padded size, crop, bilinear to the
+// original size.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <tuple>
+#include <vector>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include "instruction_set.h"
+
+namespace mask2former_mt {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Of each of the first `count` of `to` pixels: its two neighbours of `from`, and where between.
+struct Axis {
+  std::vector<int32_t> low, high;
+  std::vector<float> fraction;
+
+  Axis() = default;
+  Axis(int64_t from, int64_t to, int64_t count) {
+    const float scale = static_cast<float>(from) / static_cast<float>(to);
+    for (int64_t i = 0; i < count; ++i) {
+      // Centres on centres; beyond the first centre its value holds.
+      float place = (static_cast<float>(i) + 0.5f) * scale - 0.5f;
+      place = place > 0.0f ? place : 0.0f;
+      const int64_t before = static_cast<int64_t>(place) < from - 1 ? static_cast<int64_t>(place)
+                                                                     : from - 1;
+      low.push_back(static_cast<int32_t>(before));
+      high.push_back(static_cast<int32_t>(before < from - 1 ? before + 1 : before));
+      fraction.push_back(place - static_cast<float>(before));
+    }
+  }
+};
+
+// What is the same for all masks of an image.
+struct Plan {
+  int64_t map_h, map_w, height, width;
+  bool two_steps;
+  Axis first_y, first_x, second_y, second_x;
+};
+
+#define MASK2FORMER_MT_KERNELS "mask_kernel.h"
+#include "every_instruction_set.h"
+
+std::tuple<Tensor, Tensor, Tensor> resize_masks_cpu(const Tensor& logits_any,
+                                                    const std::vector<int64_t>& padded,
+                                                    const std::vector<int64_t>& image,
+                                                    const std::vector<int64_t>& original) {
+  STD_TORCH_CHECK(logits_any.dim() == 3, "mask_logits must be (N, h, w)");
+  STD_TORCH_CHECK(logits_any.scalar_type() == ScalarType::Float, "mask_logits must be float32");
+  STD_TORCH_CHECK(padded.size() == 2 && image.size() == 2 && original.size() == 2,
+                  "sizes must be (H, W)");
+  for (int i = 0; i < 2; ++i) {
+    STD_TORCH_CHECK(image[i] >= 1 && original[i] >= 1 && logits_any.size(i + 1) >= 1,
+                    "sizes must be positive");
+    STD_TORCH_CHECK(image[i] <= padded[i], "image_size must not exceed padded_size");
+  }
+  const Tensor logits = torch::stable::contiguous(logits_any);
+  const int64_t count = logits.size(0), map_h = logits.size(1), map_w = logits.size(2);
+  Plan plan;
+  plan.map_h = map_h;
+  plan.map_w = map_w;
+  plan.height = original[0];
+  plan.width = original[1];
+  plan.two_steps = image != original;
+  plan.first_y = Axis(map_h, padded[0], image[0]);
+  plan.first_x = Axis(map_w, padded[1], image[1]);
+  if (plan.two_steps) {
+    plan.second_y = Axis(image[0], original[0], original[0]);
+    plan.second_x = Axis(image[1], original[1], original[1]);
+  }
+  Tensor masks = torch::stable::new_empty(logits, {count, plan.height, plan.width},
+                                          ScalarType::Bool);
+  Tensor scores = torch::stable::new_empty(logits, {count});
+  Tensor extents = torch::stable::new_empty(logits, {count, 4}, ScalarType::Long);
+  const float* maps = static_cast<const float*>(logits.const_data_ptr());
+  uint8_t* mask = static_cast<uint8_t*>(masks.mutable_data_ptr());
+  float* score = static_cast<float*>(scores.mutable_data_ptr());
+  int64_t* extent = static_cast<int64_t*>(extents.mutable_data_ptr());
+  torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scratch(3 * image[1] + map_w + plan.width);
+    std::vector<uint8_t> rows_on(map_h);
+    for (int64_t i = begin; i < end; ++i) {
+      MASK2FORMER_MT_DISPATCH(resize_mask, plan, maps + i * map_h * map_w, scratch.data(),
+                              rows_on.data(), mask + i * plan.height * plan.width, score + i,
+                              extent + 4 * i)
+    }
+  });
+  return {masks, scores, extents};
+}
+
+}  // namespace
+}  // namespace mask2former_mt
+
+STABLE_TORCH_LIBRARY_FRAGMENT(mask2former_mt, library) {
+  library.def(
+      "resize_masks(Tensor mask_logits, int[] padded_size, int[] image_size, "
+      "int[] original_size) -> (Tensor, Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mask2former_mt, CPU, library) {
+  library.impl("resize_masks", TORCH_BOX(&mask2former_mt::resize_masks_cpu));
+}

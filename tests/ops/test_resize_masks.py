@@ -1,0 +1,162 @@
+"""Mask logits to masks at the original size, compiled and in PyTorch."""
+
+import functools
+
+import pytest
+import torch
+from tiny import rectangles
+
+from mask2former_mt.ops import native
+from mask2former_mt.ops.resize_masks import CHUNK_ELEMENTS, mask_extents, resize_masks
+
+
+@pytest.fixture(params=["torch", "native"])
+def op(request):
+    """The op with one implementation."""
+    if request.param == "torch":
+        return functools.partial(resize_masks, implementation="torch")
+    if not native.is_available():
+        pytest.skip(f"the operator is not compiled: {native.BUILD_COMMAND}")
+    return resize_masks
+
+
+def resize(op, logits, *, padded, image=None, original=None):
+    masks, scores, extents = op(
+        torch.tensor(logits)[None],
+        padded_size=padded,
+        image_size=image or padded,
+        original_size=original or image or padded,
+    )
+    assert torch.equal(extents, mask_extents(masks))
+    return masks, scores
+
+
+def test_masks_are_upsampled_bilinearly_and_cut_at_0(op):
+    # 1 x 2 to 1 x 8: pixel i has its centre at (i + .5) / 4 - .5 of the grid. Pixel 3: .375, so
+    # 3 * .625 - 1 * .375 = 1.5; pixel 4: .625, 3 * .375 - .625 = .5; pixel 5: .875, -.5; outside
+    # the centres the edge is repeated.
+    masks, scores = resize(op, [[3.0, -1.0]], padded=(1, 8))
+    logits = torch.tensor([3, 3, 2.5, 1.5, 0.5, -0.5, -1, -1])
+    assert masks.dtype == torch.bool
+    assert masks[0, 0].tolist() == (logits > 0).tolist()
+    # The mean probability of the five pixels inside.
+    torch.testing.assert_close(scores, logits[:5].sigmoid().mean()[None])
+
+
+def test_a_logit_of_0_is_outside(op):
+    masks, scores = resize(op, [[0.0, 0.0]], padded=(1, 2))
+    assert not masks.any()
+    assert scores.tolist() == [0.0]
+
+
+def test_padding_is_cut_off_before_the_resize_to_the_original(op):
+    # Padded to 4 x 8 on a grid of 1 x 2; the image is its left 4 x 4. If the right cell, which is
+    # padding, were not cut off, it would be in the picture.
+    masks, _ = resize(op, [[5.0, -5.0]], padded=(4, 8), image=(4, 4), original=(6, 10))
+    assert masks.shape == (1, 6, 10)
+    assert masks.all()
+    masks, _ = resize(op, [[-5.0, 5.0]], padded=(4, 8), image=(4, 4), original=(6, 10))
+    assert not masks.any()
+
+
+def test_height_and_width_are_not_exchanged(op):
+    # The upper of two rows: 2 x 1 cells to 8 x 4, then to 16 x 4.
+    masks, _ = resize(op, [[2.0], [-2.0]], padded=(8, 4), original=(16, 4))
+    assert masks[0, :8].all()
+    assert not masks[0, 8:].any()
+
+
+def test_chunks_change_nothing(monkeypatch):
+    logits = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
+    sizes = {"padded_size": (24, 20), "image_size": (23, 17), "original_size": (40, 31)}
+    whole = resize_masks(logits, **sizes, implementation="torch")
+    # 40 * 31 = 1240 is the larger size: 3 masks at a time, the last chunk with one; and a mask
+    # larger than the bound still goes through, alone.
+    for bound in (3 * 1240, 1):
+        monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", bound)
+        chunked = resize_masks(logits, **sizes, implementation="torch")
+        for one, other in zip(chunked, whole, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("grid", "padded", "image", "original"),
+    [
+        ((24, 40), (96, 160), (96, 160), (96, 160)),
+        ((24, 40), (96, 160), (90, 131), (90, 131)),
+        ((24, 40), (96, 160), (90, 131), (207, 301)),
+        ((24, 40), (96, 160), (90, 131), (45, 17)),
+        ((24, 40), (96, 160), (96, 160), (1, 1)),
+        ((3, 1), (96, 32), (96, 17), (5, 400)),
+    ],
+)
+def test_both_implementations_agree(grid, padded, image, original):
+    if not native.is_available():
+        pytest.skip(f"the operator is not compiled: {native.BUILD_COMMAND}")
+    generator = torch.Generator().manual_seed(0)
+    # Logits from faint to certain; some masks nearly empty, one empty, one full.
+    logits = torch.randn(9, *grid, generator=generator) * torch.logspace(-2, 2.5, 9)[:, None, None]
+    logits[3] -= 2 * logits[3].std()
+    logits[4], logits[5] = -1.0, 50.0
+    sizes = {"padded_size": padded, "image_size": image, "original_size": original}
+    masks, scores, extents = resize_masks(logits, **sizes)
+    wanted, wanted_scores, _ = resize_masks(logits, **sizes, implementation="torch")
+    # A logit of nearly 0 may fall on either side.
+    assert (masks != wanted).float().mean() < 1e-4
+    torch.testing.assert_close(scores, wanted_scores, atol=2e-4, rtol=1e-5)
+    assert torch.equal(extents, mask_extents(masks))
+    assert extents.dtype == torch.int64
+
+
+def test_a_logit_that_is_no_number_is_outside():
+    masks, _, extents = resize_masks(
+        torch.full((1, 2, 2), float("nan")),
+        padded_size=(8, 8),
+        image_size=(8, 8),
+        original_size=(9, 9),
+    )
+    assert not masks.any()
+    assert not extents.any()
+
+
+def test_no_masks_give_none(op):
+    masks, scores, extents = op(
+        torch.zeros(0, 4, 4), padded_size=(16, 16), image_size=(9, 16), original_size=(18, 32)
+    )
+    assert masks.shape == (0, 18, 32)
+    assert masks.dtype == torch.bool
+    assert scores.shape == (0,)
+    assert extents.shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_float_dtype_gives_bool_masks_and_float32_scores(op, dtype):
+    masks, scores, _ = op(
+        torch.tensor([[[4.0, -4.0]]], dtype=dtype),
+        padded_size=(4, 8),
+        image_size=(4, 8),
+        original_size=(4, 8),
+    )
+    assert masks[0, :, :4].all()
+    assert not masks[0, :, 4:].any()
+    assert scores.dtype == torch.float32
+
+
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+def test_boxes_are_the_extents_of_the_masks():
+    masks = rectangles(5, 9, [(2, 1, 7, 3), (0, 0, 1, 1), (8, 4, 9, 5), (0, 0, 0, 0), (0, 0, 9, 5)])
+    # A second part far away widens the first one's box to the right and downwards.
+    masks[0, 4, 8] = True
+    assert mask_extents(masks).tolist() == [
+        [2, 1, 9, 5],
+        [0, 0, 1, 1],
+        [8, 4, 9, 5],
+        [0, 0, 0, 0],
+        [0, 0, 9, 5],
+    ]
+
+
+def test_no_masks_have_no_boxes():
+    assert mask_extents(torch.zeros(0, 5, 9, dtype=torch.bool)).shape == (0, 4)
