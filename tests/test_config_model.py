@@ -114,6 +114,7 @@ MODEL_ROWS = [
         lambda m: encoder_layer(m).self_attn.implementation,
         "torch",
     ),
+    ("MODEL.COMPILE", True, lambda m: m.backbone._compiled_call_impl is not None, True),
     (ENCODER + "N_POINTS", 2, lambda m: encoder_layer(m).self_attn.num_points, 2),
     (ENCODER + "N_HEADS", 8, lambda m: encoder_layer(m).self_attn.num_heads, 8),
     (

@@ -61,7 +61,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if solver.OPTIMIZER == "ADAMW":
         # A gradient scaler leaves unscaling to fused optimizers, inside their step: the clipping
         # below, which runs before it, would measure gradients that are thousands of times too long.
-        kind = {"foreach": True} if solver.AMP.ENABLED else {"fused": True}
+        scaled = solver.AMP.ENABLED and solver.AMP.DTYPE != "bfloat16"
+        kind = {"foreach": True} if scaled else {"fused": True}
         optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, **kind)
     elif solver.OPTIMIZER == "SGD":
         optimizer = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)

@@ -197,6 +197,9 @@ def prepare_run(cfg: CfgNode, config_file: str) -> None:
     LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
     if cfg.MODEL.DEVICE == "cpu":
         keep_large_blocks()
+    # What workers hand over by file descriptor, PyTorch's default, costs a handshake per tensor: 26
+    # milliseconds for a batch of four small pictures, against 6 by name.
+    torch.multiprocessing.set_sharing_strategy("file_system")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
 

@@ -21,6 +21,7 @@ from detectron2.engine import (
     create_ddp_model,
 )
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
@@ -49,9 +50,19 @@ class MultiTaskTrainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        use_amp = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE.startswith("cuda")
-        if cfg.SOLVER.AMP.ENABLED and not use_amp:
-            LOGGER.info("SOLVER.AMP.ENABLED has an effect on CUDA only: this run is in float32")
+        on_gpu, amp = cfg.MODEL.DEVICE.startswith("cuda"), cfg.SOLVER.AMP
+        # bfloat16 has float32's range: no scaled gradients, the model casts by itself.
+        use_amp = amp.ENABLED and on_gpu and amp.DTYPE != "bfloat16"
+        if amp.ENABLED and not on_gpu and amp.DTYPE == "float16":
+            raise ValueError(
+                "SOLVER.AMP.DTYPE 'float16' needs a GPU: its gradients are scaled there; set it to "
+                "'bfloat16', or SOLVER.AMP.ENABLED to False"
+            )
+        if amp.ENABLED and not on_gpu and amp.DTYPE == "auto":
+            LOGGER.info(
+                "SOLVER.AMP.DTYPE 'auto' is float32 on a CPU; where it multiplies bfloat16 fast, "
+                "set it to 'bfloat16'"
+            )
         self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(
             create_ddp_model(model, broadcast_buffers=False), data_loader, optimizer
         )
@@ -126,7 +137,11 @@ class MultiTaskTrainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=spec_of(cfg.DATASETS.TRAIN[0]))
-        return build_detection_train_loader(cfg, mapper=mapper)
+        workers = cfg.DATALOADER.NUM_WORKERS
+        per_process = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        # Pictures come one by one: with PyTorch's two per worker the next batch would not be ready.
+        ahead = {"prefetch_factor": math.ceil(2 * per_process / workers)} if workers else {}
+        return build_detection_train_loader(cfg, mapper=mapper, **ahead)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):

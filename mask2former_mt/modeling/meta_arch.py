@@ -33,6 +33,8 @@ class MultiTaskMaskFormer(nn.Module):
         pixel_mean, pixel_std: per channel, in the image's units (0 to 255).
         size_divisibility: batches are padded to a multiple of it.
         detections_per_image: at most so many instances are predicted.
+        train_dtype: bfloat16 trains under autocast; float32 leaves that to the trainer.
+        compiled: whether torch.compile makes backbone and head faster.
     """
 
     @configurable
@@ -47,6 +49,8 @@ class MultiTaskMaskFormer(nn.Module):
         pixel_std: Sequence[float],
         size_divisibility: int,
         detections_per_image: int,
+        train_dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         # Channels innermost: 1x1 convolutions, most of a backbone, are matrix products so, up to
@@ -57,12 +61,18 @@ class MultiTaskMaskFormer(nn.Module):
         self.loss_weights = dict(loss_weights)
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
         self.detections_per_image = detections_per_image
+        self.train_dtype = train_dtype
+        if compiled:
+            # In place: the names in the state dict stay.
+            self.backbone.compile()
+            self.sem_seg_head.compile()
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         former, subcategory = cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY
+        bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "bfloat16"
         spec = SubcategorySpec.from_counts(subcategory.NAMES, subcategory.NUM_CLASSES)
         backbone = build_backbone(cfg)
         costs = MatchCosts(
@@ -105,6 +115,8 @@ class MultiTaskMaskFormer(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": former.SIZE_DIVISIBILITY,
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "compiled": cfg.MODEL.COMPILE,
+            "train_dtype": torch.bfloat16 if bfloat16 else torch.float32,
         }
 
     @property
@@ -126,7 +138,12 @@ class MultiTaskMaskFormer(nn.Module):
         """
         images = self._preprocess(batched_inputs)
         pixels = images.tensor.contiguous(memory_format=torch.channels_last)
-        output = self.sem_seg_head(self.backbone(pixels))
+        if self.training and self.train_dtype != torch.float32:
+            # The criterion leaves it again: losses are of float32.
+            with torch.autocast(self.device.type, dtype=self.train_dtype):
+                output = self.sem_seg_head(self.backbone(pixels))
+        else:
+            output = self.sem_seg_head(self.backbone(pixels))
         if self.training:
             targets = self._targets(batched_inputs, tuple(images.tensor.shape[-2:]))
             losses = self.criterion(output, targets)

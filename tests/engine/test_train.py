@@ -366,6 +366,12 @@ def test_a_training_without_data_is_refused(dataset, tmp_path):
     assert not (tmp_path / "output").exists()
 
 
+def test_float16_on_a_cpu_is_refused(dataset, tmp_path):
+    config = write_config(tmp_path / "c.yaml", dataset)
+    options = ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16")
+    refused(config, *options, match=r"'float16' needs a GPU")
+
+
 def test_weights_that_do_not_exist_write_nothing_over(trained):
     before = contents(trained / "output")
     refused(trained / "c.yaml", "MODEL.WEIGHTS", "nowhere.pth", match=r"nowhere.pth not found")

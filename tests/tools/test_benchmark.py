@@ -1,0 +1,83 @@
+"""tools/benchmark.py runs each benchmark and writes rows whose numbers go together."""
+
+import importlib.util
+import json
+import pathlib
+import sys
+
+import pytest
+
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+ROW = {"benchmark", "case", "peer", "ours_s", "peer_s", "ratio"}
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The tool's module; its own helpers lie beside it."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOLS / "benchmark.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    for name in [n for n in sys.modules if n.split(".")[0] == "benchmarks"]:
+        del sys.modules[name]
+
+
+def rows_of(benchmark, tmp_path, *arguments):
+    path = tmp_path / "rows.json"
+    common = ["--device", "cpu", "--rounds", "1", "--warmup", "0", "--json", str(path)]
+    benchmark.main([*arguments, *common])
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cases"),
+    [
+        (["op", "--sizes", "64", "96", "--peers", "reference"], 4),
+        (["postprocess", "--sizes", "64", "--queries", "5", "--peers", "hf,reference"], 2),
+        (["data", "--sizes", "64", "--objects", "2"], 1),
+        (["infer", "--sizes", "64", "--queries", "10", "--peers", "hf"], 1),
+        (["train", "--sizes", "64", "--queries", "10", "--objects", "2", "--peers", "hf"], 1),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_rows_hold_paired_times(benchmark, tmp_path, capsys, arguments, cases):
+    rows = rows_of(benchmark, tmp_path, *arguments)
+    assert len(rows) == cases
+    for row in rows:
+        assert set(row) == ROW
+        assert row["benchmark"] == arguments[0]
+        # One round: the median of the ratios is the ratio of the medians.
+        assert row["ratio"] == pytest.approx(row["peer_s"] / row["ours_s"])
+        assert row["case"] in capsys.readouterr().out or len(rows) > 1
+
+
+def test_memory_is_measured_in_processes_of_their_own(benchmark, tmp_path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("peak memory is read from /proc")
+    (row,) = rows_of(
+        benchmark, tmp_path, "memory", "--sizes", "256", "--queries", "10", "--peers", "hf"
+    )
+    assert row["ratio"] == pytest.approx(row["peer_bytes"] / row["ours_bytes"])
+    # The stem alone makes 64 maps of 128x128 floats.
+    assert row["ours_bytes"] > 64 * 128 * 128 * 4
+
+
+def test_profile_prints_operators_and_no_rows(benchmark, tmp_path, capsys):
+    assert rows_of(benchmark, tmp_path, "op", "--sizes", "64", "--profile") == []
+    assert "ms_deform_attn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["op", "--peers", "nobody"], "no peer 'nobody'"),
+        (["op", "--sizes", "0"], "must be at least 1"),
+        (["nothing"], "invalid choice: 'nothing'"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(benchmark, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

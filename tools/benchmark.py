@@ -1,0 +1,108 @@
+#!/usr/bin/env python
+"""Times this package and its peers alternately, in one process, and prints the ratios.
+
+    python tools/benchmark.py op --sizes 512 1024
+    python tools/benchmark.py infer --sizes 512 --json infer.json
+    python tools/benchmark.py train --sizes 512 --batch 2
+    python tools/benchmark.py memory --sizes 2048 --keep 20
+
+A ratio is the median of the pairs' peer/ours: above 1, we are faster (or need less memory). Peers
+are optional: pip install -e ".[bench]".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+import torch
+from benchmarks import data, growth, memory, models, op, postprocess
+from benchmarks.pairs import Settings, print_rows
+
+from mask2former_mt.engine.allocator import keep_large_blocks
+
+BENCHMARKS = {
+    "op": op.run,
+    "infer": models.infer,
+    "train": models.train,
+    "postprocess": postprocess.run,
+    "data": data.run,
+    "memory": memory.run,
+    "growth": growth.run,
+}
+PEERS = ("hf", "torch-ms-deform-attn", "reference", "detectron2")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="image sides, pixels")
+    parser.add_argument("--batch", type=int, help="images (default: train 2, others 1)")
+    parser.add_argument("--objects", type=int, default=8, help="per training image")
+    parser.add_argument("--queries", type=int, nargs="+", default=[100])
+    parser.add_argument("--keep", type=int, default=100, help="instances per image")
+    parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument(
+        "--peer-dtype", choices=["float32", "bfloat16", "float16"], help="(default: as --dtype)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="alternations that count")
+    parser.add_argument("--warmup", type=int, default=1, help="alternations that do not")
+    parser.add_argument(
+        "--peers",
+        type=lambda text: text.split(","),
+        default=list(PEERS),
+        help=f"comma-separated, of {', '.join(PEERS)}; those that do not apply are left out",
+    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile our model")
+    parser.add_argument("--profile", action="store_true", help="our operators by time, then stop")
+    parser.add_argument("--json", type=pathlib.Path, help="write the rows to this file")
+    parser.add_argument("--plot", type=pathlib.Path, help="growth: write a picture (PNG)")
+    args = parser.parse_args(arguments)
+    unknown = sorted(set(args.peers) - set(PEERS))
+    if unknown:
+        parser.error(f"no peer {unknown[0]!r}; known are {', '.join(PEERS)}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no GPU")
+    if min(*args.sizes, args.rounds, args.objects, *args.queries, args.keep) < 1 or args.warmup < 0:
+        parser.error("sizes, rounds, objects, queries and keep must be at least 1")
+    return args
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # As our tools do on a CPU. It serves the peers in this process as well.
+    if args.device == "cpu":
+        keep_large_blocks()
+    settings = Settings(**{k: v for k, v in vars(args).items() if k not in ("threads", "json")})
+    print(
+        f"{args.benchmark} on {_device_name(args.device)}, {torch.get_num_threads()} threads, "
+        f"PyTorch {torch.__version__}",
+        flush=True,
+    )
+    rows = BENCHMARKS[args.benchmark](settings)
+    print_rows(rows)
+    if args.json:
+        # Whole or not at all.
+        with tempfile.NamedTemporaryFile("w", dir=args.json.parent, delete=False) as file:
+            json.dump(rows, file, indent=2)
+        pathlib.Path(file.name).replace(args.json)
+        print(f"wrote {args.json}")
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The mapper, against detectron2's with the same augmentations and bitmask targets."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import cv2
+import numpy as np
+from benchmarks.pairs import Settings, alternate
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+
+from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.structures import SubcategorySpec
+
+PICTURES = 16
+HEIGHT, WIDTH = 480, 640
+
+
+def run(settings: Settings) -> list[dict]:
+    """JPEG to image tensor and masks: decode, flip, large-scale jitter, crop, polygons."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        records = make_records(pathlib.Path(folder), settings.objects)
+        for size in settings.sizes:
+            augmentations = [
+                T.RandomFlip(),
+                T.ResizeScale(0.1, 2.0, size, size),
+                T.FixedSizeCrop((size, size)),
+            ]
+            ours = MultiTaskInstanceMapper(
+                is_train=True,
+                augmentations=augmentations,
+                image_format="RGB",
+                spec=SubcategorySpec(),
+                size_divisibility=32,
+            )
+            peers = {}
+            if settings.peer("detectron2"):
+                theirs = DatasetMapper(
+                    is_train=True,
+                    augmentations=augmentations,
+                    image_format="RGB",
+                    use_instance_mask=True,
+                    instance_mask_format="bitmask",
+                )
+                peers["detectron2"] = _all(theirs, records)
+            case = f"{PICTURES} JPEGs of {WIDTH}x{HEIGHT}, {settings.objects} objects, crop {size}"
+            rows += alternate("data", case, _all(ours, records), peers, settings)
+    return rows
+
+
+def _all(mapper, records):
+    def once():
+        # The same augmentations for both: detectron2 draws them from NumPy.
+        np.random.seed(0)
+        for record in records:
+            mapper(record)
+
+    return once
+
+
+def make_records(folder: pathlib.Path, objects: int) -> list[dict]:
+    """Smooth random pictures, and star-shaped polygons of 24 corners."""
+    rng = np.random.default_rng(0)
+    records = []
+    for index in range(PICTURES):
+        coarse = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
+        path = folder / f"{index}.jpg"
+        cv2.imwrite(str(path), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+        annotations = []
+        for _ in range(objects):
+            centre = rng.uniform((60, 60), (WIDTH - 60, HEIGHT - 60))
+            angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+            radius = rng.uniform(15, 55, (24, 1))
+            corners = centre + radius * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+            low, high = corners.min(0), corners.max(0)
+            annotations.append(
+                {
+                    "bbox": [*low, *high],
+                    "bbox_mode": BoxMode.XYXY_ABS,
+                    "category_id": 0,
+                    "segmentation": [corners.flatten().tolist()],
+                    "subcategories": [],
+                    "iscrowd": 0,
+                }
+            )
+        records.append(
+            {
+                "file_name": str(path),
+                "image_id": index,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "annotations": annotations,
+            }
+        )
+    return records

@@ -1,0 +1,60 @@
+"""How inference grows with the image's side and with the number of queries."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from benchmarks import models
+from benchmarks.pairs import Settings, print_rows
+
+SIDES = [256, 384, 512, 768, 1024]
+QUERIES = [50, 100, 200, 300]
+
+
+def run(settings: Settings) -> list[dict]:
+    """The two tables, an exponent for each, and the plot."""
+    tables = {}
+    for label, changes in (
+        ("side", {"sizes": SIDES, "queries": [100]}),
+        ("queries", {"sizes": [512], "queries": QUERIES}),
+    ):
+        tables[label] = models.infer(dataclasses.replace(settings, **changes))
+        print_rows(tables[label])
+        for side in ("ours", "peer"):
+            times = [row[f"{side}_s"] for row in tables[label]]
+            if None in times or not times:
+                continue
+            # Side n has n * n pixels: linear in pixels is an exponent of 1 of these.
+            at = [s * s for s in SIDES] if label == "side" else QUERIES
+            exponent = math.log(times[-1] / times[0]) / math.log(at[-1] / at[0])
+            what = "pixels" if label == "side" else "queries"
+            print(f"{side}: time grows with {what} to the power of {exponent:.2f}")
+    if settings.plot:
+        _plot(tables, settings)
+    return [row for table in tables.values() for row in table]
+
+
+def _plot(tables: dict[str, list[dict]], settings: Settings) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    for axis, (label, at) in zip(axes, (("side", SIDES), ("queries", QUERIES)), strict=True):
+        for side, name in (("ours", "mask2former_mt"), ("peer", "transformers")):
+            times = [row[f"{side}_s"] for row in tables[label]]
+            if None not in times:
+                x = [s * s / 1e6 for s in at] if label == "side" else at
+                axis.plot(x, times, marker="o", label=name)
+        axis.set_xlabel("million pixels" if label == "side" else "queries")
+        axis.set_ylabel("seconds per picture")
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(f"Mask2Former R50 inference, {settings.device}, {settings.dtype}")
+    figure.tight_layout()
+    figure.savefig(settings.plot, dpi=120)
+    print(f"wrote {settings.plot}")

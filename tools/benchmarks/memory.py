@@ -1,0 +1,91 @@
+"""Peak memory of inference, each model in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+
+import torch
+from benchmarks import models
+from benchmarks.pairs import Settings
+
+
+def run(settings: Settings) -> list[dict]:
+    """What inference needs beside the model and its input, at its peak."""
+    rows = []
+    peer = settings.peer("hf")
+    for queries in settings.queries:
+        for size in settings.sizes:
+            ours = _measure("ours", size, queries, settings)
+            theirs = _measure("hf", size, queries, settings) if peer else None
+            rows.append(
+                {
+                    "benchmark": "memory",
+                    "case": f"R50 inference, {size}x{size}, {queries} queries, "
+                    f"keep {settings.keep}, {settings.dtype}",
+                    "peer": "hf" if peer else None,
+                    "ours_s": None,
+                    "peer_s": None,
+                    "ours_bytes": ours,
+                    "peer_bytes": theirs,
+                    "ratio": theirs / ours if peer else None,
+                }
+            )
+    return rows
+
+
+def _measure(side: str, size: int, queries: int, settings: Settings) -> int:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (sender, side, size, queries, settings.keep, settings.device, settings.dtype)
+    process = context.Process(target=_child, args=arguments)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise SystemExit(f"error: {side} at {size}x{size} did not come to its end") from None
+    finally:
+        process.join()
+
+
+def _child(sender, side: str, size: int, queries: int, keep: int, device: str, dtype: str) -> None:
+    batch = models.random_batch(size, 1, 1, device)
+    if side == "ours":
+        model = models.our_model(device=device, queries=queries, keep=keep).eval()
+        make = models.infer_ours
+    else:
+        model = models.their_model(device=device, queries=queries).eval()
+        make = models.infer_theirs
+    # What is made once, such as buffers of the libraries, is made by a small picture.
+    make(model, models.random_batch(64, 1, 1, device), device, getattr(torch, dtype))()
+    run = make(model, batch, device, getattr(torch, dtype))
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        sender.send(torch.cuda.max_memory_allocated() - before)
+        return
+    if platform.system() != "Linux":
+        raise SystemExit("error: peak memory on a CPU is read from /proc, which only Linux has")
+    _reset_peak()
+    before = _resident("VmRSS")
+    run()
+    sender.send(_resident("VmHWM") - before)
+
+
+def _reset_peak() -> None:
+    # 5: the peak becomes what is resident now; proc(5).
+    with open(f"/proc/{os.getpid()}/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _resident(name: str) -> int:
+    with open(f"/proc/{os.getpid()}/status") as file:
+        for line in file:
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no {name} in /proc/self/status")

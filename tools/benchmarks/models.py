@@ -1,0 +1,253 @@
+"""Inference and training of Mask2Former R50, ours and transformers', with the same weights."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+
+import torch
+from benchmarks.pairs import Settings, alternate, profile
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from torch import nn
+
+from mask2former_mt.config import add_mask2former_mt_config
+from mask2former_mt.engine.convert_weights import from_transformers
+
+NUM_CLASSES = 80
+CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "coco_R50.yaml"
+# ImageNet's, in the image's units, for both.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def our_model(*, device: str, queries: int = 100, keep: int = 100) -> nn.Module:
+    """Mask2Former R50 as the published COCO config builds it, with random weights."""
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    cfg.merge_from_file(str(CONFIG))
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, ""
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = NUM_CLASSES
+    cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES = queries
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = list(MEAN), list(STD)
+    cfg.TEST.DETECTIONS_PER_IMAGE = keep
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def their_model(*, device: str, queries: int = 100) -> nn.Module:
+    """transformers' Mask2Former with a ResNet-50 whose norms are frozen, as ours are."""
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
+
+    backbone = ResNetConfig(
+        embedding_size=64,
+        hidden_sizes=[256, 512, 1024, 2048],
+        depths=[3, 4, 6, 3],
+        layer_type="bottleneck",
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = Mask2FormerConfig(
+        backbone_config=backbone, num_queries=queries, num_labels=NUM_CLASSES
+    )
+    torch.manual_seed(0)
+    model = Mask2FormerForUniversalSegmentation(config)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+    return model.to(device)
+
+
+def train_mode(theirs: nn.Module) -> None:
+    """Training, the backbone's norms frozen."""
+    theirs.train()
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+@dataclasses.dataclass
+class Batch:
+    """The same pictures and objects for both models.
+
+    Args:
+        images: uint8 (3, H, W) each.
+        masks: bool (N, H, W) each, rectangles.
+        classes: int64 (N,) each.
+    """
+
+    images: list[torch.Tensor]
+    masks: list[torch.Tensor]
+    classes: list[torch.Tensor]
+
+    def for_ours(self) -> list[dict]:
+        inputs = []
+        for image, masks, classes in zip(self.images, self.masks, self.classes, strict=True):
+            height, width = image.shape[1:]
+            instances = Instances((height, width))
+            instances.gt_masks, instances.gt_classes = masks, classes
+            inputs.append(
+                {"image": image, "height": height, "width": width, "instances": instances}
+            )
+        return inputs
+
+
+def random_batch(size: int, count: int, objects: int, device: str) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(low: int, high: int, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randint(low, high, shape, generator=generator)
+
+    images, masks, classes = [], [], []
+    for _ in range(count):
+        images.append(draw(0, 256, (3, size, size)).to(torch.uint8))
+        part = torch.zeros(objects, size, size, dtype=torch.bool)
+        for index, (y, x, h, w) in enumerate(draw(size // 16, size // 2, (objects, 4)).tolist()):
+            part[index, y : y + h, x : x + w] = True
+        masks.append(part.to(device))
+        classes.append(draw(0, NUM_CLASSES, (objects,)).to(device))
+    return Batch([image.to(device) for image in images], masks, classes)
+
+
+def _precision(device: str, dtype: torch.dtype):
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=dtype)
+
+
+def infer_ours(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+    inputs = [
+        {"image": image, "height": image.shape[1], "width": image.shape[2]}
+        for image in batch.images
+    ]
+
+    def once():
+        with torch.inference_mode(), _precision(device, dtype):
+            return model(inputs)
+
+    return once
+
+
+def infer_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+    from transformers import Mask2FormerImageProcessor
+
+    # Its post-processing alone is used: pictures come at their size, as ours do.
+    processor = Mask2FormerImageProcessor()
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    sizes = [tuple(image.shape[1:]) for image in batch.images]
+
+    def once():
+        with torch.inference_mode(), _precision(device, dtype):
+            pixels = torch.stack([(image - mean) / std for image in batch.images])
+            output = model(pixel_values=pixels)
+            # No threshold: random weights are sure of nothing, and a post-processing that keeps
+            # nothing does nothing.
+            return output, processor.post_process_instance_segmentation(
+                output, threshold=0.0, target_sizes=sizes
+            )
+
+    return once
+
+
+def infer(settings: Settings) -> list[dict]:
+    """Pictures to final instances at the original size, best first."""
+    rows = []
+    count = settings.batch or 1
+    for queries in settings.queries:
+        ours = our_model(device=settings.device, queries=queries, keep=settings.keep).eval()
+        peers = {}
+        if settings.peer("hf"):
+            theirs = their_model(device=settings.device, queries=queries).eval()
+            ours.load_state_dict(from_transformers(theirs.state_dict()), strict=False)
+        for size in settings.sizes:
+            batch = random_batch(size, count, settings.objects, settings.device)
+            if settings.peer("hf"):
+                _check_same(ours, theirs, batch, settings.device)
+                peers["hf"] = infer_theirs(theirs, batch, settings.device, settings.their_dtype)
+            compiled = torch.compile(ours) if settings.compile else ours
+            run = infer_ours(compiled, batch, settings.device, settings.our_dtype)
+            if settings.profile:
+                profile(run, settings.device)
+                continue
+            case = f"R50, {size}x{size}, batch {count}, {queries} queries, {settings.dtype}"
+            rows += alternate("infer", case, run, peers, settings)
+    return rows
+
+
+def _check_same(ours: nn.Module, theirs: nn.Module, batch: Batch, device: str) -> None:
+    """Both predict the same, up to float32's last digits."""
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    pixels = torch.stack([(image - mean) / std for image in batch.images])
+    with torch.inference_mode():
+        mine = ours.sem_seg_head(ours.backbone(pixels))
+        other = theirs(pixel_values=pixels)
+    difference = (mine.pred_logits - other.class_queries_logits).abs().max().item()
+    scale = other.class_queries_logits.abs().max().item()
+    print(f"same weights: class logits differ by at most {difference:.1e} of {scale:.1e}")
+
+
+def step_ours(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+    model.train()
+    inputs = batch.for_ours()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.05, fused=True)
+
+    def once():
+        with _precision(device, dtype):
+            loss = sum(model(inputs).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return once
+
+
+def step_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+    train_mode(model)
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.05, fused=True)
+
+    def once():
+        with _precision(device, dtype):
+            pixels = torch.stack([(image - mean) / std for image in batch.images])
+            loss = model(
+                pixel_values=pixels,
+                mask_labels=[masks.float() for masks in batch.masks],
+                class_labels=batch.classes,
+            ).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return once
+
+
+def train(settings: Settings) -> list[dict]:
+    """Training steps: forward, matching, loss, backward, AdamW."""
+    rows = []
+    count = settings.batch or 2
+    for queries in settings.queries:
+        ours = our_model(device=settings.device, queries=queries)
+        theirs = None
+        if settings.peer("hf"):
+            theirs = their_model(device=settings.device, queries=queries)
+            ours.load_state_dict(from_transformers(theirs.state_dict()), strict=False)
+        for size in settings.sizes:
+            batch = random_batch(size, count, settings.objects, settings.device)
+            model = torch.compile(ours) if settings.compile else ours
+            run = step_ours(model, batch, settings.device, settings.our_dtype)
+            if settings.profile:
+                profile(run, settings.device)
+                continue
+            peers = {}
+            if theirs is not None:
+                peers["hf"] = step_theirs(theirs, batch, settings.device, settings.their_dtype)
+            case = (
+                f"R50, {size}x{size}, batch {count}, {settings.objects} objects each, "
+                f"{queries} queries, {settings.dtype}"
+            )
+            rows += alternate("train", case, run, peers, settings)
+    return rows

@@ -1,0 +1,148 @@
+"""Alternating measurements, and the rows that come of them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+# What a peer is imported as, and how it is installed.
+MODULES = {"hf": "transformers", "torch-ms-deform-attn": "torch_ms_deform_attn"}
+INSTALL = 'pip install --no-build-isolation -e ".[bench]"'
+
+
+@dataclasses.dataclass
+class Settings(argparse.Namespace):
+    """The command line's choices, see tools/benchmark.py --help."""
+
+    benchmark: str
+    sizes: list[int]
+    batch: int | None
+    objects: int
+    queries: list[int]
+    keep: int
+    device: str
+    dtype: str
+    peer_dtype: str | None
+    rounds: int
+    warmup: int
+    peers: list[str]
+    compile: bool
+    profile: bool
+    plot: pathlib.Path | None
+
+    def peer(self, name: str) -> bool:
+        """Whether a peer is asked for; says so if it is, and is not installed."""
+        if name not in self.peers:
+            return False
+        module = MODULES.get(name)
+        if module and importlib.util.find_spec(module) is None:
+            print(f"peer {name} is left out, it is not installed: {INSTALL}")
+            return False
+        return True
+
+    @property
+    def our_dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    @property
+    def their_dtype(self) -> torch.dtype:
+        return getattr(torch, self.peer_dtype or self.dtype)
+
+
+def profile(run: Callable[[], object], device: str) -> None:
+    """Prints the operators of one run by their own time."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    run()
+    with torch.profiler.profile(activities=activities, record_shapes=True) as measured:
+        run()
+        if on_gpu:
+            torch.cuda.synchronize()
+    key = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    print(measured.key_averages().table(sort_by=key, row_limit=30, max_name_column_width=60))
+
+
+def alternate(
+    benchmark: str,
+    case: str,
+    ours: Callable[[], object],
+    peers: Mapping[str, Callable[[], object]],
+    settings: Settings,
+) -> list[dict]:
+    """Runs ours and each peer in turn, `warmup` rounds for nothing and `rounds` that count.
+
+    Returns:
+        A row per peer: medians in seconds, and the median of the pairs' ratios. Without peers one
+        row of ours alone. On a GPU also peak memory in bytes, of tensors.
+    """
+    runs = {"ours": ours, **peers}
+    seconds = {name: [] for name in runs}
+    peaks = {name: 0 for name in runs}
+    on_gpu = settings.device.startswith("cuda")
+    for index in range(settings.warmup + settings.rounds):
+        for name, run in runs.items():
+            if on_gpu:
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+            start = time.perf_counter()
+            run()
+            if on_gpu:
+                torch.cuda.synchronize()
+                peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated())
+            if index >= settings.warmup:
+                seconds[name].append(time.perf_counter() - start)
+    rows = []
+    for name in peers or [None]:
+        row = {
+            "benchmark": benchmark,
+            "case": case,
+            "peer": name,
+            "ours_s": statistics.median(seconds["ours"]),
+            "peer_s": None,
+            "ratio": None,
+        }
+        if name is not None:
+            pairs = zip(seconds[name], seconds["ours"], strict=True)
+            row["peer_s"] = statistics.median(seconds[name])
+            row["ratio"] = statistics.median(theirs / mine for theirs, mine in pairs)
+        if on_gpu:
+            row["ours_bytes"] = peaks["ours"]
+            row["peer_bytes"] = peaks[name] if name is not None else None
+        rows.append(row)
+    return rows
+
+
+def print_rows(rows: list[dict]) -> None:
+    """A table of the rows; times in milliseconds, memory in MiB."""
+    if not rows:
+        print("nothing was measured")
+        return
+    header = ["case", "peer", "ours", "peer's", "ratio"]
+    table = []
+    for row in rows:
+        line = [row["case"], row["peer"] or "-"]
+        line += [_shown(row, side) for side in ("ours", "peer")]
+        ratio = row.get("ratio")
+        table.append([*line, "-" if ratio is None else f"{ratio:.2f}"])
+    widths = [max(len(line[i]) for line in [header, *table]) for i in range(len(header))]
+    for line in [header, *table]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def _shown(row: Mapping, side: str) -> str:
+    seconds, size = row.get(f"{side}_s"), row.get(f"{side}_bytes")
+    parts = []
+    if seconds is not None:
+        parts.append(f"{1e3 * seconds:.2f} ms")
+    if size is not None:
+        parts.append(f"{size / 2**20:.0f} MiB")
+    return ", ".join(parts) or "-"
