@@ -7,11 +7,11 @@ import tempfile
 
 import cv2
 import numpy as np
-from benchmarks.pairs import Settings, alternate
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 
+from benchmarks.pairs import Settings, alternate
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.structures import SubcategorySpec
 
@@ -55,7 +55,7 @@ def run(settings: Settings) -> list[dict]:
 def _all(mapper, records):
     def once():
         # The same augmentations for both: detectron2 draws them from NumPy.
-        np.random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
         for record in records:
             mapper(record)
 

@@ -7,6 +7,7 @@ import os
 import platform
 
 import torch
+
 from benchmarks import models
 from benchmarks.pairs import Settings
 

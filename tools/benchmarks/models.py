@@ -7,12 +7,12 @@ import dataclasses
 import pathlib
 
 import torch
-from benchmarks.pairs import Settings, alternate, profile
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
+from benchmarks.pairs import Settings, alternate, profile
 from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.engine.convert_weights import from_transformers
 

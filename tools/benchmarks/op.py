@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from benchmarks.pairs import Settings, alternate, profile
 
+from benchmarks.pairs import Settings, alternate, profile
 from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
 from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
 

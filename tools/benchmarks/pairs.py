@@ -86,7 +86,7 @@ def alternate(
     """
     runs = {"ours": ours, **peers}
     seconds = {name: [] for name in runs}
-    peaks = {name: 0 for name in runs}
+    peaks = dict.fromkeys(runs, 0)
     on_gpu = settings.device.startswith("cuda")
     for index in range(settings.warmup + settings.rounds):
         for name, run in runs.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import types
 
 import torch
+
 from benchmarks.models import NUM_CLASSES
 from benchmarks.pairs import Settings, alternate, profile
-
 from mask2former_mt.ops.resize_masks import resize_masks
 from mask2former_mt.postprocess import select_queries
 from mask2former_mt.structures import DecoderOutput
