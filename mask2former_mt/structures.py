@@ -260,12 +260,14 @@ class DecoderOutput:
     @property
     def pred_masks(self) -> torch.Tensor:
         """All mask logits, float (B, Q, H/4, W/4); multiplied out when first asked for."""
-        if self._pred_masks is None:
-            embedding, features = self.mask_factors
-            self._pred_masks = torch.bmm(embedding, features.flatten(2)).unflatten(
-                2, features.shape[-2:]
-            )
-        return self._pred_masks
+        if self._pred_masks is not None:
+            return self._pred_masks
+        embedding, features = self.mask_factors
+        masks = torch.bmm(embedding, features.flatten(2)).unflatten(2, features.shape[-2:])
+        # What was made without gradients must not be what a loss finds later.
+        if torch.is_grad_enabled() or not (embedding.requires_grad or features.requires_grad):
+            self._pred_masks = masks
+        return masks
 
     @property
     def layers(self) -> list[DecoderOutput]:

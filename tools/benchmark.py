@@ -82,6 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
     # As our tools do on a CPU. It serves the peers in this process as well.
     if args.device == "cpu":
         keep_large_blocks()
+    if args.device.startswith("cuda"):
+        torch.cuda.set_device(torch.device(args.device))
     settings = Settings(**{k: v for k, v in vars(args).items() if k not in ("threads", "json")})
     print(
         f"{args.benchmark} on {_device_name(args.device)}, {torch.get_num_threads()} threads, "

@@ -12,6 +12,7 @@ LOGGER = logging.getLogger("mask2former_mt")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 KEEP_BYTES = 2**31 - 1  # the largest int that mallopt takes
+OLD_MMAP_BYTES = 32 * 2**20  # the largest that glibc before 2.35 takes as threshold of mapping
 GROW_BYTES = 64 * 2**20
 
 
@@ -23,7 +24,8 @@ def keep_large_blocks() -> bool:
     peak memory until it ends. Call it before the first large tensor.
 
     Returns:
-        Whether it took effect: only where the C library is glibc, the usual one on Linux.
+        Whether it took effect for all sizes: only where the C library is glibc, the usual one on
+        Linux, 2.35 or later.
 
     Source: mallopt(3).
     """
@@ -31,11 +33,10 @@ def keep_large_blocks() -> bool:
         LOGGER.info("memory: no glibc, its allocator is left as it is")
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all(
-        mallopt(parameter, value) == 1
-        for parameter, value in (
-            (M_MMAP_THRESHOLD, KEEP_BYTES),
-            (M_TRIM_THRESHOLD, KEEP_BYTES),
-            (M_TOP_PAD, GROW_BYTES),
-        )
-    )
+    mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
+    mallopt(M_TOP_PAD, GROW_BYTES)
+    if mallopt(M_MMAP_THRESHOLD, KEEP_BYTES) == 1:
+        return True
+    mallopt(M_MMAP_THRESHOLD, OLD_MMAP_BYTES)
+    LOGGER.info("memory: this glibc keeps blocks of at most 32 MiB; larger ones are mapped anew")
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import math
@@ -12,7 +13,11 @@ from collections.abc import Mapping
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    build_batch_data_loader,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -91,6 +96,11 @@ class MultiTaskTrainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict: Mapping) -> None:
         super().load_state_dict(state_dict)
+        # Fused AdamW goes through memory as it lies: a checkpoint of another layout is rearranged.
+        for parameter, state in self._trainer.optimizer.state.items():
+            for name, value in state.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter).copy_(value)
         self.train_seconds = state_dict["train_seconds"]
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -140,7 +150,9 @@ class MultiTaskTrainer(DefaultTrainer):
         workers = cfg.DATALOADER.NUM_WORKERS
         per_process = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
         # Pictures come one by one: with PyTorch's two per worker the next batch would not be ready.
-        ahead = {"prefetch_factor": math.ceil(2 * per_process / workers)} if workers else {}
+        ahead = {"prefetch_factor": max(2, math.ceil(2 * per_process / workers))} if workers else {}
+        if "kwargs" not in inspect.signature(build_batch_data_loader).parameters:
+            ahead = {}  # a detectron2 of 2021
         return build_detection_train_loader(cfg, mapper=mapper, **ahead)
 
     @classmethod

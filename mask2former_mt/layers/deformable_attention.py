@@ -9,9 +9,22 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from mask2former_mt.layers.shape_cache import made_once
 from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
 
 # B images, Q queries, S memory positions, C channels, M heads, L levels, P points
+
+
+@made_once
+def pixel_sizes(
+    spatial_shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """A pixel's width and height on each level, (L, 1, 2), in [0, 1] of the padded image.
+
+    Made once per set of shapes: a copy to a GPU would wait for it in every layer.
+    """
+    sizes = torch.tensor([(w, h) for h, w in spatial_shapes], device=device, dtype=dtype)
+    return sizes.reciprocal()[:, None, :]
 
 
 class MSDeformAttn(nn.Module):
@@ -92,8 +105,8 @@ class MSDeformAttn(nn.Module):
         half = value.dtype in (torch.float16, torch.bfloat16)
         exact = torch.float32 if half else value.dtype
         # Offsets are in pixels of their level.
-        sizes = torch.tensor([(w, h) for h, w in spatial_shapes], device=query.device, dtype=exact)
-        offsets = self.sampling_offsets(query).view(*shape, 2).to(exact) / sizes[:, None, :]
+        pixels = pixel_sizes(tuple(map(tuple, spatial_shapes)), query.device, exact)
+        offsets = self.sampling_offsets(query).view(*shape, 2).to(exact) * pixels
         locations = reference_points.to(exact)[:, :, None, :, None, :] + offsets
         # Over levels and points together.
         logits = self.attention_weights(query).view(shape).flatten(3)

@@ -32,7 +32,7 @@ class MLP(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in_channels) -> (..., out_channels)."""
         for layer in self.layers[:-1]:
-            x = F.relu_(layer(x))
+            x = F.relu(layer(x))
         return self.layers[-1](x)
 
 
@@ -57,7 +57,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., channels) -> (..., channels)."""
-        hidden = F.relu_(self.linear1(self.norm(x) if self.pre_norm else x))
+        hidden = F.relu(self.linear1(self.norm(x) if self.pre_norm else x))
         hidden = F.dropout(hidden, self.dropout, self.training)
         x = x + F.dropout(self.linear2(hidden), self.dropout, self.training)
         return x if self.pre_norm else self.norm(x)

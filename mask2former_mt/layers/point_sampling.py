@@ -24,12 +24,15 @@ def sample_logits(logits: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(logits[:, None], grid, align_corners=False)[:, 0, 0]
 
 
-def sample_maps(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+def sample_maps(
+    maps: torch.Tensor, points: torch.Tensor, *, implementation: str = "auto"
+) -> torch.Tensor:
     """Samples maps at points of their image, all channels at once, as `sample_logits` would.
 
     Args:
         maps: float (B, C, H, W).
         points: float (B, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left.
+        implementation: as of `ms_deform_attn`.
 
     Returns:
         (B, C, P) in the dtype of `maps`.
@@ -40,7 +43,11 @@ def sample_maps(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     rows_BSC = maps.flatten(2).transpose(1, 2)
     locations = points.to(maps.dtype)[:, :, None, None, None]
     sampled_BPC = ms_deform_attn(
-        rows_BSC[:, :, None], [(height, width)], locations, torch.ones_like(locations[..., 0])
+        rows_BSC[:, :, None],
+        [(height, width)],
+        locations,
+        torch.ones_like(locations[..., 0]),
+        implementation=implementation,
     )
     return sampled_BPC.transpose(1, 2)
 

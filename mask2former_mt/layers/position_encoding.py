@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
 
+from mask2former_mt.layers.shape_cache import made_once
 
-@functools.lru_cache(maxsize=64)
+
+@made_once
 def sine_position_encoding(
     height: int,
     width: int,
@@ -39,19 +40,17 @@ def sine_position_encoding(
     if channels % 4:
         raise ValueError(f"channels must be a multiple of 4, got {channels}")
     half = channels // 2
-    # Outside inference mode: a cached inference tensor could not be used in a later training step.
-    with torch.inference_mode(False), torch.no_grad():
-        exact = torch.float64 if dtype == torch.float64 else torch.float32
-        # Both halves of each sine/cosine pair share a wavelength.
-        exponent = 2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor")
-        wavelength = temperature ** (exponent.to(exact) / half)
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    # Both halves of each sine/cosine pair share a wavelength.
+    exponent = 2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor")
+    wavelength = temperature ** (exponent.to(exact) / half)
 
-        def encode(length: int) -> torch.Tensor:
-            position = torch.arange(1, length + 1, device=device, dtype=exact)
-            angle = (position / (length + 1e-6) * (2 * math.pi))[:, None] / wavelength
-            pairs = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2)
-            return pairs.flatten(1)
+    def encode(length: int) -> torch.Tensor:
+        position = torch.arange(1, length + 1, device=device, dtype=exact)
+        angle = (position / (length + 1e-6) * (2 * math.pi))[:, None] / wavelength
+        pairs = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2)
+        return pairs.flatten(1)
 
-        y = encode(height)[:, None, :].expand(height, width, half)
-        x = encode(width)[None, :, :].expand(height, width, half)
-        return torch.cat((y, x), dim=2).permute(2, 0, 1)[None].to(dtype).contiguous()
+    y = encode(height)[:, None, :].expand(height, width, half)
+    x = encode(width)[None, :, :].expand(height, width, half)
+    return torch.cat((y, x), dim=2).permute(2, 0, 1)[None].to(dtype).contiguous()

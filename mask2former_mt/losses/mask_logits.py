@@ -29,19 +29,22 @@ def shared_features(layers: Sequence[DecoderOutput]) -> torch.Tensor | None:
     return factors[0].features
 
 
-def logits_at_points(layers: Sequence[DecoderOutput], points: torch.Tensor) -> list[torch.Tensor]:
+def logits_at_points(
+    layers: Sequence[DecoderOutput], points: torch.Tensor, *, implementation: str = "auto"
+) -> list[torch.Tensor]:
     """Every query's mask logits at its image's points.
 
     Args:
         layers: Y predictions.
         points: float (B, P, 2), xy in [0, 1] of the padded image.
+        implementation: as of `ms_deform_attn`.
 
     Returns:
         Y tensors (B, Q, P), at least float32.
     """
     features = shared_features(layers)
     if features is not None:
-        sampled = sample_maps(full_precision(features), points)
+        sampled = sample_maps(full_precision(features), points, implementation=implementation)
         return [
             torch.bmm(full_precision(layer.mask_factors.embedding), sampled) for layer in layers
         ]

@@ -43,12 +43,20 @@ class HungarianMatcher:
         costs: weights of the terms.
         spec: the subcategories.
         num_points: P, points per mask that the mask terms are computed on.
+        implementation: of the sampling, as of `ms_deform_attn`.
 
     Source: Mask2Former, section 3.3; DETR, eq. 1. Difference: every image's points are drawn once
     and serve all layers, and all costs reach the host in one copy.
     """
 
-    def __init__(self, *, costs: MatchCosts, spec: SubcategorySpec, num_points: int) -> None:
+    def __init__(
+        self,
+        *,
+        costs: MatchCosts,
+        spec: SubcategorySpec,
+        num_points: int,
+        implementation: str = "auto",
+    ) -> None:
         if len(costs.subcategories) != len(spec):
             raise ValueError(
                 f"one matching cost per subcategory is needed: {list(spec.names)}, "
@@ -57,6 +65,7 @@ class HungarianMatcher:
         self.costs = costs
         self.spec = spec
         self.num_points = num_points
+        self.implementation = implementation
 
     @torch.no_grad()
     def __call__(
@@ -87,10 +96,11 @@ class HungarianMatcher:
             points = torch.rand(len(sizes), self.num_points, 2, device=device)
         padded = _pad(targets, points)
         with torch.autocast(device.type, enabled=False):
+            mask_logits = logits_at_points(layers, points, implementation=self.implementation)
             costs = torch.stack(
                 [
                     self._cost(layer, logits, padded)
-                    for layer, logits in zip(layers, logits_at_points(layers, points), strict=True)
+                    for layer, logits in zip(layers, mask_logits, strict=True)
                 ]
             )
         # The one copy to the host of a training step.

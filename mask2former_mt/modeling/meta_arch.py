@@ -34,6 +34,7 @@ class MultiTaskMaskFormer(nn.Module):
         size_divisibility: batches are padded to a multiple of it.
         detections_per_image: at most so many instances are predicted.
         train_dtype: bfloat16 trains under autocast; float32 leaves that to the trainer.
+        implementation: of the operators after the head, as of `ms_deform_attn`.
         compiled: whether torch.compile makes backbone and head faster.
     """
 
@@ -50,6 +51,7 @@ class MultiTaskMaskFormer(nn.Module):
         size_divisibility: int,
         detections_per_image: int,
         train_dtype: torch.dtype = torch.float32,
+        implementation: str = "auto",
         compiled: bool = False,
     ) -> None:
         super().__init__()
@@ -62,6 +64,7 @@ class MultiTaskMaskFormer(nn.Module):
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
         self.detections_per_image = detections_per_image
         self.train_dtype = train_dtype
+        self.implementation = implementation
         if compiled:
             # In place: the names in the state dict stay.
             self.backbone.compile()
@@ -91,7 +94,10 @@ class MultiTaskMaskFormer(nn.Module):
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
             "criterion": Criterion(
                 matcher=HungarianMatcher(
-                    costs=costs, spec=spec, num_points=former.TRAIN_NUM_POINTS
+                    costs=costs,
+                    spec=spec,
+                    num_points=former.TRAIN_NUM_POINTS,
+                    implementation=cfg.MODEL.MS_DEFORM_ATTN_IMPL,
                 ),
                 num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
                 spec=spec,
@@ -115,6 +121,7 @@ class MultiTaskMaskFormer(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": former.SIZE_DIVISIBILITY,
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "implementation": cfg.MODEL.MS_DEFORM_ATTN_IMPL,
             "compiled": cfg.MODEL.COMPILE,
             "train_dtype": torch.bfloat16 if bfloat16 else torch.float32,
         }
@@ -172,9 +179,14 @@ class MultiTaskMaskFormer(nn.Module):
         self, batched_inputs: Sequence[Mapping], padded_size: tuple[int, int]
     ) -> list[ImageTargets]:
         """The mapper's instances on the device, their masks padded like the images."""
+
+        # Not `Instances.to`: it would wait for each copy, and move what nobody needs.
+        def on_device(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(self.device, non_blocking=True)
+
         targets = []
         for x in batched_inputs:
-            instances = x["instances"].to(self.device)
+            instances = x["instances"]
             masks = instances.get(structures.GT_MASKS)
             if isinstance(masks, BitMasks):
                 masks = masks.tensor
@@ -188,12 +200,13 @@ class MultiTaskMaskFormer(nn.Module):
                     f"gt_masks must be (N, {x['image'].shape[1]}, {x['image'].shape[2]}) as the "
                     f"image is, got {tuple(masks.shape)}"
                 )
+            masks = on_device(masks)
             down, right = (padded_size[i] - masks.shape[i + 1] for i in (0, 1))
             if down or right:
                 masks = F.pad(masks, (0, right, 0, down))
-            classes = instances.get(structures.GT_CLASSES)
+            classes = on_device(instances.get(structures.GT_CLASSES))
             if instances.has(structures.GT_SUBCATEGORIES):
-                subcategories = instances.get(structures.GT_SUBCATEGORIES)
+                subcategories = on_device(instances.get(structures.GT_SUBCATEGORIES))
             else:
                 # A plain COCO mapper: nothing is annotated.
                 shape = (len(classes), len(self.criterion.spec))
@@ -220,6 +233,7 @@ class MultiTaskMaskFormer(nn.Module):
             padded_size=padded_size,
             image_size=image_size,
             original_size=original_size,
+            implementation=self.implementation,
         )
         scores, order = (selected.class_scores * mask_scores[which]).sort(descending=True)
         of_instance = which[order]

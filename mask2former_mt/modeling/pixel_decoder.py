@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -15,11 +14,12 @@ from torch import nn
 
 from mask2former_mt.layers.deformable_attention import MSDeformAttn
 from mask2former_mt.layers.position_encoding import sine_position_encoding
+from mask2former_mt.layers.shape_cache import made_once
 
 # B images, S positions over all levels, C channels, L levels
 
 
-@functools.lru_cache(maxsize=64)
+@made_once
 def reference_points(
     spatial_shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
@@ -27,14 +27,13 @@ def reference_points(
 
     One centre serves all levels: images are padded to a common size, so levels coincide.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        points = []
-        for height, width in spatial_shapes:
-            y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
-            x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
-            grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-            points.append(grid.reshape(-1, 2))
-        return torch.cat(points)[None, :, None, :]
+    points = []
+    for height, width in spatial_shapes:
+        y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+        points.append(grid.reshape(-1, 2))
+    return torch.cat(points)[None, :, None, :]
 
 
 class EncoderLayer(nn.Module):
@@ -79,7 +78,7 @@ class EncoderLayer(nn.Module):
 
         attended = self.self_attn(features + pos, points, features, spatial_shapes)
         features = self.norm1(features + drop(attended))
-        hidden = drop(F.relu_(self.linear1(features)))
+        hidden = drop(F.relu(self.linear1(features)))
         return self.norm2(features + drop(self.linear2(hidden)))
 
 

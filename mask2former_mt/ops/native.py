@@ -12,6 +12,8 @@ import torch
 LOGGER = logging.getLogger("mask2former_mt")
 
 BUILD_COMMAND = "pip install --no-build-isolation -e ."
+# What the CPU library defines.
+OPERATORS = ("ms_deform_attn", "ms_deform_attn_backward", "resize_masks")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -44,6 +46,12 @@ def _load(device_type: str) -> bool:
         return False
     torch.ops.load_library(str(path))
     if device_type == "cpu":
+        missing = [n for n in OPERATORS if not hasattr(torch.ops.mask2former_mt, n)]
+        if missing:
+            raise RuntimeError(
+                f"{path} is of another version of this package, it has no operator "
+                f"{missing[0]!r}: {BUILD_COMMAND}"
+            )
         _register()
     LOGGER.info(f"ms_deform_attn on {device_type}: the compiled operator, {path.name}")
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from mask2former_mt.ops import native
+from mask2former_mt.ops.ms_deform_attn import choose_implementation
 
 # Floats of one chunk of upsampled masks in PyTorch: 4 MiB on a CPU, whose cache holds them, and
 # 64 MiB on a GPU, which wants work enough at a time.
@@ -30,18 +30,22 @@ def resize_masks(
         padded_size: (H, W) of the batch, in pixels.
         image_size: (H, W) of this image inside it, top-left.
         original_size: (H, W) of the image before it was resized for the network.
-        implementation: "auto" takes the compiled operator on a CPU that has one, "torch" does not.
+        implementation: "auto" takes the compiled operator on a CPU that has one, "native" insists
+            on it there, "torch" does without; a GPU has none and needs none.
 
     Returns:
         bool (N, H, W) at the original size: logit above 0; float32 (N,), the mean probability
         inside each mask, 0 for an empty one; and int64 (N, 4), the extents of the masks, as of
         `mask_extents`.
 
+    Raises:
+        ValueError: another implementation, or "native" where nothing is compiled for the CPU.
+
     Source: Mask2Former's published two steps: bilinear to the padded size, crop, bilinear to the
     original size.
     """
-    native_here = mask_logits.device.type == "cpu" and native.is_available()
-    if implementation == "auto" and native_here:
+    on_cpu = mask_logits.device.type == "cpu"
+    if on_cpu and choose_implementation(implementation, mask_logits.device) == "native":
         return torch.ops.mask2former_mt.resize_masks(
             mask_logits.float(), list(padded_size), list(image_size), list(original_size)
         )

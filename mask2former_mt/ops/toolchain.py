@@ -96,13 +96,19 @@ def cuda_toolchain() -> Toolchain:
             f"{nvcc} is of CUDA {nvcc_version(nvcc) or 'unknown'}, this PyTorch of "
             f"{torch.version.cuda}: the major versions must agree"
         )
-    return Toolchain(nvcc, missing, _architectures())
+    architectures = _architectures()
+    if not missing:
+        try:
+            gencode_flags(architectures)
+        except ValueError as error:
+            missing = str(error)
+    return Toolchain(nvcc, missing, architectures)
 
 
 def _architectures() -> str:
     named = os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip()
     if named:
-        return ";".join(re.split(r"[;,\s]+", named))
+        return ";".join(part for part in re.split(r"[;,\s]+", named) if part)
     import torch
 
     if not torch.cuda.is_available():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import ground_truth, random_image, rectangles, tiny_cfg, tiny_model
 
+from mask2former_mt.ops.toolchain import cpu_toolchain
 from mask2former_mt.structures import DecoderOutput
 
 SIZE = (64, 96)
@@ -83,6 +84,12 @@ def test_amp_dtype_bfloat16_trains_near_float32():
     assert sum(history[-1].values()) < 0.9 * sum(history[0].values())
 
 
+needs_compiler = pytest.mark.skipif(
+    bool(cpu_toolchain().missing), reason=f"torch.compile: {cpu_toolchain().missing}"
+)
+
+
+@needs_compiler
 def test_model_compile_changes_no_prediction_and_no_name():
     plain, compiled = tiny_model(), tiny_model(tiny_cfg(opts={"MODEL.COMPILE": True}))
     assert list(plain.state_dict()) == list(compiled.state_dict())
@@ -92,6 +99,7 @@ def test_model_compile_changes_no_prediction_and_no_name():
     torch.testing.assert_close(actual.pred_masks, expected.pred_masks, atol=1e-3, rtol=1e-3)
 
 
+@needs_compiler
 def test_model_compile_trains():
     opts = {"MODEL.COMPILE": True, "MODEL.TIMM.NORM": "FrozenBN"}
     plain = train_losses(tiny_model(tiny_cfg(opts={"MODEL.TIMM.NORM": "FrozenBN"})).train(), 3)

@@ -108,6 +108,13 @@ def test_both_implementations_agree(grid, padded, image, original):
     assert extents.dtype == torch.int64
 
 
+def test_a_logit_that_is_no_number_covers_up_no_other(op):
+    # One row: no number in its first cell, 5 in the others. Pixels 4 to 15 lie in those cells.
+    masks, _ = resize(op, [[float("nan"), 5.0, 5.0, 5.0]], padded=(4, 16))
+    assert masks[0, :, 6:].all()
+    assert not masks[0, :, :2].any()
+
+
 def test_a_logit_that_is_no_number_is_outside():
     masks, _, extents = resize_masks(
         torch.full((1, 2, 2), float("nan")),

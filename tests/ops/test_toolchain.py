@@ -18,6 +18,13 @@ def fake_nvcc(folder, release):
     return nvcc
 
 
+def needs_compiler():
+    if toolchain.cpu_toolchain().missing:
+        pytest.skip(toolchain.cpu_toolchain().missing)
+    if torch.version.cuda is None:
+        pytest.skip("this PyTorch is built without CUDA")
+
+
 def test_gencode_flags():
     assert toolchain.gencode_flags("8.0;9.0+PTX") == [
         "-gencode=arch=compute_80,code=sm_80",
@@ -27,6 +34,17 @@ def test_gencode_flags():
     assert toolchain.gencode_flags("10.0a") == ["-gencode=arch=compute_100a,code=sm_100a"]
 
 
+def test_architectures_by_name_are_a_reason_and_no_crash(tmp_path, monkeypatch):
+    needs_compiler()
+    fake_nvcc(tmp_path, torch.version.cuda)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Ampere")
+    assert "TORCH_CUDA_ARCH_LIST must be such as" in toolchain.cuda_toolchain().missing
+    # An empty entry is none.
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0;")
+    assert toolchain.cuda_toolchain().architectures == "8.0"
+
+
 @pytest.mark.parametrize("bad", ["", "9", "ninety", "8.0;;9.0"])
 def test_architectures_of_another_form_are_refused(bad):
     with pytest.raises(ValueError, match=r"TORCH_CUDA_ARCH_LIST must be such as '8\.0;9\.0\+PTX'"):
@@ -34,8 +52,7 @@ def test_architectures_of_another_form_are_refused(bad):
 
 
 def test_nvcc_of_another_major_version_does_not_serve(tmp_path, monkeypatch):
-    if torch.version.cuda is None:
-        pytest.skip("this PyTorch is built without CUDA")
+    needs_compiler()
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     assert "no nvcc" in toolchain.cuda_toolchain().missing
     fake_nvcc(tmp_path, "9.2")
@@ -43,8 +60,7 @@ def test_nvcc_of_another_major_version_does_not_serve(tmp_path, monkeypatch):
 
 
 def test_nvcc_of_the_same_major_version_serves(tmp_path, monkeypatch):
-    if torch.version.cuda is None:
-        pytest.skip("this PyTorch is built without CUDA")
+    needs_compiler()
     nvcc = fake_nvcc(tmp_path, torch.version.cuda.split(".")[0] + ".99")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6 9.0+PTX")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -39,7 +40,8 @@ def run(settings: Settings) -> list[dict]:
 def _measure(side: str, size: int, queries: int, settings: Settings) -> int:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    arguments = (sender, side, size, queries, settings.keep, settings.device, settings.dtype)
+    dtype = settings.our_dtype if side == "ours" else settings.their_dtype
+    arguments = (sender, side, size, queries, settings.keep, settings.device, dtype)
     process = context.Process(target=_child, args=arguments)
     process.start()
     sender.close()
@@ -51,7 +53,9 @@ def _measure(side: str, size: int, queries: int, settings: Settings) -> int:
         process.join()
 
 
-def _child(sender, side: str, size: int, queries: int, keep: int, device: str, dtype: str) -> None:
+def _child(
+    sender, side: str, size: int, queries: int, keep: int, device: str, dtype: torch.dtype
+) -> None:
     batch = models.random_batch(size, 1, 1, device)
     if side == "ours":
         model = models.our_model(device=device, queries=queries, keep=keep).eval()
@@ -60,8 +64,8 @@ def _child(sender, side: str, size: int, queries: int, keep: int, device: str, d
         model = models.their_model(device=device, queries=queries).eval()
         make = models.infer_theirs
     # What is made once, such as buffers of the libraries, is made by a small picture.
-    make(model, models.random_batch(64, 1, 1, device), device, getattr(torch, dtype))()
-    run = make(model, batch, device, getattr(torch, dtype))
+    make(model, models.random_batch(64, 1, 1, device), device, dtype)()
+    run = make(model, batch, device, dtype)
     if device.startswith("cuda"):
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
@@ -72,6 +76,8 @@ def _child(sender, side: str, size: int, queries: int, keep: int, device: str, d
         return
     if platform.system() != "Linux":
         raise SystemExit("error: peak memory on a CPU is read from /proc, which only Linux has")
+    # What malloc holds from before would hide as much of what is needed now.
+    ctypes.CDLL(None).malloc_trim(0)
     _reset_peak()
     before = _resident("VmRSS")
     run()

@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping
 import torch
 
 # What a peer is imported as, and how it is installed.
-MODULES = {"hf": "transformers", "torch-ms-deform-attn": "torch_ms_deform_attn"}
+MODULES = {
+    "hf": "transformers",
+    "torch-ms-deform-attn": "torch_ms_deform_attn",
+    # detectron2 cuts polygons with it.
+    "detectron2": "shapely",
+}
 INSTALL = 'pip install --no-build-isolation -e ".[bench]"'
 
 
@@ -82,7 +87,7 @@ def alternate(
 
     Returns:
         A row per peer: medians in seconds, and the median of the pairs' ratios. Without peers one
-        row of ours alone. On a GPU also peak memory in bytes, of tensors.
+        row of ours alone. On a GPU also the peak of what a run allocates beside what is there.
     """
     runs = {"ours": ours, **peers}
     seconds = {name: [] for name in runs}
@@ -93,11 +98,12 @@ def alternate(
             if on_gpu:
                 torch.cuda.synchronize()
                 torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
             start = time.perf_counter()
             run()
             if on_gpu:
                 torch.cuda.synchronize()
-                peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated())
+                peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated() - before)
             if index >= settings.warmup:
                 seconds[name].append(time.perf_counter() - start)
     rows = []

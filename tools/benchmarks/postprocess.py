@@ -52,14 +52,17 @@ def run(settings: Settings) -> list[dict]:
 def _ours(output: DecoderOutput, size: int, keep: int, implementation: str):
     def once():
         selected = select_queries(output, 0, top_k=keep)
-        queries = selected.queries.unique()
-        return resize_masks(
+        queries, which = selected.queries.unique(return_inverse=True)
+        masks, mask_scores, extents = resize_masks(
             output.pred_masks[0, queries],
             padded_size=(size, size),
             image_size=(size, size),
             original_size=(size, size),
             implementation=implementation,
         )
+        # The rest of what the model does for its instances.
+        scores, order = (selected.class_scores * mask_scores[which]).sort(descending=True)
+        return scores, masks[which[order]], extents[which[order]]
 
     return once
 

@@ -90,8 +90,9 @@ static void resize_mask(const Plan& plan, const float* map, float* scratch, uint
   // Between rows that are nowhere above 0 there is nothing above 0.
   for (int64_t y = 0; y < plan.map_h; ++y) {
     const float* row = map + y * map_w;
-    float most = row[0];
-    for (int64_t x = 1; x < map_w; ++x) most = row[x] > most ? row[x] : most;
+    float most = 0.0f;
+    // What is no number is not greater, and covers up no other.
+    for (int64_t x = 0; x < map_w; ++x) most = row[x] > most ? row[x] : most;
     rows_on[y] = most > 0.0f;
   }
   const auto first_row_on = [&](int64_t y) {
