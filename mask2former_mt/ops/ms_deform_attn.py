@@ -69,13 +69,16 @@ def check_arguments(
         )
 
 
-def choose_implementation(implementation: str, device: torch.device, channels: int = 4) -> str:
+def choose_implementation(
+    implementation: str, device: torch.device, *, channels: int = 4, levels: int = 1
+) -> str:
     """Decides which implementation runs, by what is compiled and not by what fails.
 
     Args:
         implementation: "auto", "native" or "torch".
         device: of the tensors.
-        channels: per head; a GPU's kernel needs a multiple of 4.
+        channels: D, per head; a GPU's kernel needs a multiple of 4.
+        levels: L; a GPU's kernel takes up to 16.
 
     Returns:
         "native" or "torch".
@@ -91,11 +94,11 @@ def choose_implementation(implementation: str, device: torch.device, channels: i
         )
     # Nothing runs on meta tensors; they take the way that the CPU's would.
     usable = native.is_available("cpu" if device.type == "meta" else device.type)
-    if device.type == "cuda" and channels % 4:
+    if usable and device.type == "cuda" and (channels % 4 or levels > 16):
         if implementation == "native":
             raise ValueError(
-                f"value must have a multiple of 4 channels per head on a GPU, got {channels}; "
-                "set MODEL.MS_DEFORM_ATTN_IMPL to 'auto'"
+                "value must have a multiple of 4 channels per head on a GPU and at most 16 levels, "
+                f"got {channels} and {levels}; set MODEL.MS_DEFORM_ATTN_IMPL to 'auto'"
             )
         usable = False
     if implementation == "native" and not usable:
@@ -124,7 +127,10 @@ def ms_deform_attn(
         ValueError: see `check_arguments` and `choose_implementation`.
     """
     check_arguments(value, spatial_shapes, sampling_locations, attention_weights)
-    if choose_implementation(implementation, value.device, value.shape[-1]) == "torch":
+    chosen = choose_implementation(
+        implementation, value.device, channels=value.shape[-1], levels=len(spatial_shapes)
+    )
+    if chosen == "torch":
         return ms_deform_attn_ref(value, spatial_shapes, sampling_locations, attention_weights)
     sizes = [size for shape in spatial_shapes for size in shape]
     return torch.ops.mask2former_mt.ms_deform_attn(

@@ -63,6 +63,26 @@ def test_any_number_of_levels_and_channels(device, L, D):
     assert_agree(arguments(device, L=L, D=D), atol=1e-11, rtol=1e-11)
 
 
+@pytest.mark.parametrize("D", [4, 32, 64, 132, 260])
+def test_float32(device, D):
+    # Sums of some dozen products of the order of 1; gradients of locations times a level's side.
+    assert_agree(arguments(device, D=D, dtype=torch.float32), atol=2e-4, rtol=1e-4)
+
+
+def test_a_sample_a_whole_pixel_off_the_border_has_the_references_gradient(device):
+    # On one pixel, location -0.5 is pixel coordinate -1: the value there is 0, the slope is not.
+    value = torch.randn(1, 1, 1, 8, dtype=torch.float64).to(device)
+    locations = torch.full((1, 1, 1, 1, 1, 2), 0.5, dtype=torch.float64, device=device)
+    weights = torch.ones(1, 1, 1, 1, 1, dtype=torch.float64, device=device)
+    for axis in (0, 1):
+        moved = locations.clone()
+        moved[..., axis] = -0.5
+        call = value, [(1, 1)], moved, weights
+        _, _, gradient, _ = run(native_op, call, torch.ones(1, 1, 8).to(value))
+        torch.testing.assert_close(gradient.flatten()[axis], value.sum())
+        assert_agree(call, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize("P", range(1, 9))
 def test_any_number_of_points(device, P):
     assert_agree(arguments(device, P=P), atol=1e-11, rtol=1e-11)

@@ -34,6 +34,14 @@ struct Levels {
   int32_t height[kMaxLevels], width[kMaxLevels], start[kMaxLevels];
 };
 
+// The shapes as the kernels count: 32 bits wherever the host has seen that they are enough.
+struct Sizes {
+  int64_t S, M, D;
+  uint32_t units, heads, units_per_image;  // B * Q * M, M, Q * M
+  int32_t samples, points, channels;       // L * P, P, D
+  int32_t row_packs;                       // M * D / VEC: from one position to the next
+};
+
 // VEC numbers that move as one.
 template <typename T, int VEC>
 struct alignas(sizeof(T) * VEC) Pack {
@@ -43,7 +51,7 @@ struct alignas(sizeof(T) * VEC) Pack {
 // Where one sample falls.
 template <typename A>
 struct Place {
-  int32_t row[4];  // of the corners (0,0) (0,1) (1,0) (1,1), yx; -1 outside the level
+  int32_t row[4];  // position of the corners (0,0) (0,1) (1,0) (1,1), yx; -1 outside the level
   A fx, fy;        // fraction towards the later corner
   bool nan;        // the location is not finite: the result is NaN
 };
@@ -57,7 +65,7 @@ __device__ __forceinline__ Place<A> locate(C location_x, C location_y, int32_t h
   // Infinity minus itself is NaN.
   place.nan = !(x - x == A(0)) || !(y - y == A(0));
   const bool inside =
-      x > A(-1) && y > A(-1) && x < static_cast<A>(width) && y < static_cast<A>(height);
+      x >= A(-1) && y >= A(-1) && x < static_cast<A>(width) && y < static_cast<A>(height);
   const A low_x = floor(x), low_y = floor(y);
   place.fx = x - low_x;
   place.fy = y - low_y;
@@ -73,9 +81,18 @@ __device__ __forceinline__ Place<A> locate(C location_x, C location_y, int32_t h
   return place;
 }
 
+// The corners' first packs, counted from the head's first; -1 outside.
+template <typename A>
+__device__ __forceinline__ int4 packs_of(const Place<A>& place, int32_t row_packs) {
+  return make_int4(place.row[0] < 0 ? -1 : place.row[0] * row_packs,
+                   place.row[1] < 0 ? -1 : place.row[1] * row_packs,
+                   place.row[2] < 0 ? -1 : place.row[2] * row_packs,
+                   place.row[3] < 0 ? -1 : place.row[3] * row_packs);
+}
+
 template <typename T, typename C, typename A, int VEC, int G>
 __global__ void __launch_bounds__(kThreads)
-    forward_kernel(const Shapes n, const Levels levels, const T* __restrict__ value,
+    forward_kernel(const Sizes n, const Levels levels, const T* __restrict__ value,
                    const C* __restrict__ locations, const C* __restrict__ weights,
                    T* __restrict__ output) {
   constexpr int kGroups = kThreads / G;
@@ -83,29 +100,29 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int4 rows[kGroups][G + 1];
   __shared__ Pack<A, 4> corner_weights[kGroups][G + 1];
   const int lane = threadIdx.x % G, group = threadIdx.x / G;
-  const int64_t units = n.B * n.Q * n.M;
-  const int64_t wanted = static_cast<int64_t>(blockIdx.x) * kGroups + group;
+  const uint32_t wanted = blockIdx.x * kGroups + group;
   // A group beyond the end repeats the last unit: it is needed at the barriers, and writes nothing.
-  const int64_t unit = wanted < units ? wanted : units - 1;
-  const int64_t head = unit % n.M, image = unit / (n.M * n.Q);
-  const int64_t stride = n.M * n.D, samples = n.L * n.P;
-  const T* base = value + (image * n.S * n.M + head) * n.D;
+  const bool active = wanted < n.units;
+  const uint32_t unit = active ? wanted : n.units - 1;
+  const int64_t head = unit % n.heads, image = unit / n.units_per_image;
+  const Pack<T, VEC>* base =
+      reinterpret_cast<const Pack<T, VEC>*>(value + (image * n.S * n.M + head) * n.D);
 
-  for (int64_t chunk = 0; chunk < n.D; chunk += G * VEC) {
-    const int64_t channel = chunk + lane * VEC;
+  for (int32_t chunk = 0; chunk < n.channels; chunk += G * VEC) {
+    const int32_t channel = chunk + lane * VEC, pack = channel / VEC;
     A sum[VEC];
 #pragma unroll
     for (int k = 0; k < VEC; ++k) sum[k] = A(0);
-    for (int64_t first = 0; first < samples; first += G) {
+    for (int32_t first = 0; first < n.samples; first += G) {
       __syncwarp(kWholeWarp);
-      if (first + lane < samples) {
-        const int64_t i = first + lane, at = unit * samples + i;
-        const int level = static_cast<int>(i / n.P);
+      if (first + lane < n.samples) {
+        const int32_t i = first + lane, level = i / n.points;
+        const int64_t at = static_cast<int64_t>(unit) * n.samples + i;
         const Pack<C, 2> xy = *reinterpret_cast<const Pack<C, 2>*>(locations + 2 * at);
         const A attention = static_cast<A>(weights[at]);
         const Place<A> p = locate<A>(xy.item[0], xy.item[1], levels.height[level],
                                      levels.width[level], levels.start[level]);
-        int4 row = make_int4(p.row[0], p.row[1], p.row[2], p.row[3]);
+        int4 row = packs_of(p, n.row_packs);
         Pack<A, 4> w = {{attention * (A(1) - p.fy) * (A(1) - p.fx),
                          attention * (A(1) - p.fy) * p.fx, attention * p.fy * (A(1) - p.fx),
                          attention * p.fy * p.fx}};
@@ -118,8 +135,8 @@ __global__ void __launch_bounds__(kThreads)
         corner_weights[group][lane] = w;
       }
       __syncwarp(kWholeWarp);
-      if (channel < n.D) {
-        const int many = static_cast<int>(samples - first < G ? samples - first : G);
+      if (channel < n.channels) {
+        const int many = n.samples - first < G ? n.samples - first : G;
 #pragma unroll 2
         for (int j = 0; j < many; ++j) {
           const int4 row = rows[group][j];
@@ -129,8 +146,7 @@ __global__ void __launch_bounds__(kThreads)
           // All four loads are under way before the first is used.
 #pragma unroll
           for (int c = 0; c < 4; ++c) {
-            if (row_of[c] >= 0)
-              v[c] = *reinterpret_cast<const Pack<T, VEC>*>(base + row_of[c] * stride + channel);
+            if (row_of[c] >= 0) v[c] = base[row_of[c] + pack];
           }
 #pragma unroll
           for (int c = 0; c < 4; ++c) {
@@ -142,7 +158,7 @@ __global__ void __launch_bounds__(kThreads)
         }
       }
     }
-    if (wanted < units && channel < n.D) {
+    if (active && channel < n.channels) {
       Pack<T, VEC> out;
 #pragma unroll
       for (int k = 0; k < VEC; ++k) out.item[k] = static_cast<T>(sum[k]);
@@ -154,6 +170,7 @@ __global__ void __launch_bounds__(kThreads)
 // Adds VEC numbers to memory, each as a whole; as few transactions as the architecture has.
 template <int VEC>
 __device__ __forceinline__ void add_to(float* target, const float (&addend)[VEC]) {
+  static_assert(VEC % 4 == 0, "four at a time");
 #if __CUDA_ARCH__ >= 900
 #pragma unroll
   for (int k = 0; k < VEC; k += 4)
@@ -173,7 +190,7 @@ __device__ __forceinline__ void add_to(double* target, const double (&addend)[VE
 // `ONCE`: one chunk holds all channels, so that the gradient stays in registers.
 template <typename T, typename C, typename A, int VEC, int G, bool ONCE>
 __global__ void __launch_bounds__(kThreads)
-    backward_kernel(const Shapes n, const Levels levels, const T* __restrict__ grad_output,
+    backward_kernel(const Sizes n, const Levels levels, const T* __restrict__ grad_output,
                     const T* __restrict__ value, const C* __restrict__ locations,
                     const C* __restrict__ weights, A* __restrict__ grad_value,
                     C* __restrict__ grad_locations, C* __restrict__ grad_weights) {
@@ -181,32 +198,32 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int4 rows[kGroups][G + 1];
   __shared__ Pack<A, 4> fractions[kGroups][G + 1];
   const int lane = threadIdx.x % G, group = threadIdx.x / G;
-  const int64_t units = n.B * n.Q * n.M;
-  const int64_t wanted = static_cast<int64_t>(blockIdx.x) * kGroups + group;
-  const bool active = wanted < units;
-  const int64_t unit = active ? wanted : units - 1;
-  const int64_t head = unit % n.M, image = unit / (n.M * n.Q);
-  const int64_t stride = n.M * n.D, samples = n.L * n.P;
+  const uint32_t wanted = blockIdx.x * kGroups + group;
+  const bool active = wanted < n.units;
+  const uint32_t unit = active ? wanted : n.units - 1;
+  const int64_t head = unit % n.heads, image = unit / n.units_per_image;
   const int64_t origin = (image * n.S * n.M + head) * n.D;
+  const Pack<T, VEC>* base = reinterpret_cast<const Pack<T, VEC>*>(value + origin);
 
   A grad[VEC];
-  const auto read_gradient = [&](int64_t channel) {
+  const auto read_gradient = [&](int32_t channel) {
     Pack<T, VEC> g = {};
-    if (active && channel < n.D)
+    if (active && channel < n.channels)
       g = *reinterpret_cast<const Pack<T, VEC>*>(grad_output + unit * n.D + channel);
 #pragma unroll
     for (int k = 0; k < VEC; ++k) grad[k] = static_cast<A>(g.item[k]);
   };
   if (ONCE) read_gradient(lane * VEC);
 
-  for (int64_t first = 0; first < samples; first += G) {
+  for (int32_t first = 0; first < n.samples; first += G) {
     // The sample of this thread, which it writes the gradients of in the end.
-    const int64_t own = first + lane, at = unit * samples + own;
+    const int32_t own = first + lane;
+    const int64_t at = static_cast<int64_t>(unit) * n.samples + own;
     A width = 0, height = 0, attention = 0;
     bool nan = false;
     __syncwarp(kWholeWarp);
-    if (own < samples) {
-      const int level = static_cast<int>(own / n.P);
+    if (own < n.samples) {
+      const int32_t level = own / n.points;
       const Pack<C, 2> xy = *reinterpret_cast<const Pack<C, 2>*>(locations + 2 * at);
       attention = static_cast<A>(weights[at]);
       width = static_cast<A>(levels.width[level]);
@@ -214,12 +231,12 @@ __global__ void __launch_bounds__(kThreads)
       const Place<A> p = locate<A>(xy.item[0], xy.item[1], levels.height[level],
                                    levels.width[level], levels.start[level]);
       nan = p.nan;
-      rows[group][lane] = make_int4(p.row[0], p.row[1], p.row[2], p.row[3]);
+      rows[group][lane] = packs_of(p, n.row_packs);
       fractions[group][lane] = {{p.fx, p.fy, attention, A(0)}};
     }
     __syncwarp(kWholeWarp);
     A own_sum = 0, own_x = 0, own_y = 0;
-    const int many = static_cast<int>(samples - first < G ? samples - first : G);
+    const int many = n.samples - first < G ? n.samples - first : G;
     for (int j = 0; j < many; ++j) {
       const int4 row = rows[group][j];
       const Pack<A, 4> f = fractions[group][j];
@@ -228,16 +245,14 @@ __global__ void __launch_bounds__(kThreads)
       const A bilinear[4] = {(A(1) - fy) * (A(1) - fx), (A(1) - fy) * fx, fy * (A(1) - fx),
                              fy * fx};
       A dot[4] = {0, 0, 0, 0};
-      for (int64_t chunk = 0; chunk < n.D; chunk += G * VEC) {
-        const int64_t channel = chunk + lane * VEC;
+      for (int32_t chunk = 0; chunk < n.channels; chunk += G * VEC) {
+        const int32_t channel = chunk + lane * VEC, pack = channel / VEC;
         if (!ONCE) read_gradient(channel);
-        if (active && channel < n.D) {
+        if (active && channel < n.channels) {
           Pack<T, VEC> v[4];
 #pragma unroll
           for (int c = 0; c < 4; ++c) {
-            if (row_of[c] >= 0)
-              v[c] = *reinterpret_cast<const Pack<T, VEC>*>(value + origin + row_of[c] * stride +
-                                                            channel);
+            if (row_of[c] >= 0) v[c] = base[row_of[c] + pack];
           }
 #pragma unroll
           for (int c = 0; c < 4; ++c) {
@@ -249,7 +264,8 @@ __global__ void __launch_bounds__(kThreads)
                 dot[c] += grad[k] * static_cast<A>(v[c].item[k]);
                 addend[k] = w * grad[k];
               }
-              add_to<VEC>(grad_value + origin + row_of[c] * stride + channel, addend);
+              const int64_t at_corner = static_cast<int64_t>(row_of[c] + pack) * VEC;
+              add_to<VEC>(grad_value + origin + at_corner, addend);
             }
           }
         }
@@ -272,7 +288,7 @@ __global__ void __launch_bounds__(kThreads)
         own_y = by_y;
       }
     }
-    if (active && own < samples) {
+    if (active && own < n.samples) {
       Pack<C, 2> xy = {
           {static_cast<C>(attention * own_x * width), static_cast<C>(attention * own_y * height)}};
       if (nan) {
@@ -300,16 +316,35 @@ struct Launch {
 template <int G>
 unsigned blocks(const Shapes& n) {
   const int64_t per_block = kThreads / G;
-  const int64_t count = (n.B * n.Q * n.M + per_block - 1) / per_block;
-  STD_TORCH_CHECK(count < (int64_t{1} << 31), "B * Q * M is too large for one launch");
-  return static_cast<unsigned>(count);
+  return static_cast<unsigned>((n.B * n.Q * n.M + per_block - 1) / per_block);
+}
+
+template <int VEC>
+Sizes sizes_of(const Shapes& n) {
+  // What is larger does not fit a GPU: 2^31 packs of 16 bytes are 32 GiB of one image.
+  constexpr int64_t kMost = int64_t{1} << 31;
+  STD_TORCH_CHECK(n.B * n.Q * n.M < kMost - kThreads, "B * Q * M must be below 2^31");
+  STD_TORCH_CHECK(n.L * n.P < kMost, "L * P must be below 2^31");
+  STD_TORCH_CHECK(n.S * n.M * n.D / VEC < kMost, "an image's value must be below 32 GiB");
+  Sizes sizes;
+  sizes.S = n.S;
+  sizes.M = n.M;
+  sizes.D = n.D;
+  sizes.units = static_cast<uint32_t>(n.B * n.Q * n.M);
+  sizes.heads = static_cast<uint32_t>(n.M);
+  sizes.units_per_image = static_cast<uint32_t>(n.Q * n.M);
+  sizes.samples = static_cast<int32_t>(n.L * n.P);
+  sizes.points = static_cast<int32_t>(n.P);
+  sizes.channels = static_cast<int32_t>(n.D);
+  sizes.row_packs = static_cast<int32_t>(n.M * n.D / VEC);
+  return sizes;
 }
 
 template <typename T, typename C, typename A, int VEC, int G>
 void launch_forward(const Launch& launch, const T* value, const C* locations, const C* weights,
                     T* output) {
   forward_kernel<T, C, A, VEC, G><<<blocks<G>(launch.n), kThreads, 0, launch.stream>>>(
-      launch.n, launch.levels, value, locations, weights, output);
+      sizes_of<VEC>(launch.n), launch.levels, value, locations, weights, output);
 }
 
 template <typename T, typename C, typename A, int VEC, int G>
@@ -318,21 +353,22 @@ void launch_backward(const Launch& launch, const T* grad_output, const T* value,
                      C* grad_weights) {
   if (launch.n.D <= G * VEC)
     backward_kernel<T, C, A, VEC, G, true><<<blocks<G>(launch.n), kThreads, 0, launch.stream>>>(
-        launch.n, launch.levels, grad_output, value, locations, weights, grad_value,
+        sizes_of<VEC>(launch.n), launch.levels, grad_output, value, locations, weights, grad_value,
         grad_locations, grad_weights);
   else
     backward_kernel<T, C, A, VEC, G, false><<<blocks<G>(launch.n), kThreads, 0, launch.stream>>>(
-        launch.n, launch.levels, grad_output, value, locations, weights, grad_value,
+        sizes_of<VEC>(launch.n), launch.levels, grad_output, value, locations, weights, grad_value,
         grad_locations, grad_weights);
 }
 
-// The fewest threads that hold D channels at once, of 4, 8 and 16; more channels take turns.
+// The fewest threads that hold D channels at once, up to a warp; more channels take turns.
 #define MASK2FORMER_MT_BY_GROUP(VEC, function, ...)                             \
   {                                                                             \
     const int64_t vectors = (n.D + (VEC) - 1) / (VEC);                          \
     if (vectors <= 4) function<T, C, A, VEC, 4>(__VA_ARGS__);                   \
     else if (vectors <= 8) function<T, C, A, VEC, 8>(__VA_ARGS__);              \
-    else function<T, C, A, VEC, 16>(__VA_ARGS__);                               \
+    else if (vectors <= 16) function<T, C, A, VEC, 16>(__VA_ARGS__);            \
+    else function<T, C, A, VEC, 32>(__VA_ARGS__);                               \
   }
 
 template <typename T, typename C, typename A>
@@ -428,7 +464,8 @@ std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward_cuda(
       value, {n.B, n.S, n.M, n.D}, wide ? ScalarType::Double : ScalarType::Float);
   Tensor grad_locations = torch::stable::empty_like(locations);
   Tensor grad_weights = torch::stable::empty_like(weights);
-  if (n.B * n.Q * n.M * n.D != 0) {
+  // D = 0: nothing is read, and the gradients are zeros.
+  if (n.B * n.Q * n.M != 0) {
     const Launch launch = prepare(value, spatial_shapes, n);
     MASK2FORMER_MT_BY_TYPE(value.scalar_type(), locations.scalar_type(), backward, launch, grad,
                            value, locations, weights, grad_value, grad_locations, grad_weights)
