@@ -91,5 +91,21 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
+def match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Lays the optimizer's state out in memory as its parameters are.
+
+    Fused AdamW goes through memory as it lies, whatever the strides say; a checkpoint that was made
+    before a model went channels-last has its moments in another order.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if (
+                isinstance(value, torch.Tensor)
+                and value.shape == parameter.shape
+                and value.stride() != parameter.stride()
+            ):
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
 def _discard(_: object) -> None:
     """A step hook's result would replace the step's arguments."""

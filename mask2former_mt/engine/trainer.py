@@ -34,7 +34,7 @@ from torch import nn
 from mask2former_mt.data.catalog import spec_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
-from mask2former_mt.engine.optimizer import build_optimizer
+from mask2former_mt.engine.optimizer import build_optimizer, match_memory_layout
 from mask2former_mt.engine.setup import dataset_description
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
@@ -96,11 +96,7 @@ class MultiTaskTrainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict: Mapping) -> None:
         super().load_state_dict(state_dict)
-        # Fused AdamW goes through memory as it lies: a checkpoint of another layout is rearranged.
-        for parameter, state in self._trainer.optimizer.state.items():
-            for name, value in state.items():
-                if value.shape == parameter.shape and value.stride() != parameter.stride():
-                    state[name] = torch.empty_like(parameter).copy_(value)
+        match_memory_layout(self._trainer.optimizer)
         self.train_seconds = state_dict["train_seconds"]
 
     def resume_or_load(self, resume: bool = True) -> None:

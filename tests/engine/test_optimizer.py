@@ -8,7 +8,11 @@ from detectron2.config import CfgNode, get_cfg
 from torch import nn
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.engine.optimizer import build_optimizer, parameter_groups
+from mask2former_mt.engine.optimizer import (
+    build_optimizer,
+    match_memory_layout,
+    parameter_groups,
+)
 
 
 class Model(nn.Module):
@@ -182,3 +186,33 @@ def test_unknown_names_are_refused():
         build_optimizer(config(OPTIMIZER="LION"), Model())
     with pytest.raises(ValueError, match=r"CLIP_TYPE must be one of .*'full_model'.*, got 'twice'"):
         build_optimizer(clipping("twice", 1.0), Model())
+
+
+def test_moments_of_another_memory_layout_are_rearranged():
+    def convolution(memory_format):
+        torch.manual_seed(0)
+        return torch.nn.Conv2d(3, 4, 3, bias=False).to(memory_format=memory_format)
+
+    def step(conv, optimizer):
+        optimizer.zero_grad()
+        generator = torch.Generator().manual_seed(1)
+        conv(torch.randn(2, 3, 8, 8, generator=generator)).square().sum().backward()
+        optimizer.step()
+
+    weights = {}
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        conv = convolution(torch.contiguous_format)
+        optimizer = torch.optim.AdamW(conv.parameters(), lr=0.1, fused=True)
+        step(conv, optimizer)
+        # A run that goes on with the weights, and the moments, of the first one.
+        other = convolution(memory_format)
+        other.load_state_dict(conv.state_dict())
+        resumed = torch.optim.AdamW(other.parameters(), lr=0.1, fused=True)
+        resumed.load_state_dict(optimizer.state_dict())
+        match_memory_layout(resumed)
+        moment = resumed.state[other.weight]["exp_avg"]
+        assert moment.stride() == other.weight.stride()
+        torch.testing.assert_close(moment, optimizer.state[conv.weight]["exp_avg"])
+        step(other, resumed)
+        weights[memory_format] = other.weight.detach()
+    torch.testing.assert_close(*weights.values(), atol=1e-5, rtol=1e-5)
