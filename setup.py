@@ -14,12 +14,12 @@ HERE = pathlib.Path(__file__).parent
 SOURCES = "mask2former_mt/ops/csrc"
 # The package cannot be imported yet.
 TOOLCHAIN = runpy.run_path(str(HERE / "mask2former_mt" / "ops" / "toolchain.py"))
-# Before any import of torch's headers: which release's ABI is the oldest to serve.
+# The oldest release whose stable ABI the builds shall fit: 2.10.
 DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000")]
 
 
 def choice_of(variable: str) -> str:
-    """ "1", "0" or "" where the environment does not say."""
+    """What the environment says of a part: 1, 0, or nothing where it does not."""
     choice = os.environ.get(variable, "")
     if choice not in ("", "0", "1"):
         raise SystemExit(f"{variable} must be 0 or 1, got {choice!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -145,11 +146,9 @@ class MultiTaskMaskFormer(nn.Module):
         """
         images = self._preprocess(batched_inputs)
         pixels = images.tensor.contiguous(memory_format=torch.channels_last)
-        if self.training and self.train_dtype != torch.float32:
-            # The criterion leaves it again: losses are of float32.
-            with torch.autocast(self.device.type, dtype=self.train_dtype):
-                output = self.sem_seg_head(self.backbone(pixels))
-        else:
+        # For float32 nothing: a trainer's own autocast stays as it is.
+        rounded = self.training and self.train_dtype != torch.float32
+        with torch.autocast(self.device.type, self.train_dtype) if rounded else nullcontext():
             output = self.sem_seg_head(self.backbone(pixels))
         if self.training:
             targets = self._targets(batched_inputs, tuple(images.tensor.shape[-2:]))
