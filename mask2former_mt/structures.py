@@ -269,6 +269,22 @@ class DecoderOutput:
             self._pred_masks = masks
         return masks
 
+    def masks_of(self, index: int, queries: torch.Tensor) -> torch.Tensor:
+        """The mask logits of some queries; only these are multiplied out.
+
+        Args:
+            index: of the image in the batch.
+            queries: int64 (N,).
+
+        Returns:
+            float (N, H/4, W/4).
+        """
+        if self._pred_masks is not None:
+            return self._pred_masks[index, queries]
+        embedding, features = self.mask_factors
+        masks = embedding[index, queries] @ features[index].flatten(1)
+        return masks.unflatten(1, features.shape[-2:])
+
     @property
     def layers(self) -> list[DecoderOutput]:
         """Every supervised prediction, in the decoder's order; the last one is this output."""

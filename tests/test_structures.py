@@ -8,6 +8,7 @@ import torch
 from mask2former_mt.structures import (
     UNKNOWN,
     DecoderOutput,
+    MaskFactors,
     Subcategory,
     SubcategorySpec,
     per_subcategory,
@@ -168,3 +169,17 @@ def test_the_layers_of_an_output_end_with_itself():
     last.aux_outputs = [first, second]
     assert [id(layer) for layer in last.layers] == [id(first), id(second), id(last)]
     assert first.layers == [first]
+
+
+def test_masks_of_some_queries_are_those_of_all():
+    generator = torch.Generator().manual_seed(0)
+    factors = MaskFactors(
+        torch.randn(2, 5, 3, generator=generator), torch.randn(2, 3, 4, 6, generator=generator)
+    )
+    factored = DecoderOutput(torch.zeros(2, 5, 3), factors, {})
+    queries = torch.tensor([4, 0, 4])
+    some = factored.masks_of(1, queries)
+    # Asked for before all were multiplied out, and after.
+    torch.testing.assert_close(some, factored.pred_masks[1, queries])
+    torch.testing.assert_close(some, factored.masks_of(1, queries))
+    assert factored.masks_of(0, queries[:0]).shape == (0, 4, 6)

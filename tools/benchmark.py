@@ -60,6 +60,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=list(PEERS),
         help=f"comma-separated, of {', '.join(PEERS)}; those that do not apply are left out",
     )
+    parser.add_argument(
+        "--allocator",
+        choices=["own", "shared"],
+        default="own",
+        help="CPU: each side has its own setting of malloc (as its users have), or ours serves all",
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile our model")
     parser.add_argument("--profile", action="store_true", help="our operators by time, then stop")
     parser.add_argument("--json", type=pathlib.Path, help="write the rows to this file")
@@ -79,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     if args.threads:
         torch.set_num_threads(args.threads)
-    # As our tools do on a CPU. It serves the peers in this process as well.
+    # As our tools do on a CPU.
     if args.device == "cpu":
         keep_large_blocks()
     if args.device.startswith("cuda"):

@@ -14,6 +14,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEEP_BYTES = 2**31 - 1  # the largest int that mallopt takes
 OLD_MMAP_BYTES = 32 * 2**20  # the largest that glibc before 2.35 takes as threshold of mapping
 GROW_BYTES = 64 * 2**20
+USUAL_TOP_PAD = 128 * 2**10
 
 
 def keep_large_blocks() -> bool:
@@ -40,3 +41,19 @@ def keep_large_blocks() -> bool:
     mallopt(M_MMAP_THRESHOLD, OLD_MMAP_BYTES)
     LOGGER.info("memory: this glibc keeps blocks of at most 32 MiB; larger ones are mapped anew")
     return False
+
+
+def usual_blocks() -> None:
+    """Has glibc's malloc give large blocks back again, as it does in the end where nobody asks.
+
+    Its own thresholds follow the blocks that are freed; these are what they come to with large
+    tensors. What was kept is given back with the next blocks that are freed.
+
+    Source: mallopt(3), "dynamic mmap threshold".
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, OLD_MMAP_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * OLD_MMAP_BYTES)
+        libc.mallopt(M_TOP_PAD, USUAL_TOP_PAD)
+        libc.malloc_trim(0)

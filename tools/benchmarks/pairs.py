@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from mask2former_mt.engine.allocator import keep_large_blocks, usual_blocks
+
 # What a peer is imported as, and how it is installed.
 MODULES = {
     "hf": "transformers",
@@ -38,6 +40,7 @@ class Settings(argparse.Namespace):
     rounds: int
     warmup: int
     peers: list[str]
+    allocator: str
     compile: bool
     profile: bool
     plot: pathlib.Path | None
@@ -85,6 +88,10 @@ def alternate(
 ) -> list[dict]:
     """Runs ours and each peer in turn, `warmup` rounds for nothing and `rounds` that count.
 
+    With `settings.allocator` "own", on a CPU, each side has the allocator that its user has: ours
+    keeps large blocks, a peer's gives them back to the system. Each timed run then follows one
+    that is not, because the memory changes hands.
+
     Returns:
         A row per peer: medians in seconds, and the median of the pairs' ratios. Without peers one
         row of ours alone. On a GPU also the peak of what a run allocates beside what is there.
@@ -93,8 +100,12 @@ def alternate(
     seconds = {name: [] for name in runs}
     peaks = dict.fromkeys(runs, 0)
     on_gpu = settings.device.startswith("cuda")
+    own = settings.allocator == "own" and not on_gpu
     for index in range(settings.warmup + settings.rounds):
         for name, run in runs.items():
+            if own:
+                (keep_large_blocks if name == "ours" else usual_blocks)()
+                run()
             if on_gpu:
                 torch.cuda.synchronize()
                 torch.cuda.reset_peak_memory_stats()
