@@ -1,0 +1,166 @@
+"""tools/import_dataset.py: every format from the command line, its notes, and its refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from importer_scenes import (
+    check_masks_and_classes,
+    cvat_attributes,
+    edit,
+    load,
+    views,
+    write_coco,
+    write_labelme,
+    write_yolo,
+)
+
+PROGRAM = Path(__file__).parents[2] / "tools" / "import_dataset.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("import_dataset_program", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _forget_datasets():
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def write(format_name: str, folder: Path) -> list[str]:
+    """Writes the scene; returns the command line's inputs and picture folders."""
+    if format_name == "yolo":
+        return [str(write_yolo(folder, views()))]
+    if format_name == "labelme":
+        return [f"{s}={path}" for s, path in write_labelme(folder, views()).items()]
+    header = {}
+    attributes_of = cvat_attributes
+    if format_name != "coco":
+        header["attributes"] = [{"id": 1, "name": "red", "supercategory": "colour"}]
+        header["attr_type_to_attr_idxs"] = {"colour": [1]}
+
+        def attributes_of(thing):
+            return {"attribute_ids": [1]}
+
+    inputs, images = write_coco(folder, views(), attributes_of, **header)
+    return [
+        *(f"{split}={path}" for split, path in inputs.items()),
+        "--images",
+        *(f"{split}={path}" for split, path in images.items()),
+    ]
+
+
+@pytest.mark.parametrize("format_name", ["yolo", "labelme", "coco", "fashionpedia", "paco"])
+def test_every_format(program, tmp_path, capsys, format_name):
+    arguments = write(format_name, tmp_path / "in")
+    out = tmp_path / "scene"
+    program.main([format_name, *arguments, "--output", str(out), "--yaml"])
+    check_masks_and_classes(load(out / "scene.yaml"), views(), least=1.0)
+    printed = capsys.readouterr()
+    assert "train: 3 pictures, 3 instances\nval: 1 pictures, 1 instances\n" in printed.out
+    assert f"2 classes; wrote {out / 'train.json'}, {out / 'val.json'}, {out / 'scene.yaml'}" in (
+        printed.out
+    )
+    assert ("subcategory 'colour': " in printed.out) == (format_name != "yolo")
+    assert printed.err.count("note: ") == (3 if format_name == "coco" else 0)
+
+
+def test_a_single_input_is_the_split_train(program, tmp_path):
+    inputs, images = write_coco(tmp_path / "in", views(), cvat_attributes)
+    command = ["coco", str(inputs["val"]), "--images", str(images["val"])]
+    program.main([*command, "--output", str(tmp_path / "out")])
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["train.json"]
+
+
+def test_one_picture_folder_serves_all_splits(program, tmp_path):
+    inputs, _ = write_coco(tmp_path / "in", views(), cvat_attributes)
+    for split, file in inputs.items():
+
+        def into_folder(document, split=split):
+            for entry in document["images"]:
+                entry["file_name"] = f"{split}/{entry['file_name']}"
+
+        edit(file, into_folder)
+    command = ["coco", *(f"{s}={f}" for s, f in inputs.items()), "--output", str(tmp_path / "out")]
+    program.main([*command, "--images", str(tmp_path / "in" / "images")])
+    document = json.loads((tmp_path / "out" / "val.json").read_text())
+    assert document["images"][0]["file_name"] == "val/v.png"
+
+
+def test_options_reach_the_import(program, tmp_path):
+    arguments = write("coco", tmp_path / "in")
+    options = ["--subcategories", "occluded", "colour", "--none-values", "blue", "--force"]
+    options += ["--absent", "none", "--several", "first", "--max-values", "3"]
+    options += ["--crowd", "object", "--unusable", "skip", "--yaml", "--name", "mine"]
+    program.main(["coco", *arguments, "--output", str(tmp_path / "out"), *options])
+    document = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert document["subcategories"] == [
+        {"name": "occluded", "values": ["no", "yes"]},
+        {"name": "colour", "values": ["red"]},
+    ]
+    assert [a["subcategories"] for a in document["annotations"]] == [
+        {"occluded": "yes", "colour": "red"},
+        {"occluded": None, "colour": None},
+        {"occluded": "no", "colour": None},
+    ]
+    assert (tmp_path / "out" / "mine.yaml").is_file()
+
+
+def test_options_of_one_format_only(program, tmp_path, capsys):
+    for arguments in (["yolo", "x", "--images", "y"], ["paco", "x", "--absent", "none"]):
+        with pytest.raises(SystemExit) as caught:
+            program.main([*arguments, "--output", str(tmp_path)])
+        assert caught.value.code == 2
+        assert "unrecognized arguments" in capsys.readouterr().err
+    args = program.build_parser().parse_args(["paco", "x", "--output", "y", "--no-parts"])
+    assert program.options_of(args).parts is False
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--name", "mine"], "--name is the YAML's: give --yaml too"),
+        (["--max-values", "0"], "must be at least 1, got 0"),
+        (["--several", "all"], "invalid choice: 'all'"),
+    ],
+)
+def test_wrong_options_end_with_usage(program, tmp_path, capsys, options, match):
+    with pytest.raises(SystemExit) as caught:
+        program.main(["labelme", "x", "--output", str(tmp_path), *options])
+    assert caught.value.code == 2
+    assert match in capsys.readouterr().err
+
+
+def test_broken_input_is_one_message_and_exit_code_1(tmp_path):
+    arguments = write("coco", tmp_path / "in")
+    file = tmp_path / "in" / "annotations" / "instances_val.json"
+    file.write_bytes(file.read_bytes()[:99])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", PROGRAM, "coco", *arguments, "--output", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {file} is not valid JSON: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_input_that_is_not_there(program, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*nowhere.json does not exist"):
+        program.main(["coco", str(tmp_path / "nowhere.json"), "--output", str(tmp_path / "out")])

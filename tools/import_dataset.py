@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Imports YOLO, LabelMe, CVAT/COCO, Fashionpedia and PACO datasets as this project's JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mask2former_mt.data.importers.model import ImportOptions
+from mask2former_mt.data.importers.run import DEFAULT_SPLIT, by_split, import_dataset
+from mask2former_mt.engine.setup import errors_named
+
+FORMATS = {
+    "yolo": "YOLO segmentation: data.yaml, or the folder that it lies in",
+    "labelme": "LabelMe or X-AnyLabeling: a folder of JSON files",
+    "coco": "CVAT or another COCO JSON whose annotations have 'attributes'",
+    "fashionpedia": "Fashionpedia's JSON: 'attribute_ids' and attributes with supercategories",
+    "paco": "PACO's JSON: 'attribute_ids' and 'attr_type_to_attr_idxs'",
+}
+DEFAULTS = ImportOptions()
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="import_dataset.py", description=__doc__)
+    formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
+    for name, text in FORMATS.items():
+        sub = formats.add_parser(name, help=text, description=text)
+        sub.add_argument(
+            "input",
+            nargs="+",
+            metavar="[SPLIT=]PATH",
+            help="such as train=a.json val=b.json: import all splits together, so that they list "
+            f"the same classes and values; a single path without a name is {DEFAULT_SPLIT!r}",
+        )
+        sub.add_argument(
+            "--output", required=True, type=Path, help="folder to write <split>.json to"
+        )
+        sub.add_argument(
+            "--yaml", action="store_true", help="also write the dataset YAML, <name>.yaml"
+        )
+        sub.add_argument("--name", help="the dataset's name, default the output folder's")
+        sub.add_argument("--force", action="store_true", help="replace files that are there")
+        sub.add_argument(
+            "--unusable",
+            choices=("refuse", "skip"),
+            default=DEFAULTS.unusable,
+            help="objects without a sound mask, such as boxes: refuse the whole (the default), or "
+            "leave them out and say how many",
+        )
+        if name != "yolo":
+            add_attribute_options(sub, name)
+    return parser
+
+
+def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> None:
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="[SPLIT=]DIR",
+        help="where the pictures are, if the files do not say; one folder may serve all splits",
+    )
+    parser.add_argument(
+        "--subcategories",
+        nargs="+",
+        metavar="NAME",
+        help="the attributes that become subcategories, in this order; default all that can",
+    )
+    parser.add_argument(
+        "--none-values",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="values that mean 'does not apply', such as n/a; they become none",
+    )
+    parser.add_argument(
+        "--several",
+        choices=("unknown", "first", "refuse"),
+        default=DEFAULTS.several,
+        help="an object with several values of one attribute, default unknown",
+    )
+    if format_name != "paco":
+        parser.add_argument(
+            "--absent",
+            choices=("unknown", "none", "by-class"),
+            default=DEFAULTS.absent,
+            help="an object without the attribute: unknown (the default), none, or none where no "
+            "object of its class has it",
+        )
+    if format_name in ("coco", "labelme"):
+        parser.add_argument(
+            "--max-values",
+            type=positive,
+            default=DEFAULTS.max_values,
+            help="attributes of more different values are free text, default %(default)s",
+        )
+    if format_name != "labelme":
+        parser.add_argument(
+            "--crowd",
+            choices=("keep", "object"),
+            default=DEFAULTS.crowd,
+            help="annotations with iscrowd 1: keep them so (training leaves them out; the "
+            "default), or make them objects, as CVAT's brush masks are",
+        )
+    if format_name == "paco":
+        parser.add_argument(
+            "--no-parts", dest="parts", action="store_false", help="leave out the objects' parts"
+        )
+
+
+def options_of(args: argparse.Namespace) -> ImportOptions:
+    given = {name: getattr(args, name) for name in vars(DEFAULTS) if hasattr(args, name)}
+    for name in ("subcategories", "none_values"):
+        if given.get(name) is not None:
+            given[name] = tuple(given[name])
+    return ImportOptions(**given)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if args.name and not args.yaml:
+        parser.error("--name is the YAML's: give --yaml too")
+    with errors_named():
+        inputs = by_split(args.input, "input")
+        images = by_split(getattr(args, "images", []), "--images")
+        if len(getattr(args, "images", [])) == 1 and list(images) == [DEFAULT_SPLIT]:
+            images = dict.fromkeys(inputs, images[DEFAULT_SPLIT])
+        name = (args.name or args.output.resolve().name) if args.yaml else None
+        done = import_dataset(
+            args.format,
+            inputs,
+            args.output,
+            images=images,
+            options=options_of(args),
+            dataset_name=name,
+            force=args.force,
+        )
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for split, count in done.num_images.items():
+        print(f"{split}: {count} pictures, {done.num_instances[split]} instances")
+    for subcategory in done.spec:
+        print(f"subcategory {subcategory.name!r}: {subcategory.num_values} values")
+    print(f"{done.num_classes} classes; wrote {', '.join(map(str, done.files))}")
+
+
+if __name__ == "__main__":
+    main()
