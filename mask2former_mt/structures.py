@@ -30,6 +30,8 @@ class Subcategory:
     Args:
         name: what the dataset JSON, the config and the reports call it.
         values: the K_s names of its values; index i stands for `values[i]`, K_s for "none".
+        has_none: whether an object of the dataset may have none of them. The model predicts none
+            either way, it is the target of the background.
 
     Raises:
         ValueError: no name, no values, or a value listed twice.
@@ -37,6 +39,7 @@ class Subcategory:
 
     name: str
     values: tuple[str, ...]
+    has_none: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -119,6 +122,8 @@ class SubcategorySpec:
     def from_json(cls, entries: Sequence[Mapping] | None) -> SubcategorySpec:
         """Reads the dataset JSON's list `[{"name": "style", "values": ["photo", "cartoon"]}]`.
 
+        An entry with `"none": false` says that every object has a value of this subcategory.
+
         Raises:
             ValueError: an entry that is not of this form.
         """
@@ -135,7 +140,13 @@ class SubcategorySpec:
                     f"subcategory {entry['name']!r}: 'values' must be a list of strings, "
                     f"got {values!r}"
                 )
-            subcategories.append(Subcategory(entry["name"], tuple(values)))
+            has_none = entry.get("none", True)
+            if not isinstance(has_none, bool):
+                raise ValueError(
+                    f"subcategory {entry['name']!r}: 'none' must be true or false (whether an "
+                    f"object may have no value), got {has_none!r}"
+                )
+            subcategories.append(Subcategory(entry["name"], tuple(values), has_none))
         return cls(tuple(subcategories))
 
     @classmethod
@@ -159,7 +170,10 @@ class SubcategorySpec:
 
     def to_json(self) -> list[dict]:
         """The dataset JSON's list; `from_json` reads it back."""
-        return [{"name": s.name, "values": list(s.values)} for s in self.subcategories]
+        return [
+            {"name": s.name, "values": list(s.values), **({} if s.has_none else {"none": False})}
+            for s in self.subcategories
+        ]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,6 +183,11 @@ class SubcategorySpec:
     def num_classes(self) -> tuple[int, ...]:
         """K_s of each subcategory, without the slot for none."""
         return tuple(s.num_values for s in self.subcategories)
+
+    @property
+    def without_none(self) -> tuple[str, ...]:
+        """The names of the subcategories of which every object has a value."""
+        return tuple(s.name for s in self.subcategories if not s.has_none)
 
     def __len__(self) -> int:
         return len(self.subcategories)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
-from detectron2.structures import BitMasks, Boxes, ImageList, Instances
+from detectron2.structures import BitMasks, ImageList
 from torch import nn
 
 import mask2former_mt.modeling.sem_seg_head  # noqa: F401 (registers the published head)
@@ -18,9 +18,8 @@ from mask2former_mt.losses.criterion import Criterion
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
 from mask2former_mt.losses.targets import ImageTargets
 from mask2former_mt.modeling.backbone.folded_norm import fold_frozen_norms
-from mask2former_mt.ops.resize_masks import resize_masks
-from mask2former_mt.postprocess import select_queries
-from mask2former_mt.structures import DecoderOutput, SubcategorySpec, per_subcategory
+from mask2former_mt.modeling.inference import Inference, build_inference
+from mask2former_mt.structures import SubcategorySpec, per_subcategory
 
 
 @META_ARCH_REGISTRY.register()
@@ -34,9 +33,8 @@ class MultiTaskMaskFormer(nn.Module):
         loss_weights: weight of each of the criterion's losses.
         pixel_mean, pixel_std: per channel, in the image's units (0 to 255).
         size_divisibility: batches are padded to a multiple of it.
-        detections_per_image: at most so many instances are predicted.
+        inference: DecoderOutput -> instances, semantic and panoptic maps.
         train_dtype: bfloat16 trains under autocast; float32 leaves that to the trainer.
-        implementation: of the operators after the head, as of `ms_deform_attn`.
         compiled: whether torch.compile makes backbone and head faster.
     """
 
@@ -51,9 +49,8 @@ class MultiTaskMaskFormer(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int,
-        detections_per_image: int,
+        inference: Inference,
         train_dtype: torch.dtype = torch.float32,
-        implementation: str = "auto",
         compiled: bool = False,
     ) -> None:
         super().__init__()
@@ -65,9 +62,8 @@ class MultiTaskMaskFormer(nn.Module):
         self.criterion = criterion
         self.loss_weights = dict(loss_weights)
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
-        self.detections_per_image = detections_per_image
+        self.inference = inference
         self.train_dtype = train_dtype
-        self.implementation = implementation
         if compiled:
             # In place: the names in the state dict stay.
             self.backbone.compile()
@@ -123,8 +119,7 @@ class MultiTaskMaskFormer(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": former.SIZE_DIVISIBILITY,
-            "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "implementation": cfg.MODEL.MS_DEFORM_ATTN_IMPL,
+            "inference": build_inference(cfg, spec),
             "compiled": cfg.MODEL.COMPILE,
             "train_dtype": torch.bfloat16 if bfloat16 else torch.float32,
         }
@@ -133,9 +128,7 @@ class MultiTaskMaskFormer(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def forward(
-        self, batched_inputs: Sequence[Mapping]
-    ) -> dict[str, torch.Tensor] | list[dict[str, Instances]]:
+    def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, torch.Tensor] | list[dict]:
         """Trains or predicts.
 
         Args:
@@ -143,8 +136,8 @@ class MultiTaskMaskFormer(nn.Module):
                 `width` of the original, and in training `instances`.
 
         Returns:
-            In training the weighted losses, summed over the layers; else per image
-            `{"instances": Instances}` at the original size, best score first.
+            In training the weighted losses, summed over the layers; else what `Inference` makes of
+            each image at its original size, such as `{"instances": Instances}`.
         """
         images = self._preprocess(batched_inputs)
         pixels = images.tensor.contiguous(memory_format=torch.channels_last)
@@ -157,15 +150,13 @@ class MultiTaskMaskFormer(nn.Module):
             losses = self.criterion(output, targets)
             return {name: loss.sum() * self.loss_weights[name] for name, loss in losses.items()}
         return [
-            {
-                "instances": self._instances(
-                    output,
-                    index,
-                    padded_size=tuple(images.tensor.shape[-2:]),
-                    image_size=tuple(size),
-                    original_size=(x.get("height", size[0]), x.get("width", size[1])),
-                )
-            }
+            self.inference(
+                output,
+                index,
+                padded_size=tuple(images.tensor.shape[-2:]),
+                image_size=tuple(size),
+                original_size=(x.get("height", size[0]), x.get("width", size[1])),
+            )
             for index, (x, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True))
         ]
 
@@ -216,38 +207,6 @@ class MultiTaskMaskFormer(nn.Module):
                 ImageTargets(classes=classes, masks=masks.bool(), subcategories=subcategories)
             )
         return targets
-
-    def _instances(
-        self,
-        output: DecoderOutput,
-        index: int,
-        *,
-        padded_size: tuple[int, int],
-        image_size: tuple[int, int],
-        original_size: tuple[int, int],
-    ) -> Instances:
-        selected = select_queries(output, index, top_k=self.detections_per_image)
-        # Several classes of one query share its mask: each mask is resized once.
-        queries, which = selected.queries.unique(return_inverse=True)
-        masks, mask_scores, extents = resize_masks(
-            output.masks_of(index, queries),
-            padded_size=padded_size,
-            image_size=image_size,
-            original_size=original_size,
-            implementation=self.implementation,
-        )
-        scores, order = (selected.class_scores * mask_scores[which]).sort(descending=True)
-        of_instance = which[order]
-        # Ten times as fast as masks[of_instance], which copies pixel by pixel.
-        masks = masks.index_select(0, of_instance)
-        instances = Instances(original_size)
-        instances.set(structures.PRED_MASKS, masks)
-        instances.set(structures.PRED_BOXES, Boxes(extents[of_instance].float()))
-        instances.set(structures.SCORES, scores)
-        instances.set(structures.PRED_CLASSES, selected.classes[order])
-        instances.set(structures.PRED_SUBCATEGORIES, selected.subcategories[order])
-        instances.set(structures.SUBCATEGORY_SCORES, selected.subcategory_scores[order])
-        return instances
 
 
 @META_ARCH_REGISTRY.register()

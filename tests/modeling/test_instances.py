@@ -36,14 +36,18 @@ def handmade_output() -> DecoderOutput:
     )
 
 
+def predicted(model, output: DecoderOutput, index: int, size: tuple[int, int]):
+    """The instances of an image that the network sees as it is."""
+    sizes = dict.fromkeys(("padded_size", "image_size", "original_size"), size)
+    return model.inference(output, index, **sizes)["instances"]
+
+
 def test_failure_3_subcategories_come_from_the_query_that_made_the_mask(model):
     output = handmade_output()
     size = (32, 32)
     seen = []
     for b in range(2):
-        instances = model._instances(
-            output, b, padded_size=size, image_size=size, original_size=size
-        )
+        instances = predicted(model, output, b, size)
         assert len(instances) == 10
         for i in range(len(instances)):
             # The mask says which query it is: its middle lies in grid column q + b.
@@ -101,7 +105,7 @@ def test_empty_masks_score_0_and_have_empty_boxes(model):
     output = handmade_output()
     output.pred_masks.fill_(-1.0)
     size = (32, 32)
-    instances = model._instances(output, 0, padded_size=size, image_size=size, original_size=size)
+    instances = predicted(model, output, 0, size)
     assert not instances.pred_masks.any()
     assert not instances.scores.any()
     assert not instances.pred_boxes.tensor.any()
@@ -111,7 +115,7 @@ def test_empty_masks_score_0_and_have_empty_boxes(model):
 def test_scores_are_class_probability_times_mean_mask_probability(model):
     output = handmade_output()
     size = (32, 32)
-    instances = model._instances(output, 0, padded_size=size, image_size=size, original_size=size)
+    instances = predicted(model, output, 0, size)
     # Query 5's class 2 has logit 3 + .5 * 5 = 5.5 against three of 0: e^5.5 / (e^5.5 + 3) = .98789,
     # better than query 1's, which is sure of two classes: e^8 / (2 e^8 + 2) = .49983 each.
     # All masks are columns of equal logits, so they score alike.

@@ -13,6 +13,7 @@ from tiny import SPEC, rectangles, tiny_cfg, tiny_model
 from torch import nn
 
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.postprocess import InstanceOptions
 from mask2former_mt.structures import DecoderOutput
 
 # The oracle knows the mask on the network's image and answers on the stride-4 grid. Upsampled
@@ -136,7 +137,7 @@ def test_failure_5_an_oracle_gets_iou_1_at_the_original_size(tmp_path, case):
     padded = model._preprocess(inputs).tensor.shape[-2:]
     assert all(padded != image["image"].shape[-2:] for image in inputs)
     model.sem_seg_head = Oracle(instances, outside=outside)
-    model.detections_per_image = 3
+    model.inference.instances = InstanceOptions(top_k=3)
     with torch.no_grad():
         outputs = model(inputs)
 

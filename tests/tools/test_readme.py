@@ -28,9 +28,14 @@ def run(arguments: list[str], output: Path) -> None:
 
 
 def test_the_five_image_example_trains_and_predicts_as_the_readme_says(tmp_path):
-    train, predict = own_data_commands()
+    check, train, predict = own_data_commands()
+    assert "tools/check_dataset.py" in check
     assert "tools/train_net.py" in train
     assert "tools/predict.py" in predict
+    # Nothing is wrong with it: the exit code is 0.
+    run(check, tmp_path)
+    assert (tmp_path / "check" / "report.html").is_file()
+
     # Two iterations show that files, labels and commands fit; a later key wins.
     run([*train, "SOLVER.MAX_ITER", "2"], tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))

@@ -8,8 +8,7 @@ import torch
 
 from benchmarks.models import NUM_CLASSES
 from benchmarks.pairs import Settings, alternate, profile
-from mask2former_mt.ops.resize_masks import resize_masks
-from mask2former_mt.postprocess import select_queries
+from mask2former_mt.postprocess import Filters, InstanceOptions, predict_instances
 from mask2former_mt.structures import DecoderOutput
 
 
@@ -26,7 +25,11 @@ def blobs(size: int, queries: int, device: str) -> torch.Tensor:
 
 
 def run(settings: Settings) -> list[dict]:
-    """Selection, resize, threshold, score and boxes of one image."""
+    """Selection, resize, threshold, score and boxes of one image.
+
+    Ours is what a model does by default. "reference" is that in PyTorch, "direct" resizes in one
+    step, and "nms" leaves out overlapping masks before the resize.
+    """
     rows = []
     for queries in settings.queries:
         generator = torch.Generator().manual_seed(1)
@@ -35,36 +38,44 @@ def run(settings: Settings) -> list[dict]:
             masks = blobs(size, queries, settings.device)
             output = DecoderOutput(logits, masks, {})
             sides = {}
-            for name, implementation in (("ours", "auto"), ("reference", "torch")):
+            published = InstanceOptions(top_k=settings.keep)
+            for name, implementation, options in (
+                ("ours", "auto", published),
+                ("reference", "torch", published),
+                ("direct", "auto", InstanceOptions(settings.keep, mask_resize="direct")),
+                ("nms", "auto", InstanceOptions(settings.keep, filters=Filters(nms="hard"))),
+            ):
                 if name == "ours" or settings.peer(name):
-                    sides[name] = _ours(output, size, settings.keep, implementation)
+                    sides[name] = _ours(output, size, settings, options, implementation)
             if settings.peer("hf"):
-                sides["hf"] = _theirs(logits, masks, size)
+                sides["hf"] = _theirs(logits, masks, settings.original or size)
             ours = sides.pop("ours")
             if settings.profile:
                 profile(ours, settings.device)
                 continue
             case = f"{size}x{size}, {queries} queries, keep {settings.keep}"
+            if settings.original:
+                case += f", original {settings.original}x{settings.original}"
             rows += alternate("postprocess", case, ours, sides, settings)
     return rows
 
 
-def _ours(output: DecoderOutput, size: int, keep: int, implementation: str):
-    def once():
-        selected = select_queries(output, 0, top_k=keep)
-        queries, which = selected.queries.unique(return_inverse=True)
-        masks, mask_scores, extents = resize_masks(
-            output.pred_masks[0, queries],
-            padded_size=(size, size),
-            image_size=(size, size),
-            original_size=(size, size),
-            implementation=implementation,
-        )
-        # The rest of what the model does for its instances.
-        scores, order = (selected.class_scores * mask_scores[which]).sort(descending=True)
-        return scores, masks[which[order]], extents[which[order]]
-
-    return once
+def _ours(
+    output: DecoderOutput,
+    size: int,
+    settings: Settings,
+    options: InstanceOptions,
+    implementation: str,
+):
+    sizes = {
+        "padded_size": (size, size),
+        "image_size": (size, size),
+        # As a picture that was resized for the network, where that is asked for.
+        "original_size": (settings.original or size,) * 2,
+    }
+    return lambda: predict_instances(
+        output, 0, **sizes, options=options, implementation=implementation
+    )
 
 
 def _theirs(logits: torch.Tensor, masks: torch.Tensor, size: int):

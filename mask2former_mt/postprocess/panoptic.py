@@ -1,0 +1,139 @@
+"""One segment per pixel from the same queries, each with its class, labels and score."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from mask2former_mt.ops.resize_masks import upsampled_chunks
+from mask2former_mt.postprocess.selection import require_finite
+from mask2former_mt.structures import DecoderOutput, SubcategorySpec
+
+# Q queries, M of them confident, S subcategories
+
+
+@dataclasses.dataclass(frozen=True)
+class PanopticOptions:
+    """How segments are made of queries.
+
+    Args:
+        object_mask_threshold: a query whose best class has no more than this probability is left
+            out.
+        overlap_threshold: a segment that keeps less than this share of its mask is left out.
+        stuff_classes: classes whose segments are one per image; all others are things.
+        mask_resize: as `mode` of `resize_masks`.
+    """
+
+    object_mask_threshold: float = 0.0
+    overlap_threshold: float = 0.0
+    stuff_classes: tuple[int, ...] = ()
+    mask_resize: str = "parity"
+
+
+def predict_panoptic(
+    output: DecoderOutput,
+    index: int,
+    *,
+    spec: SubcategorySpec,
+    padded_size: tuple[int, int],
+    image_size: tuple[int, int],
+    original_size: tuple[int, int],
+    options: PanopticOptions | None = None,
+) -> tuple[torch.Tensor, list[dict]]:
+    """Gives each pixel to the query of the largest class probability times mask probability.
+
+    It belongs to that query's segment where its mask's own probability is at least one half, and to
+    none elsewhere.
+
+    Args:
+        output: the decoder's predictions for the batch.
+        index: of the image in the batch.
+        spec: the S subcategories.
+        padded_size, image_size, original_size: as of `resize_masks`.
+        options: None takes the defaults.
+
+    Returns:
+        int32 (H, W) at the original size, the segments' ids, 0 where there is none; and per
+        segment, as detectron2 has it, `id`, `isthing`, `category_id` (contiguous), and besides
+        `score`, the class's probability times the mean probability inside the query's mask, and
+        `subcategories` {name: index of the value, None for none}. What several queries say of a
+        stuff class is one segment, with the labels and the score of the first.
+
+    Raises:
+        ValueError: class logits that are not finite. A mask logit that is no number is outside.
+
+    Source: Mask2Former's published panoptic inference, from chunks of masks instead of all at once.
+    """
+    options = options or PanopticOptions()
+    best = output.pred_logits[index].float().softmax(-1).max(-1)
+    require_finite(index, best.values)
+    no_object = output.pred_logits.shape[-1] - 1
+    confident = (best.indices != no_object) & (best.values > options.object_mask_threshold)
+    queries = confident.nonzero()[:, 0]
+    class_probs, classes = best.values[queries], best.indices[queries].tolist()
+    count, device = len(queries), class_probs.device
+    if count == 0:
+        return torch.zeros(original_size, dtype=torch.int32, device=device), []
+
+    # Of each pixel the best query so far; ties are the earlier one's.
+    most = torch.full(original_size, -1.0, device=device)
+    winner = torch.zeros(original_size, dtype=torch.int64, device=device)
+    inside_winner = torch.zeros(original_size, dtype=torch.bool, device=device)
+    areas = torch.zeros(count, dtype=torch.int64, device=device)
+    sums = torch.zeros(count, device=device)
+    for part, logits in upsampled_chunks(
+        output.masks_of(index, queries),
+        padded_size=padded_size,
+        image_size=image_size,
+        original_size=original_size,
+        mode=options.mask_resize,
+    ):
+        probs = logits.sigmoid().nan_to_num_(0.0)
+        inside = probs >= 0.5
+        areas[part] = inside.flatten(1).sum(1)
+        sums[part] = torch.where(inside, probs, 0).flatten(1).sum(1)
+        value, which = (class_probs[part, None, None] * probs).max(0)
+        better = value > most
+        most = torch.where(better, value, most)
+        winner = torch.where(better, which + part.start, winner)
+        inside_winner = torch.where(better, inside.gather(0, which[None])[0], inside_winner)
+
+    won = winner.flatten().bincount(minlength=count).tolist()
+    visible = winner[inside_winner].bincount(minlength=count).tolist()
+    scores = (class_probs * sums / areas.clamp(min=1)).tolist()
+    labels = _labels(output, index, queries, spec)
+    segment_of, segments, stuff = [0] * count, [], {}
+    for i, area in enumerate(areas.tolist()):
+        if not visible[i] or won[i] / area < options.overlap_threshold:
+            continue
+        is_thing = classes[i] not in options.stuff_classes
+        if not is_thing and classes[i] in stuff:
+            segment_of[i] = stuff[classes[i]]
+            continue
+        segment_of[i] = len(segments) + 1
+        if not is_thing:
+            stuff[classes[i]] = segment_of[i]
+        segments.append(
+            {
+                "id": segment_of[i],
+                "isthing": is_thing,
+                "category_id": classes[i],
+                "score": scores[i],
+                "subcategories": labels[i],
+            }
+        )
+    ids = torch.tensor(segment_of, dtype=torch.int32, device=device)
+    return ids[winner] * inside_winner, segments
+
+
+def _labels(
+    output: DecoderOutput, index: int, queries: torch.Tensor, spec: SubcategorySpec
+) -> list[dict[str, int | None]]:
+    """Per query {name: index of the value, None for none}."""
+    labels: list[dict[str, int | None]] = [{} for _ in range(len(queries))]
+    for subcategory in spec:
+        values = output.pred_subcategories[subcategory.name][index][queries].argmax(-1).tolist()
+        for label, value in zip(labels, values, strict=True):
+            label[subcategory.name] = None if value == subcategory.none_index else value
+    return labels

@@ -1,0 +1,279 @@
+"""Instances with each filter, on its own and before or after the resize; awkward pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from postprocess_tools import output_of, sizes, soft_discs
+
+from mask2former_mt.ops import resize_masks as resize_module
+from mask2former_mt.postprocess import (
+    Filters,
+    InstanceOptions,
+    instances,
+    predict_instances,
+    select_queries,
+)
+
+# On a 6 x 8 grid of a 24 x 32 picture: a square of 2 x 2 cells, the same again, one beside of 2 x 3
+# cells that shares no cell with them, and none.
+BOXES = [(1, 1, 3, 3), (1, 1, 3, 3), (4, 1, 6, 4), (0, 0, 0, 0)]
+CLASSES = [
+    [0.9, 0.05, 0.05],
+    [0.7, 0.1, 0.2],
+    [0.1, 0.8, 0.1],
+    [0.6, 0.1, 0.3],
+]
+LABELS = {
+    # K_s = 2; the third is none.
+    "fill": [[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.05, 0.05], [0.4, 0.3, 0.3]],
+    # K_s = 1.
+    "tint": [[0.55, 0.45], [0.95, 0.05], [0.3, 0.7], [0.5, 0.5]],
+}
+SIZE = (24, 32)
+
+
+def scene():
+    masks = torch.full((1, 4, 6, 8), -9.0)
+    for query, (left, top, right, bottom) in enumerate(BOXES):
+        masks[0, query, top:bottom, left:right] = 9.0
+    return output_of([CLASSES], {name: [probs] for name, probs in LABELS.items()}, masks)
+
+
+def predicted(*, one_class_per_query=True, top_k=10, **filters):
+    options = InstanceOptions(
+        top_k=top_k, one_class_per_query=one_class_per_query, filters=Filters(**filters)
+    )
+    return predict_instances(scene(), 0, **sizes(SIZE), options=options)
+
+
+def test_without_filters_all_are_there_best_first():
+    found = predicted()
+    # The empty one scores 0.
+    assert found.queries.tolist() == [0, 2, 1, 3]
+    assert found.classes.tolist() == [0, 1, 0, 0]
+    assert found.subcategories.tolist() == [[1, 0], [0, 1], [2, 0], [0, 0]]
+    assert found.scores[3] == 0
+    assert not found.masks[3].any()
+    assert found.boxes.dtype == torch.int64
+    # Cell columns 1 and 2 of 4 pixels: 4 to 12, rows alike; then columns 4 and 5, rows 1 to 3.
+    assert found.boxes.tolist()[:2] == [[4, 4, 12, 12], [16, 4, 24, 16]]
+
+
+@pytest.mark.parametrize(
+    ("filters", "queries"),
+    [
+        # Pixels near an edge are less sure: of .9, .8 and .7 remain .840, .759 and .654.
+        ({"score": 0.75}, [0, 2]),
+        ({"score": 0.85}, []),
+        ({"class_score": 0.65}, [0, 2, 1]),
+        ({"subcategory_scores": (0.7, 0.0)}, [0, 2]),
+        ({"subcategory_scores": (0.0, 0.6)}, [2, 1]),
+        # Query 1 has no fill, query 2 no tint.
+        ({"needs_value": (True, False), "num_values": (2, 1)}, [0, 2, 3]),
+        ({"needs_value": (True, True), "num_values": (2, 1)}, [0, 3]),
+        # 8 * 8 pixels without their 4 corners, which are more outside than in: 60; and 8 * 12 - 4.
+        ({"min_area": 1}, [0, 2, 1]),
+        ({"min_area": 60}, [0, 2, 1]),
+        ({"min_area": 61}, [2]),
+        ({"min_area": 93}, []),
+        ({"keep": 2}, [0, 2]),
+        # The same mask and the same class, less sure.
+        ({"nms": "hard", "nms_threshold": 0.9}, [0, 2, 3]),
+        # IoU 1 with a better one: linear leaves nothing of it. Both have 0, and stay.
+        ({"nms": "linear", "keep": 2}, [0, 2]),
+        ({"nms": "linear", "score": 0.01}, [0, 2]),
+        # exp(-1 / .5) = .135 times .654 is .088.
+        ({"nms": "gaussian", "score": 0.08}, [0, 2, 1]),
+        ({"nms": "gaussian", "score": 0.1}, [0, 2]),
+        ({"nms": "hard", "min_area": 61, "class_score": 0.5}, [2]),
+    ],
+)
+def test_each_filter(filters, queries):
+    found = predicted(**filters)
+    assert found.queries.tolist() == queries
+    # What remains is as it was, but for what a soft NMS takes.
+    everything = predicted()
+    for i, query in enumerate(queries):
+        j = everything.queries.tolist().index(query)
+        assert torch.equal(found.masks[i], everything.masks[j])
+        assert torch.equal(found.boxes[i], everything.boxes[j])
+        assert found.subcategories[i].tolist() == everything.subcategories[j].tolist()
+        if filters.get("nms") != "gaussian":
+            assert found.scores[i] == everything.scores[j]
+
+
+def test_a_soft_nms_lowers_the_score_and_ranks_anew():
+    # The second of two equal masks sinks below the other mask's 0.1.
+    output = scene()
+    output.pred_logits = torch.tensor(
+        [[[0.9, 0.01, 0.09], [0.5, 0.01, 0.49], [0.2, 0.01, 0.79], [0.01, 0.01, 0.98]]]
+    ).log()
+    options = {"top_k": 3, "one_class_per_query": True}
+    before = predict_instances(output, 0, **sizes(SIZE), options=InstanceOptions(**options))
+    after = predict_instances(
+        output,
+        0,
+        **sizes(SIZE),
+        options=InstanceOptions(**options, filters=Filters(nms="gaussian", nms_sigma=0.5)),
+    )
+    assert before.queries.tolist() == [0, 1, 2]
+    assert after.queries.tolist() == [0, 2, 1]
+    # exp(-1^2 / .5) = .135335.
+    torch.testing.assert_close(after.scores[2], 0.135335 * before.scores[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("class_aware", "count"), [(True, 2), (False, 1)])
+def test_nms_heeds_the_class_or_not(class_aware, count):
+    # One query, two classes: one mask.
+    found = predict_instances(
+        output_of([[[0.5, 0.4, 0.1]]], masks=torch.full((1, 1, 4, 4), 5.0)),
+        0,
+        **sizes((16, 16)),
+        options=InstanceOptions(filters=Filters(nms="hard", nms_class_aware=class_aware)),
+    )
+    assert found.classes.tolist() == [0, 1][:count]
+
+
+def test_nms_sees_nothing_of_the_padding():
+    # In the picture, the upper half of the grid, the masks are one above the other; in the padding
+    # they are the same.
+    masks = torch.full((1, 2, 8, 4), -5.0)
+    masks[0, :, 4:] = 5.0
+    masks[0, 0, :2] = 5.0
+    masks[0, 1, 2:4] = 5.0
+    options = InstanceOptions(filters=Filters(nms="hard", nms_threshold=0.1))
+    output = output_of([[[0.9, 0.1], [0.8, 0.2]]], masks=masks)
+    padded = predict_instances(output, 0, **sizes((32, 16), (16, 16)), options=options)
+    assert len(padded.scores) == 2
+    whole = predict_instances(output, 0, **sizes((32, 16)), options=options)
+    assert len(whole.scores) == 1
+
+
+def test_only_masks_that_remain_are_resized(monkeypatch):
+    resized = []
+
+    def recorded(mask_logits, **arguments):
+        resized.append(len(mask_logits))
+        return resize_module.resize_masks(mask_logits, **arguments)
+
+    monkeypatch.setattr(instances, "resize_masks", recorded)
+    predicted()
+    # By class: one is left out before; by NMS and for being empty: the copy and the empty one.
+    predicted(class_score=0.65)
+    predicted(nms="hard", min_area=1)
+    # A score of .85 cannot come of a class of .8.
+    predicted(score=0.85)
+    assert resized == [4, 3, 2, 1]
+    # Several classes of a query are one mask.
+    resized.clear()
+    assert len(predicted(one_class_per_query=False).scores) == 8
+    assert resized == [4]
+
+
+def test_the_score_follows_the_ranking():
+    output = scene()
+    options = InstanceOptions(ranking="sum", one_class_per_query=True)
+    by_class = predict_instances(
+        output, 0, **sizes(SIZE), options=InstanceOptions(one_class_per_query=True)
+    )
+    by_sum = predict_instances(output, 0, **sizes(SIZE), options=options)
+    # Query 0: (.9 + .8 + .55) / 3 = .75; its mask score is its score over .9.
+    mask_score = by_class.scores[0] / 0.9
+    where = by_sum.queries.tolist().index(0)
+    torch.testing.assert_close(by_sum.scores[where], 0.75 * mask_score)
+
+
+@pytest.mark.parametrize("mode", ["parity", "direct"])
+def test_the_resize_is_the_one_asked_for(mode):
+    output = output_of([[[0.9, 0.1]] * 5], masks=soft_discs(5, 16, 24)[None])
+    where = sizes((64, 96), (60, 91), (131, 203))
+    found = predict_instances(output, 0, **where, options=InstanceOptions(mask_resize=mode))
+    expected, scores, _ = resize_module.resize_masks(output.pred_masks[0], **where, mode=mode)
+    assert torch.equal(found.masks, expected[found.queries])
+    torch.testing.assert_close(found.scores, (0.9 * scores)[found.queries])
+
+
+# --- awkward pictures ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nms", ["none", "hard", "linear", "gaussian"])
+def test_nothing_remains(nms):
+    found = predicted(class_score=0.99, nms=nms, min_area=1)
+    assert found.masks.shape == (0, *SIZE)
+    assert found.boxes.shape == (0, 4)
+    assert found.scores.shape == found.classes.shape == (0,)
+    assert found.subcategories.shape == found.subcategory_scores.shape == (0, 2)
+
+
+def test_a_picture_of_one_pixel_and_one_query():
+    found = predict_instances(
+        output_of([[[0.9, 0.1]]], masks=torch.full((1, 1, 8, 8), 2.0)),
+        0,
+        **sizes((32, 32), (1, 1), (1, 1)),
+        options=InstanceOptions(filters=Filters(nms="hard", min_area=1)),
+    )
+    assert found.masks.tolist() == [[[True]]]
+    assert found.boxes.tolist() == [[0, 0, 1, 1]]
+    # sigmoid(2) = .8808.
+    torch.testing.assert_close(found.scores, torch.tensor([0.9 * 0.8808]), atol=1e-4, rtol=0)
+
+
+def test_a_class_or_label_that_is_no_number_is_refused():
+    output = scene()
+    output.pred_logits[0, 2, 1] = float("nan")
+    with pytest.raises(ValueError, match="logits of image 0 of the batch are not finite; the wei"):
+        predict_instances(output, 0, **sizes(SIZE))
+    # Filters, which no NaN passes, do not hide it.
+    options = InstanceOptions(one_class_per_query=True, filters=Filters(score=0.5))
+    with pytest.raises(ValueError, match="not finite"):
+        predict_instances(output, 0, **sizes(SIZE), options=options)
+    output = scene()
+    output.pred_subcategories["tint"][0, 1, 0] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        predict_instances(output, 0, **sizes(SIZE))
+
+
+@pytest.mark.parametrize("implementation", ["auto", "torch"])
+def test_a_mask_that_is_no_number_is_empty(implementation):
+    output = scene()
+    output.pred_masks[0, 0] = float("nan")
+    found = predict_instances(
+        output,
+        0,
+        **sizes(SIZE),
+        options=InstanceOptions(one_class_per_query=True),
+        implementation=implementation,
+    )
+    assert found.queries.tolist()[:2] == [2, 1]
+    assert found.scores.isfinite().all()
+    where = found.queries.tolist().index(0)
+    assert found.scores[where] == 0
+    assert not found.masks[where].any()
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"score": 1.5}, r"score must be in \[0, 1\], got 1.5"),
+        ({"class_score": -0.1}, r"class_score must be in \[0, 1\], got -0.1"),
+        ({"nms_threshold": 2.0}, r"nms_threshold must be in \[0, 1\], got 2.0"),
+        ({"subcategory_scores": (0.5, 2.0)}, r"subcategory_scores must be in \[0, 1\], got \(0.5"),
+        ({"nms": "soft"}, r"nms must be one of \['none', .*'gaussian'\], got 'soft'"),
+        ({"nms_sigma": 0.0}, "nms_sigma must be positive, got 0.0"),
+        ({"min_area": -1}, "min_area and keep must not be negative, got -1 and 0"),
+        ({"keep": -1}, "must not be negative, got 0 and -1"),
+        ({"needs_value": (True,)}, r"num_values must hold 1 numbers as needs_value does, got \(\)"),
+    ],
+)
+def test_filters_that_cannot_be_are_refused(filters, message):
+    with pytest.raises(ValueError, match=message):
+        Filters(**filters)
+
+
+def test_selection_is_what_the_instances_come_from():
+    output = scene()
+    selected = select_queries(output, 0, top_k=5)
+    found = predict_instances(output, 0, **sizes(SIZE), options=InstanceOptions(top_k=5))
+    pairs = zip(selected.queries.tolist(), selected.classes.tolist(), strict=True)
+    assert sorted(pairs) == sorted(zip(found.queries.tolist(), found.classes.tolist(), strict=True))

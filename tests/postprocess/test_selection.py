@@ -1,0 +1,129 @@
+"""Queries to instances: selection and ranking."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from postprocess_tools import output_of
+
+from mask2former_mt.postprocess import select_queries
+
+
+def test_the_best_pairs_of_query_and_class_are_selected():
+    # Two classes and "no object". Best first: query 1 class 1 (.6), query 0 class 0 (.5),
+    # query 1 class 0 (.3), query 0 class 1 (.1), query 2 (.05 and .05).
+    output = output_of(
+        [[[0.5, 0.1, 0.4], [0.3, 0.6, 0.1], [0.05, 0.05, 0.9]]],
+        {"fill": [[[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]]]},
+    )
+    selected = select_queries(output, 0, top_k=3)
+    assert selected.queries.tolist() == [1, 0, 1]
+    assert selected.classes.tolist() == [1, 0, 0]
+    torch.testing.assert_close(selected.class_scores, torch.tensor([0.6, 0.5, 0.3]))
+    # Query 1 has value 0 (.7), also where it comes a second time; query 0 has none (.8).
+    assert selected.subcategories.tolist() == [[0], [1], [0]]
+    torch.testing.assert_close(selected.subcategory_scores, torch.tensor([[0.7], [0.8], [0.7]]))
+
+
+def test_each_image_of_a_batch_is_selected_from_its_own_queries():
+    output = output_of(
+        [[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]]],
+        {"fill": [[[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.8, 0.2]]]},
+    )
+    first, second = (select_queries(output, image, top_k=1) for image in (0, 1))
+    assert (first.queries.tolist(), first.subcategories.tolist()) == ([0], [[0]])
+    assert (second.queries.tolist(), second.subcategories.tolist()) == ([1], [[0]])
+    torch.testing.assert_close(second.subcategory_scores, torch.tensor([[0.8]]))
+
+
+def test_columns_are_in_the_order_of_the_subcategories():
+    output = output_of([[[0.9, 0.1]]], {"b": [[[0.1, 0.9]]], "a": [[[0.2, 0.2, 0.6]]]})
+    selected = select_queries(output, 0, top_k=1)
+    assert selected.subcategories.tolist() == [[1, 2]]
+    torch.testing.assert_close(selected.subcategory_scores, torch.tensor([[0.9, 0.6]]))
+
+
+def test_no_more_are_selected_than_there_are():
+    # 2 queries times 1 class.
+    assert len(select_queries(output_of([[[0.9, 0.1], [0.2, 0.8]]]), 0, top_k=100).queries) == 2
+
+
+def test_without_subcategories_the_tensors_have_no_columns():
+    selected = select_queries(output_of([[[0.9, 0.1], [0.2, 0.8]]]), 0, top_k=2)
+    assert selected.subcategories.shape == selected.subcategory_scores.shape == (2, 0)
+    assert selected.subcategories.dtype == torch.int64
+    assert selected.subcategory_scores.dtype == torch.float32
+
+
+def test_scores_of_half_precision_are_computed_in_full():
+    output = output_of([[[0.9, 0.1]]], {"fill": [[[0.25, 0.75]]]})
+    output.pred_logits = output.pred_logits.half()
+    output.pred_subcategories["fill"] = output.pred_subcategories["fill"].half()
+    selected = select_queries(output, 0, top_k=1)
+    assert selected.class_scores.dtype == selected.subcategory_scores.dtype == torch.float32
+
+
+# --- ranking -------------------------------------------------------------------------------------
+
+# Two queries of one class: the first surer of its class, the second of its labels.
+CLASSES = [[[0.8, 0.2], [0.7, 0.3]]]
+LABELS = {"a": [[[0.5, 0.5], [0.9, 0.1]]], "b": [[[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]]}
+
+
+@pytest.mark.parametrize(
+    ("ranking", "gamma", "queries", "scores"),
+    [
+        ("class", 1.0, [0, 1], [0.8, 0.7]),
+        # .7 * .9 * .8 = .504 against .8 * .5 * .6 = .24.
+        ("joint", 1.0, [1, 0], [0.504, 0.24]),
+        # .7 * sqrt(.72) = .59397, .8 * sqrt(.3) = .43818.
+        ("joint", 0.5, [1, 0], [0.59397, 0.43818]),
+        ("joint", 0.0, [0, 1], [0.8, 0.7]),
+        # (.7 + .9 + .8) / 3 = .8, (.8 + .5 + .6) / 3 = .63333.
+        ("sum", 1.0, [1, 0], [0.8, 0.63333]),
+    ],
+)
+def test_instances_are_ranked_as_asked_for(ranking, gamma, queries, scores):
+    selected = select_queries(output_of(CLASSES, LABELS), 0, top_k=2, ranking=ranking, gamma=gamma)
+    assert selected.queries.tolist() == queries
+    torch.testing.assert_close(selected.scores, torch.tensor(scores), atol=1e-5, rtol=0)
+    # The class's own probability stays beside what they are ranked by.
+    expected = torch.tensor([0.8, 0.7])[queries]
+    torch.testing.assert_close(selected.class_scores, expected)
+
+
+@pytest.mark.parametrize("ranking", ["joint", "sum"])
+def test_without_subcategories_every_ranking_is_that_of_the_class(ranking):
+    output = output_of([[[0.5, 0.1, 0.4], [0.3, 0.6, 0.1]]])
+    ranked = select_queries(output, 0, top_k=4, ranking=ranking)
+    by_class = select_queries(output, 0, top_k=4)
+    assert ranked.queries.tolist() == by_class.queries.tolist()
+    torch.testing.assert_close(ranked.scores, by_class.scores)
+
+
+@pytest.mark.parametrize("ranking", ["class", "joint", "sum"])
+def test_one_class_per_query(ranking):
+    output = output_of(
+        [[[0.5, 0.4, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8]]],
+        {"fill": [[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]},
+    )
+    several = select_queries(output, 0, top_k=4, ranking=ranking)
+    assert several.queries.tolist() == [1, 0, 0, 1]
+    one = select_queries(output, 0, top_k=4, ranking=ranking, one_class_per_query=True)
+    assert one.queries.tolist() == [1, 0, 2]
+    assert one.classes.tolist()[:2] == [1, 0]
+    torch.testing.assert_close(one.class_scores, torch.tensor([0.6, 0.5, 0.1]))
+
+
+def test_another_ranking_is_refused():
+    with pytest.raises(ValueError, match=r"one of \['class', 'joint', 'sum'\], got 'labels'"):
+        select_queries(output_of(CLASSES), 0, top_k=1, ranking="labels")
+
+
+def test_indices_and_masks_choose_among_the_selected():
+    selected = select_queries(output_of(CLASSES, LABELS), 0, top_k=2)
+    for which in (torch.tensor([1]), torch.tensor([False, True])):
+        part = selected[which]
+        assert part.queries.tolist() == [1]
+        assert part.subcategories.tolist() == [[0, 2]]
+        assert part.scores.tolist() == selected.scores.tolist()[1:]
