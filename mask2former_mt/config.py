@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from detectron2.config import CfgNode
 
 # Pixel-decoder features come at these strides; timm and ResNet backbones name them so.
@@ -23,6 +25,7 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
     # step after that.
     cfg.MODEL.COMPILE = False
     _add_input(cfg)
+    _add_guards(cfg)
     _add_solver(cfg)
     _add_mask_former(cfg)
     _add_subcategory(cfg)
@@ -32,6 +35,18 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
 
 
 def _add_input(cfg: CfgNode) -> None:
+    # Training augmentation by name, in the order of the list, each {name: ..., parameter: ...}:
+    # flip, lsj, crop, resize, rotate, color, copy_paste; their parameters are described in
+    # data/augmentation.py. It stands for all keys of augmentation below. Empty: they hold.
+    cfg.INPUT.AUGMENTATIONS = []
+    # An instance of which crop, rotation or what lies over it leave less than this share of its own
+    # area, in [0, 1], is dropped with all of its labels; one without a pixel left always is.
+    cfg.INPUT.MIN_VISIBLE = 0.0
+    # What draws polygons: "opencv", "pycocotools", or "auto", the faster of them.
+    cfg.INPUT.RASTERIZER = "auto"
+    # Who has a pixel that several instances claim: "keep" all of them, the "last" one in the
+    # annotations, or the smallest one, "smallest_on_top".
+    cfg.INPUT.MASK_OVERLAP = "keep"
     # Training augmentation. "coco_instance_lsj": flip, large-scale jitter, crop of fixed size.
     # "plain": resize of the shorter side (MIN_SIZE_TRAIN) and flip. The published default,
     # "mask_former_semantic", is read as "coco_instance_lsj".
@@ -48,6 +63,23 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.SIZE_DIVISIBILITY = -1
     # Published, of the semantic mapper's crop; without effect on instances.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+
+
+def _add_guards(cfg: CfgNode) -> None:
+    # Each so many-th training sample, and the first, is checked for whether image and masks were
+    # moved alike; such a check takes as long as some five samples. 0: never.
+    cfg.INPUT.DEEP_CHECK_EVERY = 1000
+    # The log warns, once, of a class whose share of the training instances falls below this
+    # fraction of its share in the dataset, because its objects are augmented away; 0: never.
+    cfg.INPUT.SHARE_ALARM = 0.5
+    # Iterations from one picture of training samples in OUTPUT_DIR/samples and TensorBoard to the
+    # next; there is one of the first batch, too. 0: none.
+    cfg.INPUT.PANEL_PERIOD = 1000
+    # A training sample that cannot be made, because of its image or annotations, ends the run,
+    # "raise", or another one takes its place, "skip" ...
+    cfg.DATALOADER.ON_BAD_SAMPLE = "raise"
+    # ... as long as no more than so many different ones are bad.
+    cfg.DATALOADER.MAX_BAD_SAMPLES = 100
 
 
 def _add_solver(cfg: CfgNode) -> None:
@@ -109,20 +141,8 @@ def _add_mask_former(cfg: CfgNode) -> None:
     # ... for this share of the points; the rest are uniform.
     node.IMPORTANCE_SAMPLE_RATIO = 0.75
 
-    node.TEST = CfgNode()
-    # Instance output; False is refused.
-    node.TEST.INSTANCE_ON = True
-    # Semantic output comes later; True is refused.
-    node.TEST.SEMANTIC_ON = False
-    # Panoptic output comes later; True is refused.
-    node.TEST.PANOPTIC_ON = False
-    # Published, of the panoptic output; without effect on instances.
-    node.TEST.OBJECT_MASK_THRESHOLD = 0.0
-    # Published, of the panoptic output; without effect on instances.
-    node.TEST.OVERLAP_THRESHOLD = 0.0
-    # Published, of the semantic output; without effect on instances.
-    node.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False
     cfg.MODEL.MASK_FORMER = node
+    _add_inference(cfg)
 
     head = cfg.MODEL.SEM_SEG_HEAD
     # 0: the number of classes of the training dataset.
@@ -148,12 +168,69 @@ def _add_mask_former(cfg: CfgNode) -> None:
     cfg.MODEL.RESNETS.RES5_MULTI_GRID = [1, 1, 1]
 
 
+def _add_inference(cfg: CfgNode) -> None:
+    node = CfgNode()
+    # Instances, "instances"; TEST.DETECTIONS_PER_IMAGE of them are selected before any filter.
+    node.INSTANCE_ON = True
+    # A score per class and pixel, "sem_seg".
+    node.SEMANTIC_ON = False
+    # Segments that do not overlap, "panoptic_seg".
+    node.PANOPTIC_ON = False
+    # Panoptic: a query whose class has no more than this probability is left out.
+    node.OBJECT_MASK_THRESHOLD = 0.0
+    # Panoptic: a segment that keeps less than this share of its mask is left out.
+    node.OVERLAP_THRESHOLD = 0.0
+    # Panoptic: classes (0 to K-1) whose segments are one per image; empty: those of the training
+    # dataset's metadata that are no things.
+    node.STUFF_CLASSES = []
+    # Semantic: resize the masks and then combine them; else the other way round. Instances and
+    # panoptic need the resized masks anyway, and semantic then takes them too.
+    node.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False
+    # From the network's masks to the original image: "parity", the published two steps, or
+    # "direct", one; without a difference where the network sees the original size. On a CPU the two
+    # steps are compiled and many times as fast.
+    node.MASK_RESIZE = "parity"
+    # What instances are ranked by, before the mean probability inside the mask is a factor: "class"
+    # probability; "joint", times that of each predicted value to the power of RANKING_GAMMA; "sum",
+    # the mean of all of these probabilities.
+    node.RANKING = "class"
+    # At least 0; 0 makes "joint" the same as "class".
+    node.RANKING_GAMMA = 1.0
+    # An instance of a query's best class only; as published, a query may give several.
+    node.ONE_CLASS_PER_QUERY = False
+    # Filters, for use; off for evaluation, so that AP is comparable. Least score, in [0, 1] ...
+    node.SCORE_THRESHOLD = 0.0
+    # ... least probability of the class ...
+    node.CLASS_THRESHOLD = 0.0
+    # ... and of each subcategory's predicted value, in their order; a single number for all.
+    node.SUBCATEGORY_THRESHOLDS = [0.0]
+    # Leave out what is predicted to have none of a subcategory in MODEL.SUBCATEGORY.WITHOUT_NONE.
+    node.DROP_NONE = False
+    # Least area of a mask, pixels of the original image.
+    node.MIN_AREA = 0
+    # Masks that overlap better ones: "none" keeps them; "hard" leaves out those with an IoU above
+    # NMS_THRESHOLD; "linear" and "gaussian" lower their scores (matrix NMS).
+    node.NMS = "none"
+    # IoU in [0, 1], of "hard".
+    node.NMS_THRESHOLD = 0.5
+    # Of "gaussian", a score is lowered by exp(-IoU^2 / NMS_SIGMA).
+    node.NMS_SIGMA = 0.5
+    # Only masks of the same class stand in each other's way.
+    node.NMS_CLASS_AWARE = True
+    # At most so many instances after all filters; 0: no bound.
+    node.KEEP_TOP_K = 0
+    cfg.MODEL.MASK_FORMER.TEST = node
+
+
 def _add_subcategory(cfg: CfgNode) -> None:
     node = CfgNode()
     # Names; empty: those of the training dataset.
     node.NAMES = []
     # Numbers of values (without none) in the order of NAMES; empty as NAMES is.
     node.NUM_CLASSES = []
+    # Names of those of which every object has a value, `"none": false` in the dataset; empty: those
+    # of the training dataset.
+    node.WITHOUT_NONE = []
     # Weight of each subcategory's loss. A single number stands for all.
     node.LOSS_WEIGHTS = [1.0]
     # Weight of each subcategory's term in the matching cost. A single number stands for all.
@@ -189,19 +266,7 @@ def check_config(cfg: CfgNode) -> None:
             raise ValueError(f"{key} must be {expected}, got {got!r}")
 
     model, solver, former = cfg.MODEL, cfg.SOLVER, cfg.MODEL.MASK_FORMER
-    for output in ("SEMANTIC_ON", "PANOPTIC_ON"):
-        require(
-            not former.TEST[output],
-            f"MODEL.MASK_FORMER.TEST.{output}",
-            "False: this version predicts instances only",
-            True,
-        )
-    require(
-        former.TEST.INSTANCE_ON,
-        "MODEL.MASK_FORMER.TEST.INSTANCE_ON",
-        "True: this version predicts instances",
-        former.TEST.INSTANCE_ON,
-    )
+    _check_inference(former.TEST, require)
     require(
         former.HIDDEN_DIM % former.NHEADS == 0,
         "MODEL.MASK_FORMER.HIDDEN_DIM",
@@ -246,6 +311,20 @@ def check_config(cfg: CfgNode) -> None:
         "positive",
         solver.REFERENCE_IMS_PER_BATCH,
     )
+    loading = cfg.DATALOADER
+    require(
+        loading.ON_BAD_SAMPLE in ("raise", "skip"),
+        "DATALOADER.ON_BAD_SAMPLE",
+        "'raise' or 'skip'",
+        loading.ON_BAD_SAMPLE,
+    )
+    for key, value in (
+        ("DATALOADER.MAX_BAD_SAMPLES", loading.MAX_BAD_SAMPLES),
+        ("INPUT.DEEP_CHECK_EVERY", cfg.INPUT.DEEP_CHECK_EVERY),
+        ("INPUT.SHARE_ALARM", cfg.INPUT.SHARE_ALARM),
+        ("INPUT.PANEL_PERIOD", cfg.INPUT.PANEL_PERIOD),
+    ):
+        require(value >= 0, key, "at least 0", value)
     require(
         model.MS_DEFORM_ATTN_IMPL in ("auto", "native", "torch"),
         "MODEL.MS_DEFORM_ATTN_IMPL",
@@ -264,5 +343,47 @@ def check_config(cfg: CfgNode) -> None:
             "MODEL.SUBCATEGORY.NAMES and NUM_CLASSES must be equally long, got "
             f"{list(subcategory.NAMES)} and {list(subcategory.NUM_CLASSES)}"
         )
+    for name in subcategory.WITHOUT_NONE if subcategory.NAMES else ():
+        require(
+            name in subcategory.NAMES,
+            "each of MODEL.SUBCATEGORY.WITHOUT_NONE",
+            f"one of NAMES {list(subcategory.NAMES)}",
+            name,
+        )
     for name, count in zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True):
         require(count >= 1, f"MODEL.SUBCATEGORY.NUM_CLASSES of {name!r}", "at least 1 value", count)
+
+
+def _check_inference(test: CfgNode, require: Callable[[bool, str, str, object], None]) -> None:
+    where = "MODEL.MASK_FORMER.TEST."
+    outputs = ("INSTANCE_ON", "SEMANTIC_ON", "PANOPTIC_ON")
+    require(
+        any(test[output] for output in outputs),
+        f"one of {where}{{{', '.join(outputs)}}}",
+        "True, else nothing is predicted",
+        False,
+    )
+    for key, choices in (
+        ("MASK_RESIZE", ("parity", "direct")),
+        ("RANKING", ("class", "joint", "sum")),
+        ("NMS", ("none", "hard", "linear", "gaussian")),
+    ):
+        require(test[key] in choices, where + key, f"one of {list(choices)}", test[key])
+    for key in (
+        "OBJECT_MASK_THRESHOLD",
+        "OVERLAP_THRESHOLD",
+        "SCORE_THRESHOLD",
+        "CLASS_THRESHOLD",
+        "NMS_THRESHOLD",
+    ):
+        require(0 <= test[key] <= 1, where + key, "in [0, 1]", test[key])
+    thresholds = list(test.SUBCATEGORY_THRESHOLDS)
+    require(
+        all(0 <= threshold <= 1 for threshold in thresholds),
+        where + "SUBCATEGORY_THRESHOLDS",
+        "in [0, 1]",
+        thresholds,
+    )
+    for key in ("RANKING_GAMMA", "MIN_AREA", "KEEP_TOP_K"):
+        require(test[key] >= 0, where + key, "at least 0", test[key])
+    require(test.NMS_SIGMA > 0, where + "NMS_SIGMA", "positive", test.NMS_SIGMA)

@@ -11,6 +11,7 @@ import yaml
 from config_tools import changed, leaves, tiny_config
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from test_config_inference import INFERENCE_ROWS, PANOPTIC_ROWS
 from test_config_model import FORMER, MODEL_ROWS, pixel_decoder, predictor
 from test_config_training import INPUT_ROWS, OPTIMIZER_ROWS
 from torch import nn
@@ -33,12 +34,15 @@ ELSEWHERE = {
     "DATASETS.FILES": "engine/test_setup.py",
     "SOLVER.REFERENCE_IMS_PER_BATCH": "engine/test_lr_scaling.py",
     "SOLVER.LR_SCALING": "engine/test_lr_scaling.py",
+    "DATALOADER.ON_BAD_SAMPLE": "engine/test_hooks.py",
+    "DATALOADER.MAX_BAD_SAMPLES": "engine/test_hooks.py",
+    "INPUT.PANEL_PERIOD": "engine/test_hooks.py",
+    "INPUT.SHARE_ALARM": "engine/test_hooks.py",
     "MODEL.TIMM.WEIGHTS": "engine/test_train.py",
-    # Below: another value is refused.
-    "MODEL.MASK_FORMER.TEST.INSTANCE_ON": "test_config.py",
-    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON": "test_config.py",
-    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON": "test_config.py",
     # In tests of their own.
+    "MODEL.MASK_FORMER.TEST.DROP_NONE": "test_config_inference.py",
+    "MODEL.SUBCATEGORY.WITHOUT_NONE": "test_config_inference.py",
+    "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": "test_config_inference.py",
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "test_config_model.py",
     "MODEL.TIMM.OUT_FEATURES": "test_config_model.py",
 }
@@ -74,7 +78,7 @@ def test_every_key_has_a_comment():
 
 
 def test_every_key_has_a_test_that_it_changes_something_or_says_that_it_does_not():
-    tables = (MODEL_ROWS, OPTIMIZER_ROWS, *INPUT_ROWS)
+    tables = (MODEL_ROWS, INFERENCE_ROWS, PANOPTIC_ROWS, OPTIMIZER_ROWS, *INPUT_ROWS)
     tested = {row[0] for table in tables for row in table} | set(ELSEWHERE)
     without_effect = tuple(
         f".{name}" for name, comment in comments_of_keys() if "without effect" in comment
@@ -91,14 +95,27 @@ def test_every_key_has_a_test_that_it_changes_something_or_says_that_it_does_not
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (FORMER + "TEST.SEMANTIC_ON", True, "SEMANTIC_ON must be False: .* got True"),
-        (FORMER + "TEST.PANOPTIC_ON", True, "PANOPTIC_ON must be False: .* got True"),
-        (FORMER + "TEST.INSTANCE_ON", False, "INSTANCE_ON must be True: .* got False"),
+        (FORMER + "TEST.INSTANCE_ON", False, "one of .*INSTANCE_ON, SEM.* must be True, else noth"),
+        (FORMER + "TEST.MASK_RESIZE", "nearest", r"MASK_RESIZE must be one of .* got 'nearest'"),
+        (FORMER + "TEST.RANKING", "labels", "RANKING must be one of .*'joint', 'sum'.*'labels'"),
+        (FORMER + "TEST.NMS", "soft", "TEST.NMS must be one of .*'gaussian'.* got 'soft'"),
+        (FORMER + "TEST.SCORE_THRESHOLD", 1.5, r"SCORE_THRESHOLD must be in \[0, 1\], got 1.5"),
+        (FORMER + "TEST.OVERLAP_THRESHOLD", 80.0, r"OVERLAP_THRESHOLD must be in \[0, 1\], got 80"),
+        (FORMER + "TEST.SUBCATEGORY_THRESHOLDS", [-0.1], r"THRESHOLDS must be in \[0, 1\], got"),
+        (FORMER + "TEST.RANKING_GAMMA", -1.0, "RANKING_GAMMA must be at least 0, got -1.0"),
+        (FORMER + "TEST.MIN_AREA", -1, "MIN_AREA must be at least 0, got -1"),
+        (FORMER + "TEST.NMS_SIGMA", 0.0, "NMS_SIGMA must be positive, got 0.0"),
+        ("MODEL.SUBCATEGORY.WITHOUT_NONE", ["hue"], r"WITHOUT_NONE must be one of NAMES .*'hue'"),
         (FORMER + "HIDDEN_DIM", 30, r"HIDDEN_DIM must be a multiple of NHEADS \(4\), got 30"),
         (FORMER + "DEC_LAYERS", 1, "DEC_LAYERS must be at least 2, got 1"),
         (FORMER + "IMPORTANCE_SAMPLE_RATIO", 1.5, r"SAMPLE_RATIO must be in \[0, 1\], got 1.5"),
         (FORMER + "OVERSAMPLE_RATIO", 0.5, "OVERSAMPLE_RATIO must be at least 1, got 0.5"),
         ("SOLVER.OPTIMIZER", "ADAM", "SOLVER.OPTIMIZER must be 'ADAMW' or 'SGD', got 'ADAM'"),
+        ("DATALOADER.ON_BAD_SAMPLE", "drop", "ON_BAD_SAMPLE must be 'raise' or 'skip', got 'drop'"),
+        ("DATALOADER.MAX_BAD_SAMPLES", -1, "MAX_BAD_SAMPLES must be at least 0, got -1"),
+        ("INPUT.DEEP_CHECK_EVERY", -1, "DEEP_CHECK_EVERY must be at least 0, got -1"),
+        ("INPUT.SHARE_ALARM", -0.5, "SHARE_ALARM must be at least 0, got -0.5"),
+        ("INPUT.PANEL_PERIOD", -1, "PANEL_PERIOD must be at least 0, got -1"),
         ("SOLVER.LR_SCALING", "log", "SOLVER.LR_SCALING must be .* got 'log'"),
         ("SOLVER.AMP.DTYPE", "half", "DTYPE must be 'auto', 'float16' or 'bfloat16', got 'half'"),
         ("SOLVER.IMS_PER_BATCH", 0, "SOLVER.IMS_PER_BATCH must be positive, got 0"),

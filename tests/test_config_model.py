@@ -162,7 +162,7 @@ MODEL_ROWS = [
     ("MODEL.META_ARCHITECTURE", "MaskFormer", lambda m: type(m).__name__, "MaskFormer"),
     ("MODEL.PIXEL_MEAN", [1.0, 2.0, 3.0], lambda m: m.pixel_mean.flatten().tolist(), [1, 2, 3]),
     ("MODEL.PIXEL_STD", [1.0, 2.0, 3.0], lambda m: m.pixel_std.flatten().tolist(), [1, 2, 3]),
-    ("TEST.DETECTIONS_PER_IMAGE", 2, lambda m: m.detections_per_image, 2),
+    ("TEST.DETECTIONS_PER_IMAGE", 2, lambda m: m.inference.instances.top_k, 2),
 ]
 
 

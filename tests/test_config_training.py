@@ -117,6 +117,12 @@ TRAIN_ROWS = [
     ("INPUT.RANDOM_FLIP", "horizontal", kinds, ["ResizeShortestEdge", "RandomFlip"]),
     ("INPUT.MIN_SIZE_TRAIN", (40, 50), found(T.ResizeShortestEdge, "short_edge_length"), (40, 50)),
     ("INPUT.MAX_SIZE_TRAIN", 90, found(T.ResizeShortestEdge, "max_size"), 90),
+    (
+        "INPUT.AUGMENTATIONS",
+        [{"name": "flip"}, {"name": "crop", "size": 50}],
+        kinds,
+        ["RandomFlip", "FixedSizeCrop"],
+    ),
 ]
 LSJ_ROWS = [
     ("INPUT.IMAGE_SIZE", 96, found(T.FixedSizeCrop, "crop_size"), (96, 96)),
@@ -130,6 +136,12 @@ TEST_ROWS = [
 MAPPER_ROWS = [
     ("INPUT.FORMAT", "BGR", lambda m: m.image_format, "BGR"),
     ("INPUT.SIZE_DIVISIBILITY", 32, lambda m: m.size_divisibility, 32),
+    ("INPUT.MIN_VISIBLE", 0.3, lambda m: m.targets.min_visible, 0.3),
+    ("INPUT.RASTERIZER", "pycocotools", lambda m: m.targets.backend, "pycocotools"),
+    ("INPUT.MASK_OVERLAP", "last", lambda m: m.targets.mask_overlap, "last"),
+    ("SEED", 17, lambda m: m.seed, 17),
+    ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 5, lambda m: m.num_classes, 5),
+    ("INPUT.DEEP_CHECK_EVERY", 7, lambda m: m.deep_check_every, 7),
 ]
 INPUT_ROWS = (TRAIN_ROWS, LSJ_ROWS, TEST_ROWS, MAPPER_ROWS)
 

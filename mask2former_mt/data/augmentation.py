@@ -1,67 +1,60 @@
-"""The augmentations that the published configs name, from detectron2's building blocks."""
+"""The augmentations that a config names: by the published keys, or in a list of its own."""
 
 from __future__ import annotations
 
-import numpy as np
+import functools
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-# Mid grey, what detectron2's FixedSizeCrop pads with too.
-PAD_VALUE = 128
+from mask2former_mt.data.copy_paste import CopyPaste
+from mask2former_mt.data.random_transforms import (
+    RandomRotation,
+    RandomSaturation,
+    ResizeScale,
+    ResizeShortestEdge,
+)
+from mask2former_mt.data.transforms import PAD_VALUE, VOID
+
 # The published default name stands in every published base YAML; for instances it means LSJ here.
 _LSJ_NAMES = ("coco_instance_lsj", "mask_former_semantic")
 
 
-class _RandomSaturation(T.RandomSaturation):
-    """detectron2's, which weighs channels as RGB, for images in BGR.
-
-    The grey picture that it blends with has one channel, so only its computation needs RGB.
-    """
-
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        return super().get_transform(image[:, :, ::-1])
-
-
-def _color_augmentations(image_format: str) -> list[T.Augmentation]:
-    """Brightness, contrast and saturation, each moved in half of the pictures."""
-    saturation = T.RandomSaturation if image_format == "RGB" else _RandomSaturation
-    return [
-        T.RandomApply(T.RandomBrightness(0.75, 1.25)),
-        T.RandomApply(T.RandomContrast(0.5, 1.5)),
-        T.RandomApply(saturation(0.5, 1.5)),
-    ]
-
-
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """The augmentations that INPUT.DATASET_MAPPER_NAME names.
+    """The augmentations of INPUT.AUGMENTATIONS; where it is empty, of INPUT.DATASET_MAPPER_NAME.
 
     `coco_instance_lsj` (and the published default, `mask_former_semantic`): flip, large-scale
     jitter by INPUT.MIN_SCALE..MAX_SCALE of INPUT.IMAGE_SIZE, then a crop of IMAGE_SIZE, padded on
     the right and at the bottom. `plain`: ResizeShortestEdge by INPUT.MIN_SIZE_TRAIN, then flip.
 
     Raises:
-        ValueError: another mapper name, or an INPUT.RANDOM_FLIP that is not known.
+        ValueError: another mapper name, an INPUT.RANDOM_FLIP that is not known, or what
+            `named_augmentations` refuses.
 
     Source: Ghiasi et al., "Simple Copy-Paste", for large-scale jitter.
     """
+    if cfg.INPUT.AUGMENTATIONS:
+        return named_augmentations(cfg.INPUT.AUGMENTATIONS, image_format=cfg.INPUT.FORMAT)
     name = cfg.INPUT.DATASET_MAPPER_NAME
-    flip = cfg.INPUT.RANDOM_FLIP
-    if flip not in ("none", "horizontal", "vertical"):
+    direction = cfg.INPUT.RANDOM_FLIP
+    if direction not in ("none", "horizontal", "vertical"):
         raise ValueError(
-            f"INPUT.RANDOM_FLIP must be 'none', 'horizontal' or 'vertical', got {flip!r}"
+            f"INPUT.RANDOM_FLIP must be 'none', 'horizontal' or 'vertical', got {direction!r}"
         )
-    flips = (
-        []
-        if flip == "none"
-        else [T.RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")]
-    )
-    colors = _color_augmentations(cfg.INPUT.FORMAT) if cfg.INPUT.COLOR_AUG_SSD else []
+    flips = [] if direction == "none" else _flip(direction=direction)
+    colors = _color(cfg.INPUT.FORMAT) if cfg.INPUT.COLOR_AUG_SSD else []
     if name in _LSJ_NAMES:
-        size = cfg.INPUT.IMAGE_SIZE
-        scale = T.ResizeScale(cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE, size, size)
-        return [*colors, *flips, scale, T.FixedSizeCrop((size, size), pad_value=PAD_VALUE)]
+        jitter = _lsj(
+            size=cfg.INPUT.IMAGE_SIZE,
+            min_scale=cfg.INPUT.MIN_SCALE,
+            max_scale=cfg.INPUT.MAX_SCALE,
+        )
+        return [*colors, *flips, *jitter]
     if name == "plain":
-        resize = T.ResizeShortestEdge(
+        resize = ResizeShortestEdge(
             cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
         )
         return [*colors, resize, *flips]
@@ -72,4 +65,164 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Resizes the shorter side to INPUT.MIN_SIZE_TEST, the longer to at most MAX_SIZE_TEST."""
-    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+    return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+
+
+def named_augmentations(entries: Sequence[Mapping], *, image_format: str) -> list[T.Augmentation]:
+    """Builds INPUT.AUGMENTATIONS.
+
+    Args:
+        entries: in the order that they are applied in, each `{name: <name>, <parameter>: <value>}`.
+            flip: prob 0.5, direction horizontal (or vertical).
+            lsj: size (pixels, or [height, width]), min_scale 0.1, max_scale 2.0. Fits the picture
+                into a box of `size` times a random factor, then crops as `crop` does.
+            crop: size. At a random place; a smaller picture is padded on the right and below.
+            resize: short_side (pixels, or a list to choose from), max_size 1333 of the longer side.
+            rotate: max_angle (degrees, in either direction), prob 0.5, expand False.
+            color: brightness 0.25, contrast 0.5, saturation 0.5 (moved by up to this share), prob
+                0.5 of each.
+            copy_paste: prob 0.5, max_instances 5. The other picture goes through what comes before
+                it in the list.
+        image_format: "RGB" or "BGR".
+
+    Raises:
+        ValueError: an unknown name or parameter, with those that are known; a value out of range.
+    """
+    augmentations: list[T.Augmentation] = []
+    for position, entry in enumerate(entries):
+        where = f"INPUT.AUGMENTATIONS[{position}]"
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+            raise ValueError(
+                f"{where} must be a name with parameters such as {{name: flip, prob: 0.5}}, "
+                f"got {entry!r}"
+            )
+        before = [a for a in augmentations if not isinstance(a, CopyPaste)]
+        builders = {
+            "flip": _flip,
+            "lsj": _lsj,
+            "crop": _crop,
+            "resize": _resize,
+            "rotate": _rotate,
+            "color": functools.partial(_color, image_format),
+            "copy_paste": functools.partial(_copy_paste, before),
+        }
+        parameters = dict(entry)
+        name = parameters.pop("name")
+        if name not in builders:
+            raise ValueError(
+                f"{where}: no augmentation is named {name!r}; known are {sorted(builders)}"
+            )
+        known = inspect.signature(builders[name]).parameters
+        unknown = sorted(map(str, set(parameters) - set(known)))
+        if unknown:
+            raise ValueError(
+                f"{where}: {name} has no parameter {unknown[0]!r}; it has {sorted(known)}"
+            )
+        for parameter, description in known.items():
+            if description.default is inspect.Parameter.empty and parameter not in parameters:
+                raise ValueError(f"{where}: {name} needs the parameter {parameter!r}")
+        try:
+            augmentations += builders[name](**parameters)
+        except ValueError as error:
+            raise ValueError(f"{where} ({name}): {error}") from error
+    return augmentations
+
+
+def _flip(*, prob: float = 0.5, direction: str = "horizontal") -> list[T.Augmentation]:
+    _require(
+        direction in ("horizontal", "vertical"), "direction", direction, "horizontal or vertical"
+    )
+    horizontal = direction == "horizontal"
+    return [T.RandomFlip(_share("prob", prob), horizontal=horizontal, vertical=not horizontal)]
+
+
+def _lsj(
+    *, size: int | Sequence[int], min_scale: float = 0.1, max_scale: float = 2.0
+) -> list[T.Augmentation]:
+    height, width = _size(size)
+    _number("min_scale", min_scale, above=0)
+    _number("max_scale", max_scale, above=0)
+    _require(min_scale <= max_scale, "min_scale", min_scale, f"at most max_scale, {max_scale}")
+    return [ResizeScale(min_scale, max_scale, height, width), *_crop(size=size)]
+
+
+def _crop(*, size: int | Sequence[int]) -> list[T.Augmentation]:
+    return [T.FixedSizeCrop(_size(size), pad_value=PAD_VALUE, seg_pad_value=VOID)]
+
+
+def _resize(*, short_side: int | Sequence[int], max_size: int = 1333) -> list[T.Augmentation]:
+    sides = list(short_side) if isinstance(short_side, (list, tuple)) else [short_side]
+    _require(bool(sides), "short_side", short_side, "a number of pixels, or a list of them")
+    for side in sides:
+        _count("short_side", side)
+    return [ResizeShortestEdge(sides, _count("max_size", max_size), "choice")]
+
+
+def _rotate(*, max_angle: float, prob: float = 0.5, expand: bool = False) -> list[T.Augmentation]:
+    _number("max_angle", max_angle, above=0)
+    _require(max_angle <= 180, "max_angle", max_angle, "at most 180 degrees")
+    _require(isinstance(expand, bool), "expand", expand, "True or False")
+    rotation = RandomRotation(max_angle, expand=expand)
+    return [T.RandomApply(rotation, _share("prob", prob))]
+
+
+def _color(
+    image_format: str,
+    *,
+    brightness: float = 0.25,
+    contrast: float = 0.5,
+    saturation: float = 0.5,
+    prob: float = 0.5,
+) -> list[T.Augmentation]:
+    """Each of the three is moved in a share `prob` of the pictures."""
+    for name, value in (
+        ("brightness", brightness),
+        ("contrast", contrast),
+        ("saturation", saturation),
+    ):
+        _share(name, value)
+    _share("prob", prob)
+    changes = [
+        T.RandomBrightness(1 - brightness, 1 + brightness),
+        T.RandomContrast(1 - contrast, 1 + contrast),
+        RandomSaturation(1 - saturation, 1 + saturation, image_format),
+    ]
+    return [T.RandomApply(change, prob) for change in changes]
+
+
+def _copy_paste(
+    before: Sequence[T.Augmentation], *, prob: float = 0.5, max_instances: int = 5
+) -> list[T.Augmentation]:
+    count = _count("max_instances", max_instances)
+    return [CopyPaste(prob=_share("prob", prob), max_instances=count, before=before)]
+
+
+def _require(ok: bool, name: str, got: object, expected: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} must be {expected}, got {got!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _share(name: str, value: float) -> float:
+    _require(_is_number(value) and 0 <= value <= 1, name, value, "a number in [0, 1]")
+    return value
+
+
+def _number(name: str, value: float, *, above: float) -> float:
+    _require(_is_number(value) and value > above, name, value, f"a number above {above}")
+    return value
+
+
+def _count(name: str, value: int) -> int:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    _require(is_integer and value >= 1, name, value, "an integer of at least 1")
+    return value
+
+
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    _require(len(sides) == 2, "size", size, "pixels, or [height, width]")
+    return _count("size", sides[0]), _count("size", sides[1])

@@ -10,11 +10,15 @@ from pathlib import Path
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mask2former_mt.data.coco_json import CocoHeader, load_dataset_dicts, read_header
+from mask2former_mt.data.annotations import PIXELS, Coordinates
+from mask2former_mt.data.coco_document import CocoHeader, read_header
+from mask2former_mt.data.coco_json import load_dataset_dicts, scale_to_pixels
 from mask2former_mt.structures import SubcategorySpec
 
 EVALUATOR_TYPE = "joint_coco"
 _OWN_KEYS = ("name", "root")
+# May be left out: "pixel" or "normalized", see `Coordinates`.
+_COORDINATE_KEYS = ("box_coords", "polygon_coords")
 _SPLIT_KEYS = {"images", "annotations"}
 _EXAMPLE = "val: {images: val, annotations: val.json}"
 
@@ -61,20 +65,76 @@ def spec_of(dataset_name: str) -> SubcategorySpec:
     return MetadataCatalog.get(dataset_name).get("subcategory_spec", SubcategorySpec())
 
 
+def document_to_pixels(dataset_name: str, document: Mapping) -> None:
+    """Takes the boxes and polygons of a registered dataset's JSON to pixels, in place.
+
+    Args:
+        dataset_name: a registered dataset; one that others registered is in pixels.
+        document: its JSON as COCO's tools parse it.
+    """
+    scale_to_pixels(document, MetadataCatalog.get(dataset_name).get("coordinates", PIXELS))
+
+
 def _register_file(yaml_file: Path) -> list[str]:
-    name, splits = _read_yaml(yaml_file)
+    name, root, entries = read_dataset_file(yaml_file)
+    splits = {split: read_split(yaml_file, root, split, entry) for split, entry in entries.items()}
+    coordinates = read_coordinates(yaml_file)
     headers = {split: read_header(json_file) for split, (_, json_file) in splits.items()}
-    _check_headers_agree(yaml_file, splits, headers)
+    check_headers_agree(yaml_file, splits, headers)
     # All names are checked first, so that a refused file leaves nothing half registered.
     for split in splits:
         _check_name_is_free(f"{name}_{split}", yaml_file)
     for split, (image_root, json_file) in splits.items():
-        _register(f"{name}_{split}", yaml_file, image_root, json_file, headers[split])
+        _register(f"{name}_{split}", yaml_file, image_root, json_file, headers[split], coordinates)
     return [f"{name}_{split}" for split in splits]
 
 
-def _read_yaml(yaml_file: Path) -> tuple[str, dict[str, tuple[Path, Path]]]:
-    """Returns the dataset's name and per split its image folder and annotation file."""
+def read_dataset_file(yaml_file: Path) -> tuple[str, Path, dict[str, Mapping]]:
+    """Reads a dataset YAML.
+
+    Returns:
+        The dataset's name, its root folder, and per split what `read_split` reads.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not YAML, or not of the documented form.
+    """
+    content = _parse_yaml(yaml_file)
+    for key in _OWN_KEYS:
+        if not isinstance(content.get(key), str) or not content[key]:
+            raise ValueError(
+                f"{yaml_file}: {key!r} must be a text, got "
+                f"{repr(content[key]) if key in content else 'no such key'}"
+            )
+    entries = {}
+    for split, entry in content.items():
+        if split in _OWN_KEYS or split in _COORDINATE_KEYS:
+            continue
+        if not isinstance(split, str) or not isinstance(entry, dict):
+            raise ValueError(
+                f"{yaml_file}: unknown key {split!r}; besides 'name' and 'root' every key is a "
+                f"split such as {_EXAMPLE!r}, got {entry!r}"
+            )
+        entries[split] = entry
+    if not entries:
+        raise ValueError(f"{yaml_file} names no split; add one such as {_EXAMPLE!r}")
+    return content["name"], yaml_file.parent / content["root"], entries
+
+
+def read_coordinates(yaml_file: Path) -> Coordinates:
+    """What a dataset YAML says that its boxes and polygons are; pixels where it says nothing.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_dataset_file`.
+    """
+    content = _parse_yaml(yaml_file)
+    try:
+        return Coordinates(**{key: content[key] for key in _COORDINATE_KEYS if key in content})
+    except ValueError as error:
+        raise ValueError(f"{yaml_file}: {error}") from error
+
+
+def _parse_yaml(yaml_file: Path) -> dict:
     if not yaml_file.is_file():
         raise FileNotFoundError(
             f"dataset file {yaml_file} does not exist; DATASETS.FILES are relative to the working "
@@ -89,39 +149,39 @@ def _read_yaml(yaml_file: Path) -> tuple[str, dict[str, tuple[Path, Path]]]:
             f"{yaml_file} must hold 'name', 'root' and splits such as {_EXAMPLE!r}, "
             f"got a {type(content).__name__}"
         )
-    for key in _OWN_KEYS:
-        if not isinstance(content.get(key), str) or not content[key]:
-            raise ValueError(
-                f"{yaml_file}: {key!r} must be a text, got "
-                f"{repr(content[key]) if key in content else 'no such key'}"
-            )
-    root = yaml_file.parent / content["root"]
-    splits = {}
-    for split, entry in content.items():
-        if split in _OWN_KEYS:
-            continue
-        if not isinstance(split, str) or not isinstance(entry, dict):
-            raise ValueError(
-                f"{yaml_file}: unknown key {split!r}; besides 'name' and 'root' every key is a "
-                f"split such as {_EXAMPLE!r}, got {entry!r}"
-            )
-        _check_split_keys(yaml_file, split, entry)
-        image_root = root / entry["images"]
-        json_file = root / entry["annotations"]
-        if not image_root.is_dir():
-            raise FileNotFoundError(
-                f"{yaml_file}: {split}.images: {image_root} is not a folder; "
-                "it is relative to 'root', which is relative to the YAML"
-            )
-        if not json_file.is_file():
-            raise FileNotFoundError(
-                f"{yaml_file}: {split}.annotations: {json_file} does not exist; "
-                "it is relative to 'root', which is relative to the YAML"
-            )
-        splits[split] = (image_root.resolve(), json_file.resolve())
-    if not splits:
-        raise ValueError(f"{yaml_file} names no split; add one such as {_EXAMPLE!r}")
-    return content["name"], splits
+    return content
+
+
+def read_split(yaml_file: Path, root: Path, split: str, entry: Mapping) -> tuple[Path, Path]:
+    """Checks one split of a dataset YAML.
+
+    Args:
+        yaml_file: for messages.
+        root: the dataset's folder.
+        split: its name, such as "train".
+        entry: of `read_dataset_file`.
+
+    Returns:
+        The image folder and the annotation file.
+
+    Raises:
+        FileNotFoundError: either of them does not exist.
+        ValueError: a key that is missing, unknown or no path.
+    """
+    _check_split_keys(yaml_file, split, entry)
+    image_root = root / entry["images"]
+    json_file = root / entry["annotations"]
+    if not image_root.is_dir():
+        raise FileNotFoundError(
+            f"{yaml_file}: {split}.images: {image_root} is not a folder; "
+            "it is relative to 'root', which is relative to the YAML"
+        )
+    if not json_file.is_file():
+        raise FileNotFoundError(
+            f"{yaml_file}: {split}.annotations: {json_file} does not exist; "
+            "it is relative to 'root', which is relative to the YAML"
+        )
+    return image_root.resolve(), json_file.resolve()
 
 
 def _check_split_keys(yaml_file: Path, split: str, entry: Mapping) -> None:
@@ -139,7 +199,7 @@ def _check_split_keys(yaml_file: Path, split: str, entry: Mapping) -> None:
             )
 
 
-def _check_headers_agree(
+def check_headers_agree(
     yaml_file: Path, splits: Mapping[str, tuple[Path, Path]], headers: Mapping[str, CocoHeader]
 ) -> None:
     """One model serves all splits, so class 3 must be the same thing in each of them."""
@@ -171,7 +231,12 @@ def _check_name_is_free(dataset_name: str, yaml_file: Path) -> None:
 
 
 def _register(
-    dataset_name: str, yaml_file: Path, image_root: Path, json_file: Path, header: CocoHeader
+    dataset_name: str,
+    yaml_file: Path,
+    image_root: Path,
+    json_file: Path,
+    header: CocoHeader,
+    coordinates: Coordinates,
 ) -> None:
     fields = {
         "dataset_file": str(yaml_file),
@@ -180,6 +245,7 @@ def _register(
         "thing_classes": list(header.thing_classes),
         "thing_dataset_id_to_contiguous_id": header.contiguous_ids,
         "subcategory_spec": header.spec,
+        "coordinates": coordinates,
         "evaluator_type": EVALUATOR_TYPE,
     }
     if dataset_name in DatasetCatalog:
@@ -191,6 +257,7 @@ def _register(
     # The JSON is read once more when the dataset is asked for: kept from here on, the parsed file
     # of a split that is never used (train, while evaluating) would stay in memory for good.
     DatasetCatalog.register(
-        dataset_name, functools.partial(load_dataset_dicts, json_file, image_root, header)
+        dataset_name,
+        functools.partial(load_dataset_dicts, json_file, image_root, header, coordinates),
     )
     MetadataCatalog.get(dataset_name).set(**fields)

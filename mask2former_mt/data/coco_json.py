@@ -2,150 +2,78 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import concurrent.futures
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mask2former_mt.data.integrity import check_image_header, is_int, read_annotation
+from mask2former_mt.data.annotations import (
+    PIXELS,
+    Coordinates,
+    check_image_header,
+    read_annotation,
+    scale_box,
+    scale_polygons,
+)
+from mask2former_mt.data.coco_document import (
+    CocoHeader,
+    Problems,
+    parse_header,
+    read_document,
+    without_garbage_collection,
+)
+from mask2former_mt.data.rle import is_int, sums_of_lengths
 from mask2former_mt.structures import SubcategorySpec
 
-_MAX_PROBLEMS_SHOWN = 10
 _MAX_FILES_SHOWN = 3
+# Headers are read by several threads: most of the time goes into waiting for the disk.
+_HEADER_THREADS = 8
+_HEADER_CHUNK = 64
+# So many RLE texts are checked together; the arrays in between are 100 times as large as they are.
+_RLE_CHUNK = 1000
+_MISSING = "missing"
 
 
-@dataclasses.dataclass(frozen=True)
-class CocoHeader:
-    """What every annotation of a COCO JSON refers to.
+def scale_to_pixels(document: Mapping, coordinates: Coordinates) -> None:
+    """Takes a COCO document's boxes and polygons to pixels, in place.
+
+    It is for those who read the JSON themselves, as COCO's evaluation does; nothing is checked.
+    `area` is dropped where polygons are scaled, since nobody says what it is normalised by.
 
     Args:
-        category_ids: as the JSON numbers them, ascending; position i is contiguous class i.
-        thing_classes: the names, in the same order.
-        spec: the subcategories; empty for a plain COCO file.
+        document: COCO, with `height` and `width` of every image.
+        coordinates: what its numbers are.
     """
-
-    category_ids: tuple[int, ...]
-    thing_classes: tuple[str, ...]
-    spec: SubcategorySpec
-
-    @property
-    def contiguous_ids(self) -> dict[int, int]:
-        """From the JSON's category id to the class index 0..K-1."""
-        return {category_id: index for index, category_id in enumerate(self.category_ids)}
-
-
-class _Problems:
-    """Collects what is wrong with one file, so that a user sees more than the first of it."""
-
-    def __init__(self, json_file: Path) -> None:
-        self.json_file = json_file
-        self.shown: list[str] = []
-        self.count = 0
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        if len(self.shown) < _MAX_PROBLEMS_SHOWN:
-            self.shown.append(message)
-
-    def raise_if_any(self) -> None:
-        if self.count == 0:
-            return
-        noun = "problem" if self.count == 1 else "problems"
-        more = self.count - len(self.shown)
-        lines = [f"{self.json_file}: {self.count} {noun}", *self.shown]
-        if more:
-            lines.append(f"... and {more} more")
-        raise ValueError("\n  ".join(lines))
+    if coordinates == PIXELS:
+        return
+    sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
+    for annotation in document["annotations"]:
+        size = sizes[annotation["image_id"]]
+        if coordinates.box_coords == "normalized" and "bbox" in annotation:
+            annotation["bbox"] = scale_box(annotation["bbox"], *size)
+        segmentation = annotation.get("segmentation")
+        if coordinates.polygon_coords == "normalized" and isinstance(segmentation, list):
+            annotation["segmentation"] = scale_polygons(segmentation, *size)
+            annotation.pop("area", None)
 
 
-def read_document(json_file: Path) -> dict:
-    """Parses a JSON file and checks that it has COCO's three lists.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is not JSON (truncated, another format) or not COCO.
-    """
-    try:
-        with open(json_file, encoding="utf-8") as file:
-            document = json.load(file)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{json_file} must be JSON text in UTF-8, got other bytes") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{json_file} is not valid JSON: {error}; the file may be cut short, export it again"
-        ) from error
-    if not isinstance(document, dict):
-        raise ValueError(
-            f"{json_file} must be a COCO file, a JSON object with the lists 'images', "
-            f"'annotations' and 'categories'; got a {type(document).__name__}"
-        )
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(document.get(key), list):
-            raise ValueError(
-                f"{json_file} is not a COCO file: it needs a list {key!r}, got "
-                f"{type(document[key]).__name__ if key in document else 'no such key'}; "
-                f"its keys are {sorted(document)}"
-            )
-        if not all(isinstance(entry, dict) for entry in document[key]):
-            raise ValueError(f"{json_file}: every entry of {key!r} must be a JSON object")
-    return document
-
-
-def parse_header(document: Mapping, json_file: Path) -> CocoHeader:
-    """Reads categories and subcategories.
-
-    Raises:
-        ValueError: no category, an id or a name listed twice, a subcategory that is not
-            well-formed or has 0 values.
-    """
-    problems = _Problems(json_file)
-    names: dict[int, str] = {}
-    for category in document["categories"]:
-        category_id, name = category.get("id"), category.get("name")
-        if not is_int(category_id) or not isinstance(name, str) or not name:
-            problems.add(
-                'an entry of \'categories\' must be {"id": <integer>, "name": <text>}, '
-                f"got {category!r}"
-            )
-        elif category_id in names:
-            problems.add(
-                f"category id {category_id} is listed twice: {names[category_id]!r} and {name!r}"
-            )
-        elif name in names.values():
-            problems.add(f"two categories are named {name!r}; give each its own name")
-        else:
-            names[category_id] = name
-    if not document["categories"]:
-        problems.add("'categories' is empty; list at least one class")
-    problems.raise_if_any()
-    subcategories = document.get("subcategories")
-    if subcategories is not None and not isinstance(subcategories, list):
-        raise ValueError(
-            f"{json_file}: 'subcategories' must be a list of "
-            f'{{"name": ..., "values": [...]}}, got a {type(subcategories).__name__}'
-        )
-    try:
-        spec = SubcategorySpec.from_json(subcategories)
-    except ValueError as error:
-        raise ValueError(f"{json_file}: {error}") from error
-    category_ids = tuple(sorted(names))
-    return CocoHeader(category_ids, tuple(names[i] for i in category_ids), spec)
-
-
-def read_header(json_file: Path) -> CocoHeader:
-    """Reads only what `parse_header` gives; raises as it and `read_document` do."""
-    return parse_header(read_document(json_file), json_file)
-
-
-def load_dataset_dicts(json_file: Path, image_root: Path, expected: CocoHeader) -> list[dict]:
+def load_dataset_dicts(
+    json_file: Path,
+    image_root: Path,
+    expected: CocoHeader,
+    coordinates: Coordinates = PIXELS,
+    *,
+    check_images: bool = True,
+) -> list[dict]:
     """Reads and checks the whole file, so that nothing surprises a training under way.
 
     Args:
         json_file: COCO JSON, plain or with subcategories.
         image_root: folder that the file names in the JSON are relative to.
         expected: the header that the dataset's metadata was made from.
+        coordinates: what the JSON's boxes and polygons are; the result is in pixels.
+        check_images: whether every image must exist, and be of the size that the JSON says.
 
     Returns:
         detectron2's dataset dicts, one per image with or without annotations. Each annotation has
@@ -156,28 +84,59 @@ def load_dataset_dicts(json_file: Path, image_root: Path, expected: CocoHeader) 
         ValueError: names the file, the image, the annotation, what was expected and found; up to
             ten problems at once.
     """
-    document = read_document(json_file)
-    if parse_header(document, json_file) != expected:
-        raise ValueError(
-            f"{json_file}: its categories or subcategories changed since the dataset was "
-            "registered; start again, so that the model is built for the new ones"
-        )
-    problems = _Problems(json_file)
-    images = _read_images(document["images"], image_root, problems)
-    contiguous_ids = expected.contiguous_ids
+    with without_garbage_collection():
+        document = read_document(json_file)
+        if parse_header(document, json_file) != expected:
+            raise ValueError(
+                f"{json_file}: its categories or subcategories changed since the dataset was "
+                "registered; start again, so that the model is built for the new ones"
+            )
+        problems = Problems(json_file, image_root)
+        images = _read_images(document["images"], image_root, check_images, problems)
+        _read_annotations(document["annotations"], images, expected, coordinates, problems)
+        problems.raise_if_any()
+        return list(images.values())
+
+
+class _RememberedLabels:
+    """A spec that looks up equal labels once: a dataset has few combinations of them."""
+
+    def __init__(self, spec: SubcategorySpec) -> None:
+        self._spec = spec
+        self._known: dict[str, list[int]] = {}
+
+    def labels_of(self, annotation: Mapping) -> list[int]:
+        # Written out, because True equals 1, and only one of them is a label.
+        key = repr(annotation)
+        if key not in self._known:
+            self._known[key] = self._spec.labels_of(annotation)
+        return list(self._known[key])
+
+
+def _read_annotations(
+    entries: list[dict | None],
+    images: Mapping[int, dict],
+    header: CocoHeader,
+    coordinates: Coordinates,
+    problems: Problems,
+) -> None:
+    """Appends to the images' records; empties `entries`, so that both are never whole at once."""
+    contiguous_ids = header.contiguous_ids
+    spec = _RememberedLabels(header.spec)
     seen_ids = set()
-    for entry in document["annotations"]:
-        annotation_id = entry.get("id")
+    texts: list[tuple[dict, dict]] = []
+    for position, entry in enumerate(entries):
+        entries[position] = None
+        annotation_id, image_id = entry.get("id"), entry.get("image_id")
         if not is_int(annotation_id):
             problems.add(
-                f"an annotation of image_id {entry.get('image_id')!r} must have an integer 'id', "
+                f"an annotation of image_id {image_id!r} must have an integer 'id', "
                 f"got {annotation_id!r}"
             )
             continue
         if annotation_id in seen_ids:
             problems.add(f"annotation id {annotation_id} is used twice; ids must be unique")
         seen_ids.add(annotation_id)
-        image_id = entry.get("image_id")
         record = images.get(image_id) if is_int(image_id) else None
         if record is None:
             problems.add(
@@ -185,23 +144,70 @@ def load_dataset_dicts(json_file: Path, image_root: Path, expected: CocoHeader) 
             )
             continue
         try:
-            record["annotations"].append(
-                read_annotation(
-                    entry,
-                    height=record["height"],
-                    width=record["width"],
-                    contiguous_ids=contiguous_ids,
-                    spec=expected.spec,
-                )
+            annotation = read_annotation(
+                entry,
+                height=record["height"],
+                width=record["width"],
+                contiguous_ids=contiguous_ids,
+                spec=spec,
+                coordinates=coordinates,
             )
         except ValueError as error:
-            name = os.path.relpath(record["file_name"], image_root)
-            problems.add(f"annotation {annotation_id} of image {image_id} ({name}): {error}")
-    problems.raise_if_any()
-    return list(images.values())
+            problems.add(f"{_where(annotation_id, record, problems)}: {error}")
+            continue
+        record["annotations"].append(annotation)
+        if isinstance(annotation["segmentation"], dict):
+            texts.append((annotation, record))
+            if len(texts) == _RLE_CHUNK:
+                _check_sums(texts, problems)
+                texts = []
+    _check_sums(texts, problems)
 
 
-def _read_images(entries: list[dict], image_root: Path, problems: _Problems) -> dict[int, dict]:
+def _check_sums(annotations: list[tuple[dict, dict]], problems: Problems) -> None:
+    """Finds RLE texts that were cut short between two run lengths."""
+    rles = [annotation["segmentation"] for annotation, _ in annotations]
+    counts = [rle["counts"] for rle in rles]
+    texts = [text.decode() if isinstance(text, bytes) else text for text in counts]
+    for (annotation, record), rle, total in zip(
+        annotations, rles, sums_of_lengths(texts).tolist(), strict=True
+    ):
+        if total != math.prod(rle["size"]):
+            problems.add(
+                f"{_where(annotation['id'], record, problems)}: RLE counts must be run lengths "
+                f"that add up to height * width = {math.prod(rle['size'])}, got {total}; they may "
+                "be cut short, export them again"
+            )
+
+
+def _where(annotation_id: int, record: Mapping, problems: Problems) -> str:
+    name = os.path.relpath(record["file_name"], problems.image_root)
+    return f"annotation {annotation_id} of image {record['image_id']} ({name})"
+
+
+def _header_problems(records: Mapping[int, Mapping]) -> Iterator[str | None]:
+    """What is wrong with each image's file, in the records' order."""
+    in_order = list(records.values())
+    # By the chunk: handing single files to the threads would take longer than reading them.
+    chunks = [in_order[i : i + _HEADER_CHUNK] for i in range(0, len(in_order), _HEADER_CHUNK)]
+    with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        for problems in pool.map(lambda chunk: [_header_problem(r) for r in chunk], chunks):
+            yield from problems
+
+
+def _header_problem(record: Mapping) -> str | None:
+    if not os.path.isfile(record["file_name"]):
+        return _MISSING
+    try:
+        check_image_header(record["file_name"], record["height"], record["width"])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _read_images(
+    entries: list[dict], image_root: Path, check_images: bool, problems: Problems
+) -> dict[int, dict]:
     records: dict[int, dict] = {}
     missing = []
     for entry in entries:
@@ -222,16 +228,8 @@ def _read_images(entries: list[dict], image_root: Path, problems: _Problems) -> 
                 f"got {height!r} and {width!r}"
             )
             height = width = math.inf  # its annotations are checked for everything else
-        path = os.path.join(image_root, name)
-        if not os.path.isfile(path):
-            missing.append(name)
-        else:
-            try:
-                check_image_header(path, height, width)
-            except ValueError as error:
-                problems.add(f"image {image_id} ({name}): {error}")
         records[image_id] = {
-            "file_name": path,
+            "file_name": os.path.join(image_root, name),
             "image_id": image_id,
             "height": height,
             "width": width,
@@ -239,6 +237,15 @@ def _read_images(entries: list[dict], image_root: Path, problems: _Problems) -> 
         }
     if not entries:
         problems.add("'images' is empty; list at least one image")
+    found = _header_problems(records) if check_images else [None] * len(records)
+    for record, problem in zip(records.values(), found, strict=True):
+        if problem is None:
+            continue
+        name = os.path.relpath(record["file_name"], image_root)
+        if problem is _MISSING:
+            missing.append(name)
+        else:
+            problems.add(f"image {record['image_id']} ({name}): {problem}")
     if missing:
         shown = ", ".join(missing[:_MAX_FILES_SHOWN])
         more = len(missing) - _MAX_FILES_SHOWN

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import Boxes, Instances
-from PIL import Image
 
-from mask2former_mt.data.augmentation import (
-    PAD_VALUE,
-    build_test_augmentations,
-    build_train_augmentations,
-)
-from mask2former_mt.structures import (
-    GT_CLASSES,
-    GT_MASKS,
-    GT_SUBCATEGORIES,
-    UNKNOWN,
-    SubcategorySpec,
-)
+from mask2former_mt.data.augmentation import build_test_augmentations, build_train_augmentations
+from mask2former_mt.data.copy_paste import PasteInput, layers_of
+from mask2former_mt.data.images import check_image_size, read_image
+from mask2former_mt.data.integrity import check_sample, deep_check
+from mask2former_mt.data.objects import Layer
+from mask2former_mt.data.random_transforms import PadToMultiple
+from mask2former_mt.data.seeding import seeded
+from mask2former_mt.data.targets import TargetMaker, objects_of
+from mask2former_mt.structures import SubcategorySpec
+
+LOGGER = logging.getLogger("mask2former_mt")
 
 # N instances, S subcategories, H and W of the image tensor.
 
@@ -40,10 +36,15 @@ class MultiTaskInstanceMapper:
         spec: the dataset's S subcategories.
         size_divisibility: a training image is padded on the right and at the bottom to a multiple
             of it; 0 or less: it is not.
-        min_visible_pixels: an instance with fewer pixels left is dropped with all its labels.
+        min_visible_pixels, min_visible, rasterizer, mask_overlap: see `TargetMaker`.
+        seed: at least 0; with a record's `draw` it decides all that is random in a sample.
+        num_classes: classes must be less than this; None: they are not compared.
+        deep_check_every: each sample whose `draw` is a multiple of it is checked by `deep_check`,
+            the others by `check_sample` only; 0: none.
+        records: dataset dicts of the pictures that copy-paste takes from; see `paste_from`.
 
     Raises:
-        ValueError: an unknown image format, or fewer than 1 visible pixel asked for.
+        ValueError: an unknown image format, or what `TargetMaker` refuses.
     """
 
     @configurable
@@ -56,20 +57,36 @@ class MultiTaskInstanceMapper:
         spec: SubcategorySpec,
         size_divisibility: int = 0,
         min_visible_pixels: int = 1,
+        min_visible: float = 0.0,
+        rasterizer: str = "auto",
+        mask_overlap: str = "keep",
+        seed: int = 0,
+        num_classes: int | None = None,
+        deep_check_every: int = 0,
+        records: Sequence[Mapping] = (),
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT must be 'RGB' or 'BGR', got {image_format!r}")
-        if min_visible_pixels < 1:
+        if deep_check_every < 0:
             raise ValueError(
-                f"min_visible_pixels must be at least 1, got {min_visible_pixels}; "
-                "an empty mask has no points to learn from"
+                f"INPUT.DEEP_CHECK_EVERY must be 0 or a number of samples, got {deep_check_every}"
             )
+        pad = [PadToMultiple(size_divisibility)] if is_train and size_divisibility > 0 else []
         self.is_train = is_train
-        self.augmentations = T.AugmentationList(augmentations)
+        self.augmentations = T.AugmentationList([*augmentations, *pad])
         self.image_format = image_format
-        self.spec = spec
         self.size_divisibility = size_divisibility
-        self.min_visible_pixels = min_visible_pixels
+        self.targets = TargetMaker(
+            spec=spec,
+            min_visible_pixels=min_visible_pixels,
+            min_visible=min_visible,
+            rasterizer=rasterizer,
+            mask_overlap=mask_overlap,
+        )
+        self.seed = seed
+        self.num_classes = num_classes
+        self.deep_check_every = deep_check_every
+        self.records = records
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool, spec: SubcategorySpec) -> dict:
@@ -80,31 +97,47 @@ class MultiTaskInstanceMapper:
             "image_format": cfg.INPUT.FORMAT,
             "spec": spec,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
+            "min_visible": cfg.INPUT.MIN_VISIBLE,
+            "rasterizer": cfg.INPUT.RASTERIZER,
+            "mask_overlap": cfg.INPUT.MASK_OVERLAP,
+            "seed": cfg.SEED if cfg.SEED >= 0 else _some_seed(),
+            # Before the dataset is known it is 0.
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES or None,
+            "deep_check_every": cfg.INPUT.DEEP_CHECK_EVERY,
         }
+
+    def paste_from(self, records: Sequence[Mapping]) -> None:
+        """Sets the dataset dicts of the pictures that copy-paste takes from."""
+        self.records = records
 
     def __call__(self, dataset_dict: Mapping) -> dict:
         """Maps one image; the dataset dict stays as it is.
 
         Args:
             dataset_dict: detectron2's; each annotation may have `subcategories`, S labels in
-                {-1, 0..K_s}, and without it all of them are unknown.
+                {-1, 0..K_s}, and without it all of them are unknown. With `draw`, the sample's
+                number in the training stream (at least 0), the same sample comes of it every
+                time; without, what is random comes from NumPy's global generator.
 
         Returns:
             `image` uint8 (3, H, W); `height`, `width` of the original image, `file_name`,
             `image_id`; in training also `instances` with `gt_classes` int64 (N,), `gt_masks` bool
-            (N, H, W), `gt_boxes` (N, 4) and `gt_subcategories` int64 (N, S). N may be 0.
+            (N, H, W), `gt_boxes` (N, 4) and `gt_subcategories` int64 (N, S), N may be 0;
+            `transforms`, the TransformList that was applied; `draw`, None without one; `areas`
+            int64 (N,), the masks' pixels; and `measures` of a sample that was checked deeply.
 
         Raises:
             FileNotFoundError: no such image.
             ValueError: an image that cannot be read or is not of the listed size, an annotation
-                with a damaged mask or with another number of labels; names file and annotation.
+                with a damaged mask or with labels that the spec does not have; names file and
+                annotation.
+            IntegrityError: the sample is not as described here; names the file.
         """
-        file_name = dataset_dict["file_name"]
-        original = read_image(file_name, self.image_format)
-        height, width = original.shape[:2]
-        _check_image_size(dataset_dict, height, width)
-        aug_input = T.AugInput(original)
-        transforms = self.augmentations(aug_input)
+        draw, file_name = dataset_dict.get("draw"), dataset_dict["file_name"]
+        with contextlib.nullcontext() if draw is None else seeded(self.seed, draw):
+            aug_input = self._read(dataset_dict)
+            height, width = aug_input.image.shape[:2]
+            transforms = self.augmentations(aug_input)
         # The augmentations leave views with negative strides, which torch does not take.
         image = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
         mapped = {
@@ -116,143 +149,62 @@ class MultiTaskInstanceMapper:
         }
         if not self.is_train:
             return mapped
-        instances = self._make_instances(
-            dataset_dict, transforms, (height, width), tuple(image.shape[-2:])
-        )
-        if self.size_divisibility > 0:
-            image, instances = _pad_to_multiple(image, instances, self.size_divisibility)
-        return {**mapped, "image": image, "instances": instances}
+        annotations = objects_of(dataset_dict)
+        layers = layers_of(annotations, transforms, (height, width), file_name)
+        instances, areas, origins = self.targets.make(layers, tuple(image.shape[-2:]))
+        mapped |= {"instances": instances, "transforms": transforms, "draw": draw, "areas": areas}
+        self._guard(mapped)
+        if self.deep_check_every and draw is not None and draw % self.deep_check_every == 0:
+            exclusive = self.targets.mask_overlap != "keep"
+            mapped["measures"] = deep_check(mapped, annotations, origins, exclusive=exclusive)
+        return mapped
 
-    def _make_instances(
-        self,
-        dataset_dict: Mapping,
-        transforms: T.TransformList,
-        original_size: tuple[int, int],
-        image_size: tuple[int, int],
-    ) -> Instances:
-        masks, classes, labels = [], [], []
-        for annotation in dataset_dict.get("annotations", ()):
-            if annotation.get("iscrowd", 0):
-                continue  # a crowd is many objects in one outline: no query should learn it
-            try:
-                mask = _transformed_mask(
-                    annotation["segmentation"], transforms, original_size, image_size
-                )
-                annotation_labels = self._labels(annotation)
-            except ValueError as error:
-                raise ValueError(
-                    f"{dataset_dict['file_name']}: annotation {annotation.get('id')}: {error}"
-                ) from error
-            if np.count_nonzero(mask) < self.min_visible_pixels:
-                continue
-            masks.append(mask)
-            classes.append(annotation["category_id"])
-            labels.append(annotation_labels)
-        masks_NHW = np.stack(masks) if masks else np.zeros((0, *image_size), dtype=bool)
-        instances = Instances(image_size)
-        instances.set(GT_CLASSES, torch.tensor(classes, dtype=torch.int64))
-        instances.set(GT_MASKS, torch.from_numpy(masks_NHW))
-        instances.set("gt_boxes", _boxes_of(masks_NHW))
-        instances.set(
-            GT_SUBCATEGORIES,
-            torch.tensor(labels, dtype=torch.int64).reshape(len(labels), len(self.spec)),
-        )
-        return instances
+    def donate(
+        self, augmentations: Sequence[T.Augmentation], not_from: str
+    ) -> tuple[np.ndarray, Layer] | None:
+        """Another picture of the dataset, augmented, and its objects, for copy-paste.
 
-    def _labels(self, annotation: Mapping) -> list[int]:
-        labels = annotation.get("subcategories")
-        if labels is None:
-            return [UNKNOWN] * len(self.spec)
-        if len(labels) != len(self.spec):
+        Args:
+            augmentations: what it goes through.
+            not_from: the file name of the picture that it is for.
+
+        Returns:
+            uint8 (H, W, 3) and the layer; None where the dataset has no other picture.
+
+        Raises:
+            ValueError: there are no records to choose from, or as mapping it raises.
+        """
+        if not len(self.records):
             raise ValueError(
-                f"'subcategories' must be {len(self.spec)} labels for {list(self.spec.names)}, "
-                f"got {labels}; all datasets of a run must list the same subcategories"
+                "copy_paste needs the dataset's records; build the loader with "
+                "data.loader.build_train_loader, or call the mapper's paste_from"
             )
-        return list(labels)
+        first = np.random.randint(len(self.records))  # noqa: NPY002 - seeded for each sample
+        for index in (first, (first + 1) % len(self.records)):
+            record = self.records[index]
+            if record["file_name"] == not_from:
+                continue
+            aug_input = self._read(record)
+            size = aug_input.image.shape[:2]
+            transforms = T.AugmentationList(augmentations)(aug_input)
+            (layer,) = layers_of(objects_of(record), transforms, size, record["file_name"])
+            return aug_input.image, layer
+        return None
+
+    def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
+        """Which objects copy-paste may take; see `TargetMaker.visible`."""
+        return self.targets.visible(layer, size)
+
+    def _guard(self, sample: dict) -> None:
+        check_sample(sample, spec=self.targets.spec, num_classes=self.num_classes)
+
+    def _read(self, record: Mapping) -> PasteInput:
+        image = read_image(record["file_name"], self.image_format)
+        check_image_size(record, *image.shape[:2])
+        return PasteInput(image, file_name=record["file_name"], donors=self)
 
 
-def read_image(file_name: str | os.PathLike, image_format: str) -> np.ndarray:
-    """Reads an image as uint8 (H, W, 3), turned upright as its EXIF data say.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image, or a damaged one.
-    """
-    try:
-        return detection_utils.read_image(os.fspath(file_name), format=image_format)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"image {file_name} does not exist") from error
-    # Pillow reports damage as OSError in most formats, as the others in some.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"image {file_name} cannot be read: {error}; it may be cut short or no image at all"
-        ) from error
-
-
-def _check_image_size(dataset_dict: Mapping, height: int, width: int) -> None:
-    expected = (dataset_dict.get("height", height), dataset_dict.get("width", width))
-    if expected != (height, width):
-        raise ValueError(
-            f"image {dataset_dict['file_name']} must be {expected[1]}x{expected[0]} (width x "
-            f"height) as the JSON says, got {width}x{height} (turned upright as its EXIF data "
-            "say); correct the JSON, or put back the picture that was annotated"
-        )
-
-
-def _transformed_mask(
-    segmentation: list | Mapping,
-    transforms: T.TransformList,
-    original_size: tuple[int, int],
-    image_size: tuple[int, int],
-) -> np.ndarray:
-    """The bool (H, W) mask of one annotation in the augmented image's frame."""
-    if isinstance(segmentation, list):
-        # The points are transformed, not a mask: detectron2's transforms keep image and points in
-        # one continuous frame, so the outline stays exact at any scale, where a resized mask is up
-        # to half a pixel of the smaller grid off; and one rasterisation at the final size is all
-        # the work. Outlines that leave the crop need no clipping, the rasteriser does that.
-        polygons = [
-            transforms.apply_coords(np.asarray(p, dtype=np.float64).reshape(-1, 2)).reshape(-1)
-            for p in segmentation
-        ]
-        rles = mask_util.frPyObjects([p.tolist() for p in polygons], *image_size)
-        return mask_util.decode(mask_util.merge(rles)).astype(bool)
-    if isinstance(segmentation.get("counts"), list):
-        segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
-    if tuple(segmentation["size"]) != original_size:
-        raise ValueError(
-            f"RLE size must be the image's {list(original_size)}, got {list(segmentation['size'])}"
-        )
-    # uint8, because for other types detectron2 resizes with torch's "nearest", which takes each
-    # pixel's corner for its centre and so shifts the mask by half a pixel. Padding is not 1.
-    return transforms.apply_segmentation(mask_util.decode(segmentation)) == 1
-
-
-def _boxes_of(masks_NHW: np.ndarray) -> Boxes:
-    """The extent of masks that each have a pixel, xyxy with the far sides outside.
-
-    detectron2's BitMasks finds the same, one mask after another; next to decoding and augmenting a
-    small image that was a quarter of the time.
-    """
-    height, width = masks_NHW.shape[1:]
-    columns_NW, rows_NH = masks_NHW.any(axis=1), masks_NHW.any(axis=2)
-    sides = (
-        columns_NW.argmax(axis=1),
-        rows_NH.argmax(axis=1),
-        width - columns_NW[:, ::-1].argmax(axis=1),
-        height - rows_NH[:, ::-1].argmax(axis=1),
-    )
-    return Boxes(torch.from_numpy(np.stack(sides, axis=1).astype(np.float32)))
-
-
-def _pad_to_multiple(
-    image: torch.Tensor, instances: Instances, multiple: int
-) -> tuple[torch.Tensor, Instances]:
-    height, width = image.shape[-2:]
-    padding = (0, -width % multiple, 0, -height % multiple)
-    if not any(padding):
-        return image, instances
-    image = torch.nn.functional.pad(image, padding, value=PAD_VALUE)
-    padded = Instances(tuple(image.shape[-2:]), **instances.get_fields())
-    padded.set(GT_MASKS, torch.nn.functional.pad(instances.get(GT_MASKS), padding, value=False))
-    return image, padded
+def _some_seed() -> int:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    LOGGER.info(f"SEED is negative: samples are drawn with seed {seed}")
+    return seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,9 @@ from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 from PIL import Image
 
-from mask2former_mt.data.mapper import (
-    MultiTaskInstanceMapper,
-    build_test_augmentations,
-    build_train_augmentations,
-)
+from mask2former_mt.config import add_mask2former_mt_config
+from mask2former_mt.data.augmentation import build_test_augmentations, build_train_augmentations
+from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.structures import SubcategorySpec
 
 SPEC = SubcategorySpec.from_counts(["style", "size"], [2, 3])
@@ -80,6 +79,7 @@ def _mapper(augmentations=(), **fields) -> MultiTaskInstanceMapper:
 
 def _cfg(**input_keys):
     cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
     defaults = {
         "IMAGE_SIZE": 96,
         "MIN_SCALE": 0.5,
@@ -117,6 +117,41 @@ def test_the_contract_in_inference(record):
     assert mapped["image"].shape == (3, 166, 262)
     # The original's, to which the masks go back.
     assert (mapped["height"], mapped["width"]) == (HEIGHT, WIDTH)
+
+
+def test_a_training_sample_says_what_was_done_to_it(record):
+    mapper = _mapper([T.RandomFlip(prob=1.0)], size_divisibility=32)
+    sample = mapper({**record, "draw": 5})
+    assert sample["draw"] == 5
+    # What the transforms make of the original is the sample, padding included.
+    image = np.asarray(Image.open(record["file_name"]))
+    again = sample["transforms"].apply_image(image)
+    np.testing.assert_array_equal(again.transpose(2, 0, 1), sample["image"])
+    assert mapper(record)["draw"] is None
+    assert not {"draw", "transforms"} & set(_mapper(is_train=False)(record))
+
+
+def test_seed_and_draw_decide_what_is_random(record):
+    augmentations = [T.RandomFlip(), T.RandomRotation([-30, 30]), T.RandomBrightness(0.5, 1.5)]
+    samples = {}
+    for seed, draw in [(1, 1), (1, 2), (2, 1), (1, 1)]:
+        image = _mapper(augmentations, seed=seed)({**record, "draw": draw})["image"]
+        assert torch.equal(samples.setdefault((seed, draw), image), image)
+    first, *others = samples.values()
+    assert not any(torch.equal(first, other) for other in others)
+    with pytest.raises(ValueError, match=r"seed and draw must be at least 0, got \(1, -1\)"):
+        _mapper(augmentations, seed=1)({**record, "draw": -1})
+
+
+def test_an_augmentation_of_the_users_own_is_seeded_too(record):
+    class Noise(T.Augmentation):
+        def get_transform(self, image):
+            return T.BlendTransform(255 * torch.rand(()).item() * random.random(), 0.5, 0.5)
+
+    mapper = _mapper([Noise()], seed=4)
+    first, other, again = (mapper({**record, "draw": d})["image"] for d in (0, 1, 0))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_a_rectangle_is_rasterised_by_hand(record):

@@ -1,0 +1,148 @@
+"""The training loader: detectron2's, whose every record carries its number in the stream."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetFromList,
+    build_batch_data_loader,
+    build_detection_train_loader,
+)
+from detectron2.utils import comm
+from torch.utils.data import Dataset, Sampler
+
+from mask2former_mt.data.seeding import seeded
+from mask2former_mt.data.watch import count_classes
+
+
+class DrawSampler(Sampler):
+    """Numbers what a sampler of detectron2 draws, by its place in the stream of all processes.
+
+    Those samplers shuffle one endless stream, the same in every process, of which process r of W
+    takes the elements r, r + W, r + 2W ... So a number stands for the same sample whatever the
+    number of processes and workers.
+
+    Args:
+        sampler: detectron2's; endless.
+        first: the number to start at; a multiple of the number of processes.
+    """
+
+    def __init__(self, sampler: Sampler, first: int = 0) -> None:
+        self.sampler = sampler
+        self.first = first
+        self.rank = comm.get_rank()
+        self.world_size = comm.get_world_size()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yields (draw, index of the record)."""
+        draws = itertools.count(self.rank, self.world_size)
+        numbered = zip(draws, self.sampler, strict=False)
+        return itertools.islice(numbered, self.first // self.world_size, None)
+
+
+class MappedRecords(Dataset):
+    """Maps the record that a draw stands for, once it is asked for.
+
+    Args:
+        records: dataset dicts.
+        mapper: makes a sample of one, which has the key `draw` besides. None asks for the next
+            record instead, as the same draw.
+    """
+
+    def __init__(
+        self, records: Sequence[Mapping], mapper: Callable[[Mapping], dict | None]
+    ) -> None:
+        self.records = records
+        self.mapper = mapper
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, numbers: tuple[int, int]) -> dict:
+        draw, index = numbers
+        for offset in range(len(self)):
+            record = self.records[(index + offset) % len(self)]
+            sample = self.mapper({**record, "draw": draw})
+            if sample is not None:
+                return sample
+        raise ValueError(f"the mapper made a sample of none of the {len(self)} records")
+
+
+class TrainLoader:
+    """An endless loader of training batches.
+
+    Args:
+        loader: detectron2's.
+        sampler: the one that it draws from.
+        class_counts: the instances of each class index in the dataset.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[list[dict]],
+        sampler: DrawSampler,
+        class_counts: Mapping[int, int] | None = None,
+    ) -> None:
+        self.loader = loader
+        self.sampler = sampler
+        self.class_counts = class_counts or {}
+
+    def start_at(self, draw: int) -> None:
+        """Leaves out the samples before `draw`; to be called before the first batch is asked for.
+
+        Args:
+            draw: how many samples all processes together have used.
+        """
+        self.sampler.first = draw
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        return iter(self.loader)
+
+
+def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -> TrainLoader:
+    """detectron2's loader of DATASETS.TRAIN, with its sampler, batches, workers and grouping.
+
+    Args:
+        cfg: with SEED not negative, the order of the records follows from it alone.
+        mapper: what each record, with its `draw`, goes through. If it has a method `paste_from`,
+            that is given the records.
+
+    Raises:
+        ValueError: a dataset without a length, whose samples cannot be numbered.
+    """
+    with seeded(cfg.SEED) if cfg.SEED >= 0 else contextlib.nullcontext():
+        arguments = build_detection_train_loader.from_config(cfg, mapper=mapper)
+    sampler, records = arguments.pop("sampler"), arguments.pop("dataset")
+    if sampler is None:
+        raise ValueError(
+            f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)} must be lists of records, got a stream; "
+            "its samples have no numbers to reproduce them by"
+        )
+    class_counts = count_classes(records)
+    if isinstance(records, list):
+        # Packed into one array, which all workers share.
+        records = DatasetFromList(records, copy=False)
+    if hasattr(mapper, "paste_from"):
+        mapper.paste_from(records)
+    sampler = DrawSampler(sampler)
+    arguments["mapper"] = None  # it is in the dataset
+    ahead = _prefetching(
+        cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    )
+    loader = build_detection_train_loader(
+        MappedRecords(records, mapper), sampler=sampler, **arguments, **ahead
+    )
+    return TrainLoader(loader, sampler, class_counts)
+
+
+def _prefetching(workers: int, batch: int) -> dict[str, int]:
+    if not workers or "kwargs" not in inspect.signature(build_batch_data_loader).parameters:
+        return {}  # without the latter, a detectron2 of 2021
+    # Pictures come one by one: with PyTorch's two per worker the next batch would not be ready.
+    return {"prefetch_factor": max(2, math.ceil(2 * batch / workers))}

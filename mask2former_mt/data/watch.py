@@ -1,0 +1,175 @@
+"""What a training really sees: how much of each class and value, against what the dataset has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from mask2former_mt.data.bad_samples import BadSampleLedger
+from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
+
+# K classes, N instances, S subcategories with K_s values each.
+
+# An alarm waits until so many instances of a class were to be expected: with fewer, chance decides.
+MIN_EXPECTED = 100
+
+
+class ShareWatch:
+    """Keeps count of the instances and pixels of each class and value.
+
+    Args:
+        class_names: of the K classes.
+        spec: the S subcategories.
+        dataset_counts: by class index, the instances in the dataset; empty: not known.
+        alarm: a class is reported whose share of the instances falls below this fraction of its
+            share in the dataset; 0: none is.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        spec: SubcategorySpec,
+        dataset_counts: Mapping[int, int],
+        alarm: float,
+    ) -> None:
+        self.class_names = list(class_names)
+        self.spec = spec
+        self.alarm = alarm
+        counts = np.array([dataset_counts.get(i, 0) for i in range(len(class_names))], float)
+        self.dataset_shares = counts / max(counts.sum(), 1.0)
+        self.pictures = 0
+        self.deep_checks = 0
+        self.lowest_alignment = 1.0
+        # Rows: instances, pixels. Columns: the classes; unknown, the values, none.
+        self.classes = np.zeros((2, len(class_names)), dtype=np.int64)
+        self.values = [np.zeros((2, k + 2), dtype=np.int64) for k in spec.num_classes]
+        self._reported: set[int] = set()
+
+    def add(self, batch: Sequence[Mapping]) -> None:
+        """Counts the samples of a batch; no mask is copied.
+
+        Args:
+            batch: of the mapper. Where a sample has no `areas`, its pixels are counted.
+        """
+        self.pictures += len(batch)
+        for sample in batch:
+            if "measures" in sample:
+                self.deep_checks += 1
+                self.lowest_alignment = min(self.lowest_alignment, sample["measures"].alignment)
+        instances = [sample["instances"] for sample in batch if len(sample["instances"])]
+        if not instances:
+            return
+        areas_N = np.concatenate([_areas(s) for s in batch if len(s["instances"])])
+        classes_N = np.concatenate([i.get(GT_CLASSES).numpy() for i in instances])
+        _count(self.classes, classes_N, areas_N)
+        labels_NS = np.concatenate([i.get(GT_SUBCATEGORIES).numpy() for i in instances])
+        for counts, labels_N in zip(self.values, labels_NS.T, strict=True):
+            _count(counts, labels_N + 1, areas_N)
+
+    def new_alarms(self) -> list[str]:
+        """A message for each class that has become too rare and was not reported yet."""
+        seen = self.classes[0]
+        total = seen.sum()
+        expected = self.dataset_shares * total
+        rare = (seen < self.alarm * expected) & (expected >= MIN_EXPECTED)
+        messages = []
+        for index in np.flatnonzero(rare).tolist():
+            if index in self._reported:
+                continue
+            self._reported.add(index)
+            messages.append(
+                f"class {self.class_names[index]!r} has {seen[index] / total:.2%} of the training "
+                f"instances so far, {self.dataset_shares[index]:.2%} in the dataset: its objects "
+                "are augmented away. If they are small, raise INPUT.MIN_SCALE or INPUT.IMAGE_SIZE, "
+                "or lower INPUT.MIN_VISIBLE; INPUT.SHARE_ALARM 0 ends this message"
+            )
+        return messages
+
+    def shares(self) -> dict:
+        """Shares in [0, 1] so far.
+
+        Returns:
+            `pictures`; `classes`, {name: {instances, pixels, dataset_instances}};
+            `subcategories`, {name: {value, (none), (unknown): {instances, pixels}}}.
+        """
+        classes = _shares(self.classes)
+        by_class = {
+            name: {
+                "instances": classes[0, i],
+                "pixels": classes[1, i],
+                "dataset_instances": self.dataset_shares[i],
+            }
+            for i, name in enumerate(self.class_names)
+        }
+        by_subcategory = {}
+        for subcategory, counts in zip(self.spec.subcategories, self.values, strict=True):
+            names = ["(unknown)", *subcategory.values, "(none)"]
+            rows = _shares(counts).T.tolist()
+            by_subcategory[subcategory.name] = {
+                name: {"instances": row[0], "pixels": row[1]}
+                for name, row in zip(names, rows, strict=True)
+            }
+        return {
+            "pictures": self.pictures,
+            "classes": by_class,
+            "subcategories": by_subcategory,
+        }
+
+
+class WatchedLoader:
+    """A training loader whose batches are counted on their way to the model.
+
+    Args:
+        loader: of `build_train_loader`.
+        watch: counts what is seen.
+        ledger: counts what was skipped.
+    """
+
+    def __init__(
+        self, loader: Iterable[list[dict]], watch: ShareWatch, ledger: BadSampleLedger
+    ) -> None:
+        self.loader = loader
+        self.watch = watch
+        self.ledger = ledger
+        # The last batch that was handed out.
+        self.latest: list[dict] = []
+
+    def start_at(self, draw: int) -> None:
+        """As the loader's."""
+        self.loader.start_at(draw)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for batch in self.loader:
+            for sample in batch:
+                self.ledger.add(sample.get("skipped", ()))
+            self.watch.add(batch)
+            self.latest = batch
+            yield batch
+
+
+def count_classes(records: Iterable[Mapping]) -> Counter[int]:
+    """The instances of each class in dataset dicts, without crowds."""
+    return Counter(
+        annotation["category_id"]
+        for record in records
+        for annotation in record.get("annotations", ())
+        if not annotation.get("iscrowd", 0)
+    )
+
+
+def _areas(sample: Mapping) -> np.ndarray:
+    if "areas" in sample:
+        return sample["areas"].numpy()
+    return np.array([np.count_nonzero(m) for m in sample["instances"].get(GT_MASKS).numpy()])
+
+
+def _count(counts: np.ndarray, numbers_N: np.ndarray, areas_N: np.ndarray) -> None:
+    columns = counts.shape[1]
+    counts[0] += np.bincount(numbers_N, minlength=columns)
+    counts[1] += np.bincount(numbers_N, weights=areas_N, minlength=columns).astype(np.int64)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -1,0 +1,125 @@
+"""Objects are drawn where the picture shows them, and their whole size is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+from detectron2.data import transforms as T
+
+from mask2former_mt.data.objects import Layer, draw_layer
+from mask2former_mt.data.transforms import RotationTransform
+
+SIZE = (8, 10)
+
+
+def _square(x0, y0, x1, y1) -> list[list[float]]:
+    return [[x0, y0, x1, y0, x1, y1, x0, y1]]
+
+
+def _bitmap(x0, y0, x1, y1) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _rle(x0, y0, x1, y1) -> dict:
+    return mask_util.encode(np.asfortranarray(_bitmap(x0, y0, x1, y1).astype(np.uint8)))
+
+
+def _layer(segmentations: list, *transforms: T.Transform) -> Layer:
+    annotations = [{"id": 70 + i, "segmentation": s} for i, s in enumerate(segmentations)]
+    return Layer(annotations, T.TransformList(transforms), SIZE, "a.png")
+
+
+KINDS = {"polygons": _square, "rle": _rle, "bitmaps": _bitmap}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", [None, "opencv", "pycocotools"])
+def test_a_crop_by_hand(kind, backend):
+    # The crop holds x in [4, 10), y in [2, 8).
+    crop = T.CropTransform(4, 2, 6, 6)
+    shapes = [(2, 1, 6, 5), (5, 3, 8, 7), (0, 0, 3, 2)]
+    layer = _layer([KINDS[kind](*s) for s in shapes], crop)
+    drawn = draw_layer(layer, (6, 6), backend=backend, measure=True)
+    masks = dict(zip(drawn.kept, drawn.masks, strict=True))
+    areas = dict(zip(drawn.kept, drawn.areas, strict=True))
+    expected = np.zeros((6, 6), bool)
+    expected[0:3, 0:2] = True  # x 4 to 6, y 2 to 5 of the picture: 2 * 3 of 4 * 4 pixels
+    np.testing.assert_array_equal(masks[0], expected)
+    expected = np.zeros((6, 6), bool)
+    expected[1:5, 1:4] = True
+    np.testing.assert_array_equal(masks[1], expected)
+    assert (areas[0], areas[1]) == (16, 12)
+    assert 2 not in masks or not masks[2].any()
+    assert drawn.masks.dtype == bool
+    assert draw_layer(layer, (6, 6)).areas is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_area_is_that_of_the_final_scale(kind):
+    # Twice as wide and three times as high: 4 * 4 pixels become 96; the crop leaves 4 * 12.
+    transforms = (T.ResizeTransform(8, 10, 24, 20), T.CropTransform(8, 0, 12, 24))
+    drawn = draw_layer(_layer([KINDS[kind](2, 1, 6, 5)], *transforms), (24, 12), measure=True)
+    assert drawn.masks.sum() == 48
+    assert drawn.areas.tolist() == [96]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_crop_took_no_padding_gives_back(kind):
+    # Cut at x = 5, then padded: nothing may stand in the padding.
+    transforms = (T.CropTransform(0, 0, 5, 8), T.PadTransform(0, 0, 5, 0, 5, 8, 128, 255))
+    drawn = draw_layer(_layer([KINDS[kind](2, 1, 9, 5)], *transforms), SIZE, measure=True)
+    np.testing.assert_array_equal(drawn.masks, [_bitmap(2, 1, 5, 5)])
+    assert drawn.areas.tolist() == [28]
+
+
+def test_what_a_crop_took_no_rotation_gives_back():
+    transforms = (T.CropTransform(0, 0, 5, 8), RotationTransform(8, 5, 45, expand=True))
+    bounds = (transforms[1].bound_h, transforms[1].bound_w)
+    outline = draw_layer(_layer([_square(2, 1, 9, 5)], *transforms), bounds, measure=True)
+    bitmap = draw_layer(_layer([_bitmap(2, 1, 9, 5)], *transforms), bounds, measure=True)
+    # Some 3 * 4 pixels are left; they differ along the edge at most.
+    assert outline.masks.sum() == pytest.approx(12, abs=3)
+    assert (outline.masks ^ bitmap.masks).sum() <= 4
+    assert outline.areas[0] == pytest.approx(28, abs=4)
+    assert bitmap.areas[0] == pytest.approx(28)
+
+
+def test_kinds_are_drawn_in_the_annotations_order():
+    segmentations = [
+        _rle(0, 0, 2, 2),
+        _square(50, 0, 60, 2),
+        _bitmap(4, 4, 6, 6),
+        _square(2, 2, 4, 5),
+    ]
+    drawn = draw_layer(_layer(segmentations), SIZE, measure=True)
+    assert drawn.kept == [0, 2, 3]  # the second lies outside and shrinks to the edge
+    expected = [_bitmap(0, 0, 2, 2), _bitmap(4, 4, 6, 6), _bitmap(2, 2, 4, 5)]
+    np.testing.assert_array_equal(drawn.masks, expected)
+    assert drawn.areas.tolist() == [4, 4, 6]
+
+
+def test_no_objects():
+    drawn = draw_layer(_layer([], T.CropTransform(0, 0, 3, 4)), (4, 3), measure=True)
+    assert drawn.kept == []
+    assert drawn.masks.shape == (0, 4, 3)
+    assert drawn.areas.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "match"),
+    [
+        (None, "must be a list of polygons, an RLE object or a bitmap, got NoneType"),
+        ([[1, 2, 3, 4]], "at least 3 points, got 2"),
+        ({"size": [4, 5], "counts": [20]}, r"RLE size must be the image's \[8, 10\], got \[4, 5\]"),
+        ({"size": [8, 10], "counts": [7]}, "add up to height .* = 80, got 7"),
+        ({"size": [8, 10], "counts": "hb0hb"}, "cut short"),
+        (np.ones((3, 4), bool), r"a bitmap must be of shape \(8, 10\), got \(3, 4\)"),
+    ],
+)
+def test_a_damaged_one_is_named(segmentation, match):
+    for others in ([_square(1, 1, 3, 3)], [_rle(1, 1, 3, 3)]):
+        with pytest.raises(ValueError, match=f"a.png: annotation 71: .*{match}"):
+            draw_layer(_layer([*others, segmentation]), SIZE)
