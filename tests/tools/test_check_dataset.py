@@ -1,0 +1,176 @@
+"""tools/check_dataset.py: exit codes, what is printed and written, and every refusal."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dataset_to_check import DatasetToCheck, image_entry, polygon_annotation
+
+PROGRAM = Path(__file__).parents[2] / "tools" / "check_dataset.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    module_spec = importlib.util.spec_from_file_location("check_dataset_program", PROGRAM)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DatasetToCheck:
+    return DatasetToCheck(tmp_path / "tiny")
+
+
+BROKEN = {"segmentation": [[1, 1, 9, 9]]}
+BOX = {"bbox": [9, 5, 10, 10]}
+
+
+@pytest.mark.parametrize(("changes", "code"), [({}, 0), (BOX, 1), (BROKEN, 2)])
+def test_the_exit_code_is_the_worst_severity(program, dataset, capsys, changes, code):
+    dataset.train["annotations"][0].update(changes)
+    assert program.main([str(dataset.write())]) == code
+    printed = capsys.readouterr().out
+    assert {
+        0: "0 errors, 0 warnings",
+        1: "0 errors, 1 warning",
+        2: "1 error, ",
+    }[code] in printed
+    assert "MODEL.PIXEL_MEAN" in printed
+    assert "NUM_OBJECT_QUERIES 10" in printed
+
+
+def test_the_program_itself_ends_with_that_code(dataset):
+    dataset.train["annotations"][0].update(BROKEN)
+    dataset.write()
+    dataset.json_file("val").write_text("{", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(dataset.yaml)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "too-few-points" in done.stdout
+    assert "bad-annotation-file" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_reports_are_written(program, dataset, tmp_path, capsys):
+    dataset.train["annotations"][0].update(BROKEN)
+    folder = tmp_path / "new" / "report"
+    assert program.main([str(dataset.write()), "--output", str(folder)]) == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+    findings = json.loads((folder / "report.json").read_text())["findings"]
+    assert findings[0] == {
+        "severity": "error",
+        "kind": "too-few-points",
+        "file": str(dataset.image("train", "a.png")),
+        "image_id": 10,
+        "annotation_id": 100,
+        "message": "a polygon needs at least 3 points, got 2: [1, 1, 9, 9]; remove it or draw it "
+        "again",
+    }
+    assert "too-few-points" in (folder / "report.html").read_text()
+
+
+def test_show_caps_each_kind(program, dataset, capsys):
+    dataset.train["annotations"] += [polygon_annotation(200 + i, 10, **BROKEN) for i in range(9)]
+    program.main([str(dataset.write()), "--show", "2"])
+    assert "... and 7 more" in capsys.readouterr().out
+
+
+def test_clean_writes_one_split_and_touches_no_input(program, dataset, tmp_path, capsys):
+    dataset.train["annotations"][0].update(BOX)
+    dataset.write()
+    before = dataset.json_file().read_bytes()
+    output = tmp_path / "clean.json"
+    arguments = [str(dataset.yaml), "--write-clean", str(output), "--split", "train"]
+    assert program.main(arguments) == 1
+    assert json.loads(output.read_text())["annotations"][0]["bbox"] == [5, 5, 10, 10]
+    assert dataset.json_file().read_bytes() == before
+    assert "1 x bbox" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--write-clean", "out.json"], r"add --split, one of \['train', 'val'\]"),
+        (["--write-clean", "out.json", "--split", "x"], "--split must be one of"),
+        (["--split", "train"], "--split says what --write-clean repairs"),
+        (["--write-clean", "{}/train.json", "--split", "train"], "is the input"),
+        (["--write-clean", "{}/train.json", "--split", "val"], "is the input"),
+        (["--write-clean", "{}/tiny.yaml", "--split", "train"], "is the input"),
+        (["--output", "{}/tiny.yaml"], "File exists|Not a directory"),
+        (["--workers", "0"], "must be at least 1"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_check(
+    program, dataset, capsys, arguments, match, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    dataset.write()
+    before = {path: path.read_bytes() for path in dataset.folder.glob("*.*")}
+    with pytest.raises(SystemExit) as caught:
+        program.main([str(dataset.yaml), *(a.format(dataset.folder) for a in arguments)])
+    assert caught.value.code == 2
+    assert re.search(match, capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in dataset.folder.glob("*.*")} == before
+
+
+def test_a_report_is_no_input_either(program, dataset, capsys):
+    dataset.write()
+    report = dataset.folder / "report.json"
+    dataset.json_file("train").rename(report)
+    text = dataset.yaml.read_text().replace("train.json", "report.json")
+    dataset.yaml.write_text(text)
+    with pytest.raises(SystemExit):
+        program.main([str(dataset.yaml), "--output", str(dataset.folder)])
+    assert "is the input" in capsys.readouterr().err
+
+
+def test_a_json_that_cannot_be_repaired_leaves_no_file(program, dataset, tmp_path, capsys):
+    dataset.write()
+    dataset.json_file("train").write_text("{", encoding="utf-8")
+    output = tmp_path / "clean.json"
+    with pytest.raises(SystemExit) as caught:
+        program.main([str(dataset.yaml), "--write-clean", str(output), "--split", "train"])
+    assert caught.value.code == 2
+    assert not output.exists()
+
+
+def test_an_interrupt_leaves_no_file(dataset, tmp_path):
+    # Enough pictures for some seconds, all of them one file.
+    dataset.write_image(dataset.image("train", "large.png"), seed=9, size=(1500, 1500))
+    dataset.train["images"] = [
+        {**image_entry(1000 + i, "large.png"), "height": 1500, "width": 1500} for i in range(2000)
+    ]
+    dataset.train["annotations"] = []
+    folder = tmp_path / "report"
+    arguments = [str(dataset.write()), "--output", str(folder), "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    deadline = time.monotonic() + 60
+    while not folder.is_dir() and time.monotonic() < deadline:  # made just before the check
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: nothing was written" in errors
+    assert "Traceback" not in errors
+    assert list(folder.iterdir()) == []
