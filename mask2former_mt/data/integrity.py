@@ -33,6 +33,15 @@ AREA_TOLERANCE = 0.05
 OUTLINE_TOLERANCE = 0.5
 # ... and by so many pixels, for objects that are hardly more than one.
 PIXEL_TOLERANCE = 3.0
+# Transforms after which a picture that filled its frame still does.
+_FILLING = (
+    *PHOTOMETRIC,
+    PasteTransform,
+    T.CropTransform,
+    T.HFlipTransform,
+    T.ResizeTransform,
+    T.VFlipTransform,
+)
 
 
 class IntegrityError(ValueError):
@@ -63,9 +72,7 @@ def check_sample(sample: Mapping, *, spec: SubcategorySpec, num_classes: int | N
         _check_extents(sample, instances)
     except IntegrityError as error:
         raise IntegrityError(f"{_name(sample)}: {error}") from error
-    classes = instances.get(GT_CLASSES).numpy()
-    if len(classes):
-        _check_labels(sample, classes, instances.get(GT_SUBCATEGORIES).numpy(), spec, num_classes)
+    _check_labels(sample, instances, spec, num_classes)
 
 
 def _name(sample: Mapping) -> str:
@@ -74,63 +81,61 @@ def _name(sample: Mapping) -> str:
 
 def _check_form(sample: Mapping, num_subcategories: int) -> Instances:
     image, instances = sample.get("image"), sample.get("instances")
-    _require(isinstance(image, torch.Tensor), "image", "a tensor", type(image).__name__)
-    is_picture = image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3
-    _require(is_picture and image.numel() > 0, "image", "uint8 (3, H, W)", image)
-    _require(isinstance(instances, Instances), "instances", "there", type(instances).__name__)
+    is_image = isinstance(image, torch.Tensor) and image.dtype == torch.uint8
+    if not is_image or image.ndim != 3 or len(image) != 3 or not image.numel():
+        raise _unlike("image", "torch.uint8 (3, H, W)", image)
+    if not isinstance(instances, Instances):
+        raise _unlike("instances", "detectron2 Instances", instances)
     size = tuple(image.shape[1:])
-    _require(
-        instances.image_size == size,
-        "instances.image_size",
-        f"the image's, {size}",
-        instances.image_size,
-    )
+    if instances.image_size != size:
+        raise _unlike("instances.image_size", f"the image's {size}", instances.image_size)
     count = len(instances)
     fields = instances.get_fields()
     boxes = fields.get("gt_boxes")
-    _require(isinstance(boxes, Boxes), "gt_boxes", "detectron2 Boxes", type(boxes).__name__)
+    if not isinstance(boxes, Boxes):
+        raise _unlike("gt_boxes", "detectron2 Boxes", boxes)
     for name, value, dtype, shape in (
         (GT_CLASSES, fields.get(GT_CLASSES), torch.int64, (count,)),
         (GT_MASKS, fields.get(GT_MASKS), torch.bool, (count, *size)),
         (GT_SUBCATEGORIES, fields.get(GT_SUBCATEGORIES), torch.int64, (count, num_subcategories)),
         ("gt_boxes", boxes.tensor, torch.float32, (count, 4)),
     ):
-        is_right = isinstance(value, torch.Tensor) and value.dtype == dtype and value.shape == shape
-        _require(is_right, name, f"{dtype} {shape}", value)
+        if not isinstance(value, torch.Tensor) or value.dtype != dtype or value.shape != shape:
+            raise _unlike(name, f"{dtype} {shape}", value)
     return instances
 
 
-def _require(ok: bool, what: str, expected: str, got: object) -> None:
-    if not ok:
-        if isinstance(got, torch.Tensor):
-            got = f"{got.dtype} {tuple(got.shape)}"
-        raise IntegrityError(f"{what} must be {expected}, got {got}")
+def _unlike(what: str, expected: str, got: object) -> IntegrityError:
+    if isinstance(got, torch.Tensor):
+        got = f"{got.dtype} {tuple(got.shape)}"
+    elif not isinstance(got, tuple):
+        got = type(got).__name__
+    return IntegrityError(f"{what} must be {expected}, got {got}")
 
 
 def _check_labels(
-    sample: Mapping,
-    classes_N: np.ndarray,
-    labels_NS: np.ndarray,
-    spec: SubcategorySpec,
-    num_classes: int | None,
+    sample: Mapping, instances: Instances, spec: SubcategorySpec, num_classes: int | None
 ) -> None:
-    lowest, highest = classes_N.min(), classes_N.max()
-    if lowest < 0 or (num_classes is not None and highest >= num_classes):
+    # For so few numbers Python's own functions are faster than NumPy's.
+    classes = instances.get(GT_CLASSES).tolist()
+    if not classes:
+        return
+    if min(classes) < 0 or (num_classes is not None and max(classes) >= num_classes):
         last = "K - 1" if num_classes is None else num_classes - 1
         raise ValueError(
-            f"{_name(sample)}: classes must lie in [0, {last}], got {lowest} to {highest}; the "
-            "annotations and MODEL.SEM_SEG_HEAD.NUM_CLASSES are of different datasets"
+            f"{_name(sample)}: classes must lie in [0, {last}], got {min(classes)} to "
+            f"{max(classes)}; the annotations and MODEL.SEM_SEG_HEAD.NUM_CLASSES are of different "
+            "datasets"
         )
-    # None has the index K_s.
-    if ((labels_NS < UNKNOWN) | (labels_NS > spec.num_classes)).any():
-        for subcategory, column in zip(spec.subcategories, labels_NS.T, strict=True):
-            wrong = column[(column < UNKNOWN) | (column > subcategory.none_index)]
-            if len(wrong):
-                raise ValueError(
-                    f"{_name(sample)}: labels of {subcategory.name!r} must lie in [-1, "
-                    f"{subcategory.none_index}] (-1 unknown, {subcategory.none_index} none), got "
-                    f"{wrong[0]}; the annotations and the list of subcategories do not agree"
-                )
+    columns = zip(*instances.get(GT_SUBCATEGORIES).tolist(), strict=True)
+    for subcategory, labels in zip(spec.subcategories, columns, strict=True):
+        lowest, highest = min(labels), max(labels)
+        if lowest < UNKNOWN or highest > subcategory.none_index:
+            raise ValueError(
+                f"{_name(sample)}: labels of {subcategory.name!r} must lie in [-1, "
+                f"{subcategory.none_index}] (-1 unknown, {subcategory.none_index} none), got "
+                f"{lowest} to {highest}; the annotations and the list of subcategories disagree"
+            )
 
 
 def _check_extents(sample: Mapping, instances: Instances) -> None:
@@ -142,7 +147,8 @@ def _check_extents(sample: Mapping, instances: Instances) -> None:
     corners = boxes_N4.astype(np.int64)
     areas = sample.get("areas")
     areas = map(np.count_nonzero, masks_NHW) if areas is None else areas.tolist()
-    _require((corners == boxes_N4).all(), "gt_boxes", "whole pixels", boxes_N4.tolist())
+    if not (corners == boxes_N4).all():
+        raise IntegrityError(f"gt_boxes must be whole pixels, got {boxes_N4.tolist()}")
     left, top, right, bottom = _picture_area(sample, (height, width))
     for index, (mask, box, area) in enumerate(zip(masks_NHW, corners.tolist(), areas, strict=True)):
         x0, y0, x1, y1 = box
@@ -185,20 +191,25 @@ def _picture_area(sample: Mapping, size: tuple[int, int]) -> tuple[int, int, int
     transforms = sample.get("transforms")
     if not isinstance(transforms, T.TransformList):
         return 0, 0, size[1], size[0]
-    height, width = sample["height"], sample["width"]
-    x0, y0, x1, y1 = 0.0, 0.0, float(width), float(height)
-    for transform in transforms.transforms:
-        if isinstance(transform, PasteTransform):
-            # Pasted objects lie anywhere.
-            x0, y0, x1, y1 = 0.0, 0.0, float(width), float(height)
+    steps = transforms.transforms
+    size = (sample["height"], sample["width"])
+    first = 0
+    # Until something may pad, the picture fills its frame.
+    while first < len(steps) and isinstance(steps[first], _FILLING):
+        size = size_after(steps[first], size)
+        first += 1
+    x0, y0, x1, y1 = 0.0, 0.0, float(size[1]), float(size[0])
+    for step in steps[first:]:
+        if isinstance(step, PHOTOMETRIC):
             continue
-        if isinstance(transform, PHOTOMETRIC):
-            continue
-        moved = transform.apply_coords(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
-        height, width = size_after(transform, (height, width))
+        moved = step.apply_coords(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
+        size = size_after(step, size)
         xs, ys = moved.T.tolist()
-        x0, x1 = max(min(xs), 0.0), min(max(xs), width)
-        y0, y1 = max(min(ys), 0.0), min(max(ys), height)
+        x0, x1 = max(min(xs), 0.0), min(max(xs), size[1])
+        y0, y1 = max(min(ys), 0.0), min(max(ys), size[0])
+        if isinstance(step, PasteTransform):
+            # Pasted objects lie anywhere.
+            x0, y0, x1, y1 = 0.0, 0.0, float(size[1]), float(size[0])
     # Sampling may round a pixel to either side of an edge that is not on the grid.
     return math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
 

@@ -13,6 +13,7 @@ from detectron2.structures import BoxMode
 
 from benchmarks.pairs import Settings, alternate
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.data.seeding import seeded
 from mask2former_mt.structures import SubcategorySpec
 
 PICTURES = 16
@@ -46,17 +47,30 @@ def run(settings: Settings) -> list[dict]:
                     use_instance_mask=True,
                     instance_mask_format="bitmask",
                 )
-                peers["detectron2"] = _all(theirs, records)
+                peers["detectron2"] = _theirs(theirs, records)
             case = f"{PICTURES} JPEGs of {WIDTH}x{HEIGHT}, {settings.objects} objects, crop {size}"
-            rows += alternate("data", case, _all(ours, records), peers, settings)
+            rows += alternate("data", case, _ours(ours, records), peers, settings)
     return rows
 
 
-def _all(mapper, records):
+def _ours(mapper, records):
     def once():
-        # The same augmentations for both: detectron2 draws them from NumPy.
-        np.random.seed(0)  # noqa: NPY002
-        for record in records:
+        for draw, record in enumerate(records):
+            mapper({**record, "draw": draw})
+
+    return once
+
+
+def _theirs(mapper, records):
+    # detectron2 draws from NumPy: the same augmentations for both, without the time to seed them.
+    states = []
+    for draw in range(len(records)):
+        with seeded(0, draw):
+            states.append(np.random.get_state())  # noqa: NPY002
+
+    def once():
+        for record, state in zip(records, states, strict=True):
+            np.random.set_state(state)  # noqa: NPY002
             mapper(record)
 
     return once

@@ -78,19 +78,21 @@ def _child(
         raise SystemExit("error: peak memory on a CPU is read from /proc, which only Linux has")
     # What malloc holds from before would hide as much of what is needed now.
     ctypes.CDLL(None).malloc_trim(0)
-    _reset_peak()
-    before = _resident("VmRSS")
+    reset_peak()
+    before = resident("VmRSS")
     run()
-    sender.send(_resident("VmHWM") - before)
+    sender.send(resident("VmHWM") - before)
 
 
-def _reset_peak() -> None:
-    # 5: the peak becomes what is resident now; proc(5).
+def reset_peak() -> None:
+    """Makes VmHWM what is resident now; Linux only."""
+    # 5, see proc(5).
     with open(f"/proc/{os.getpid()}/clear_refs", "w") as file:
         file.write("5")
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
+    """Bytes of this process's `VmRSS` (now) or `VmHWM` (at its peak); Linux only."""
     with open(f"/proc/{os.getpid()}/status") as file:
         for line in file:
             if line.startswith(f"{name}:"):

@@ -20,6 +20,8 @@ MODULES = {
     "torch-ms-deform-attn": "torch_ms_deform_attn",
     # detectron2 cuts polygons with it.
     "detectron2": "shapely",
+    "hotcoco": "hotcoco",
+    "faster-coco-eval": "faster_coco_eval",
 }
 INSTALL = 'pip install --no-build-isolation -e ".[bench]"'
 
@@ -32,8 +34,11 @@ class Settings(argparse.Namespace):
     sizes: list[int]
     batch: int | None
     objects: int
+    annotations: int
+    images: int
     queries: list[int]
     keep: int
+    original: int | None
     device: str
     dtype: str
     peer_dtype: str | None

@@ -1,0 +1,188 @@
+"""What a training shows of its samples, and what it does about those that are bad."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser
+from detectron2.structures import Instances
+from training_files import CLASSES, SUBCATEGORIES, write_config, write_dataset
+
+from mask2former_mt.data import watch
+from mask2former_mt.data.bad_samples import TooManyBadSamplesError
+from mask2former_mt.engine.hooks import sample_panel
+from mask2former_mt.engine.main import main
+from mask2former_mt.engine.trainer import MultiTaskTrainer
+from mask2former_mt.structures import SubcategorySpec
+
+NO_EVALUATION = {"DATASETS.TEST": []}
+
+
+@pytest.fixture(autouse=True)
+def _forget_datasets():
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    return write_dataset(tmp_path / "shapes", "shapes_hooks")
+
+
+def run(folder: Path, dataset: Path, **changes: object) -> None:
+    changes = {**NO_EVALUATION, **{k.replace("__", "."): v for k, v in changes.items()}}
+    config = write_config(folder / "c.yaml", dataset, changes)
+    main(default_argument_parser().parse_args(["--config-file", str(config)]))
+
+
+def truncate(dataset: Path, name: str) -> Path:
+    """Cuts one picture short; its header still tells its size, so that only decoding finds it."""
+    path = dataset.parent / "images" / name
+    path.write_bytes(path.read_bytes()[:-60])
+    return path
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "output" / "log.txt").read_text()
+
+
+def test_panels_and_shares_are_written(dataset, tmp_path):
+    run(tmp_path, dataset, SOLVER__MAX_ITER=5, INPUT__PANEL_PERIOD=4, INPUT__DEEP_CHECK_EVERY=5)
+    samples = tmp_path / "output" / "samples"
+    # The first batch, and each fourth.
+    assert {p.name for p in samples.iterdir()} == {
+        "iter_0000000.png",
+        "iter_0000003.png",
+        "shares.json",
+    }
+    picture = cv2.imread(str(samples / "iter_0000003.png"))
+    # Two pictures in a row, each at least 512 wide.
+    assert picture.shape[1] > 2 * 512
+    shares = json.loads((samples / "shares.json").read_text())
+    assert shares["pictures"] == 10
+    assert shares["bad_samples"] == []
+    assert set(shares["classes"]) == set(CLASSES)
+    assert sum(row["instances"] for row in shares["classes"].values()) == pytest.approx(1)
+    # Of the four objects two are bars.
+    assert shares["classes"]["bar"]["dataset_instances"] == 0.5
+    # Draws 0 and 5.
+    assert "2 samples were checked deeply, their lowest alignment IoU is 1.000" in log_of(tmp_path)
+    lines = [json.loads(x) for x in (tmp_path / "output/training.jsonl").read_text().splitlines()]
+    assert lines[-1]["samples/instances/class/bar"] == shares["classes"]["bar"]["instances"]
+    assert "samples/pixels/tint/red" in lines[-1]
+    events = b"".join(p.read_bytes() for p in (tmp_path / "output").glob("events*"))
+    assert b"\x89PNG" in events
+
+
+def test_no_panels_are_written_where_none_are_asked_for(dataset, tmp_path):
+    run(tmp_path, dataset, INPUT__PANEL_PERIOD=0)
+    assert [p.name for p in (tmp_path / "output" / "samples").iterdir()] == ["shares.json"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_picture_is_skipped_and_listed(dataset, tmp_path, workers):
+    name = truncate(dataset, "2.png")
+    run(
+        tmp_path,
+        dataset,
+        SOLVER__MAX_ITER=6,
+        DATALOADER__ON_BAD_SAMPLE="skip",
+        DATALOADER__NUM_WORKERS=workers,
+    )
+    log = log_of(tmp_path)
+    # Twelve draws of four pictures meet it three times; the log names it once, and at the end.
+    assert log.count(f"skipped the sample of {name}: image {name} cannot be read:") == 1
+    summary = log[log.index("1 bad samples were replaced by others:") :].splitlines()[1]
+    times, reason = summary.strip().split("x ", 1)
+    assert int(times) >= 3
+    assert reason.startswith(f"image {name} cannot be read:")
+    shares = json.loads((tmp_path / "output/samples/shares.json").read_text())
+    assert shares["bad_samples"] == [{"reason": reason, "times": int(times)}]
+    assert (tmp_path / "output" / "model_final.pth").is_file()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_picture_ends_the_run(dataset, tmp_path, workers):
+    name = truncate(dataset, "2.png")
+    with pytest.raises(ValueError, match=rf"image .*{name.name} cannot be read"):
+        run(tmp_path, dataset, SOLVER__MAX_ITER=6, DATALOADER__NUM_WORKERS=workers)
+    assert not (tmp_path / "output" / "model_final.pth").exists()
+
+
+def test_more_bad_pictures_than_the_limit_end_the_run(dataset, tmp_path):
+    names = [truncate(dataset, name) for name in ("1.png", "2.png", "3.png")]
+    with pytest.raises(TooManyBadSamplesError, match=r"at most 2 samples may be bad .*got 3"):
+        run(
+            tmp_path,
+            dataset,
+            SOLVER__MAX_ITER=6,
+            DATALOADER__ON_BAD_SAMPLE="skip",
+            DATALOADER__MAX_BAD_SAMPLES=2,
+        )
+    log = log_of(tmp_path)
+    assert all(f"image {name} cannot be read" in log for name in names)
+    assert not (tmp_path / "output" / "model_final.pth").exists()
+
+
+def test_pictures_of_the_evaluation_are_never_skipped(dataset, tmp_path):
+    truncate(dataset, "1.png")
+    changes = {"DATASETS.TEST": ["shapes_hooks_val"]}
+    with pytest.raises(ValueError, match=r"1\.png cannot be read"):
+        run(tmp_path, dataset, DATALOADER__ON_BAD_SAMPLE="skip", **changes)
+
+
+@pytest.mark.parametrize(("alarm", "warned"), [(0.9, True), (0.0, False)])
+def test_a_class_that_is_augmented_away_is_warned_of(dataset, tmp_path, alarm, warned, monkeypatch):
+    monkeypatch.setattr(watch, "MIN_EXPECTED", 1)
+    # Of the third picture, whose only object is the second bar, there is nothing to learn.
+    truncate(dataset, "2.png")
+    changes = {"SOLVER.MAX_ITER": 6, "DATALOADER.ON_BAD_SAMPLE": "skip"}
+    run(tmp_path, dataset, INPUT__SHARE_ALARM=alarm, **changes)
+    # A third of what is left are bars, half of all.
+    assert ("class 'bar' has" in log_of(tmp_path)) == warned
+
+
+def test_the_hook_stands_before_evaluation_and_writers(dataset, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(MultiTaskTrainer, "train", lambda trainer: built.append(trainer))
+    with pytest.raises(AttributeError):  # there are no results to report
+        run(tmp_path, dataset, DATASETS__TEST=["shapes_hooks_val"])
+    names = [type(hook).__name__ for hook in built[0]._hooks]
+    assert names.index("SampleHook") < names.index("EvalHook") < names.index("PeriodicWriter")
+
+
+def test_a_panel_shows_image_and_masks_in_rgb():
+    spec = SubcategorySpec.from_json(SUBCATEGORIES)
+    image = torch.zeros(3, 600, 300, dtype=torch.uint8)
+    image[0] = 200  # blue, as the samples are BGR
+    instances = Instances((600, 300))
+    instances.gt_masks = torch.zeros(1, 600, 300, dtype=torch.bool)
+    instances.gt_masks[0, 100:300, 50:250] = True
+    instances.gt_classes = torch.tensor([1])
+    instances.gt_subcategories = torch.tensor([[0, -1]])
+    empty = Instances((600, 300))
+    empty.gt_masks = torch.zeros(0, 600, 300, dtype=torch.bool)
+    empty.gt_classes = torch.zeros(0, dtype=torch.int64)
+    empty.gt_subcategories = torch.zeros(0, 2, dtype=torch.int64)
+    batch = [
+        {"image": image, "instances": made, "file_name": "folder/a.png", "draw": 7}
+        for made in (instances, empty)
+    ]
+    panel = sample_panel(batch, class_names=CLASSES, spec=spec, image_format="BGR")
+    assert panel.dtype == np.uint8
+    assert panel.shape[2] == 3
+    # The empty picture, in the second of two columns of 512, is blue at its bottom right.
+    assert panel[-20, -30].tolist() == [0, 0, 200]
+    # The first one differs from it where the mask is.
+    left, right = panel[:, : panel.shape[1] // 2], panel[:, panel.shape[1] // 2 :]
+    assert (left[:, : right.shape[1]] != right[:, : left.shape[1]]).any()
+    assert sample_panel(batch * 9, class_names=CLASSES, spec=spec, image_format="RGB").size
