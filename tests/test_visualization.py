@@ -1,5 +1,7 @@
 """Overlays, ground truth beside prediction and contact sheets, on hand-made masks."""
 
+import json
+
 import cv2
 import numpy as np
 import pycocotools.mask as mask_util
@@ -8,6 +10,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from mask2former_mt import visualization
+from mask2former_mt.evaluation.results import instances_to_results
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 from mask2former_mt.visualization import (
     class_colour,
@@ -15,10 +18,13 @@ from mask2former_mt.visualization import (
     draw_ground_truth,
     draw_instances,
     draw_predictions,
+    draw_results,
     label_parts,
     labels,
+    regions,
     side_by_side,
     text,
+    with_legend,
 )
 
 SPEC = SubcategorySpec(
@@ -43,31 +49,36 @@ def box_masks(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -
 
 
 @pytest.fixture
-def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int, int, int]]]:
-    """Every text drawn during a test, with the rectangle that it takes up in the picture."""
-    drawn = []
-    put_text = text.put_text
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], tuple[int, ...], tuple]]:
+    """Every label drawn during a test: its lines, its box in the picture, the picture's shape."""
+    found = []
+    paint_block = labels._paint_block
 
-    def record(picture, line, origin, colour, size):
-        x, y = origin
-        width = text.text_width(line, size)
-        # Nine tenths of the size above the baseline, three tenths below hold every letter.
-        box = (x, y - round(0.9 * size), x + width, y + round(0.3 * size))
-        drawn.append((line, box, picture.shape))
-        put_text(picture, line, origin, colour, size)
+    def record(picture, place, block, colour):
+        found.append((block.lines, tuple(int(v) for v in place), picture.shape))
+        paint_block(picture, place, block, colour)
 
-    monkeypatch.setattr(labels, "put_text", record)
-    return drawn
+    monkeypatch.setattr(labels, "_paint_block", record)
+    return found
 
 
-def inside(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
+def lines_of(drawn: list) -> list[str]:
+    return [line for lines, _, _ in drawn for line in lines]
+
+
+def inside(box: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return box[0] >= 0 and box[1] >= 0 and box[2] <= shape[1] and box[3] <= shape[0]
 
 
-def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(0, width) * max(0, height)
+
+
+def any_overlap(drawn: list) -> bool:
+    boxes = [box for _, box, _ in drawn]
+    return any(overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 class TestLabelParts:
@@ -155,18 +166,20 @@ class TestDrawInstances:
             picture = self.draw(boxes=[], subcategories=subcategories, min_side=0)
             np.testing.assert_array_equal(picture, grey(192, 192))
 
-    def test_no_subcategories(self, drawn_texts):
+    def test_no_subcategories(self, drawn):
         self.draw(spec=NO_SPEC, subcategories=None, scores=[0.5])
-        assert [line for line, _, _ in drawn_texts] == ["7 .50"]
+        assert lines_of(drawn) == ["7 .50"]
 
-    def test_empty_mask_gets_no_label(self, drawn_texts):
+    def test_empty_mask_gets_no_label(self, drawn):
         picture = self.draw(boxes=[(5, 5, 5, 5)], min_side=0)
-        assert drawn_texts == []
+        assert drawn == []
         np.testing.assert_array_equal(picture, grey(192, 192))
 
-    @pytest.mark.parametrize("size", [(192, 192), (64, 512), (512, 64), (24, 24), (6, 6)])
+    @pytest.mark.parametrize(
+        "size", [(192, 192), (64, 512), (512, 64), (24, 24), (6, 6), (1, 1), (1, 900), (32, 8)]
+    )
     @pytest.mark.parametrize("min_side", [0, 512])
-    def test_text_never_leaves_the_picture(self, drawn_texts, size, min_side):
+    def test_text_never_leaves_the_picture(self, drawn, size, min_side):
         height, width = size
         corners = [
             (0, 0, 4, 4),
@@ -175,29 +188,97 @@ class TestDrawInstances:
             (width - 4, height - 4, width, height),
             (0, 0, width, height),
         ]
+        corners = [tuple(max(0, v) for v in box) for box in corners]
         long_names = [name * 40 for name in NAMES]
-        self.draw(grey(*size), boxes=corners, class_names=long_names, min_side=min_side)
-        assert all(inside(box, shape) for _, box, shape in drawn_texts), drawn_texts
-        if min(size) * max(1, min_side) >= 192:
-            assert drawn_texts
+        picture = self.draw(grey(*size), boxes=corners, class_names=long_names, min_side=min_side)
+        assert all(inside(box, picture.shape) for _, box, _ in drawn), drawn
+        if min(picture.shape[:2]) >= 192:
+            assert drawn
 
-    def test_labels_of_neighbours_do_not_overlap(self, drawn_texts):
-        # Eight digits in a dense block: their labels need 8 of about 40 places of their size.
+    @pytest.mark.parametrize(
+        "name", ["e\u0301\u0308" * 9, "two\nlines", "果物" * 50, "\ud800", "مرحبا", "x" * 9999]
+    )
+    def test_no_name_draws_outside_its_label(self, drawn, name):
+        arguments = {"boxes": [(90, 90, 100, 100)], "spec": NO_SPEC, "subcategories": None}
+        picture = self.draw(grey(600, 600), class_names=[name] * 10, min_side=0, **arguments)
+        ((_, (x0, y0, x1, y1), _),) = drawn
+        # Grey but for the label, and the mask with its pointer, which reach 90 +- 30 at most.
+        picture[y0:y1, x0:x1] = 128
+        picture[60:130, 60:130] = 128
+        assert (picture == 128).all()
+        assert x1 - x0 <= 300
+
+    def test_labels_of_neighbours_do_not_overlap(self, drawn):
+        # Eight digits in a dense block.
         boxes = [
             (40 + 28 * i, 60 + 40 * j, 64 + 28 * i, 95 + 40 * j) for i in range(4) for j in range(2)
         ]
         count = len(boxes)
         self.draw(boxes=boxes, scores=[0.5] * count, subcategory_scores=np.full((count, 2), 0.5))
-        assert len(drawn_texts) == 3 * count
-        for i, (_, a, _) in enumerate(drawn_texts):
-            for _, b, _ in drawn_texts[:i]:
-                # Lines of one label are set closer than the generous rectangles used here.
-                assert overlap(a, b) <= 0.2 * (a[2] - a[0]) * (a[3] - a[1])
+        assert len(lines_of(drawn)) == 3 * count
+        assert not any_overlap(drawn)
 
-    def test_many_subcategories_are_joined_to_fewer_lines(self, drawn_texts):
+    def test_a_crowd_has_the_picture_enlarged_and_shorter_labels(self, drawn):
+        # A label of three lines takes up about 95 x 56 pixels at the usual text size, 14: a
+        # hundred of them 0.53 million, twice a picture of 512 x 512.
+        boxes = [(i * 19, j * 19, i * 19 + 15, j * 19 + 15) for i in range(10) for j in range(10)]
+        arguments = {"scores": [0.5] * 100, "subcategory_scores": np.full((100, 2), 0.5)}
+        picture = self.draw(boxes=boxes, **arguments)
+        assert 1024 < picture.shape[0] <= 2048
+        assert len(drawn) == 100
+        assert not any_overlap(drawn)
+        # Where the size must stay, the labels get shorter.
+        drawn.clear()
+        picture = self.draw(
+            grey(192, 192),
+            boxes=boxes[::9],
+            min_side=0,
+            class_names=["c"] * 10,
+            subcategories=np.tile([1, -1], (12, 1)),
+        )
+        assert picture.shape == (192, 192, 3)
+        assert {len(lines) for lines, _, _ in drawn} >= {1}
+        assert len(drawn) == 12
+
+    def test_label_of_a_mask_in_pieces_stands_at_the_largest(self, drawn):
+        masks = box_masks(600, 900, [(20, 20, 120, 120)])
+        masks[0, 580:590, 880:890] = True
+        self.draw(grey(600, 900), boxes=[(0, 0, 1, 1)], masks=masks)
+        ((_, box, _),) = drawn
+        assert box[2] < 300
+        assert box[3] < 300
+
+    def test_pointer_goes_to_the_largest_part(self):
+        picture = grey(200, 600)
+        mask = box_masks(200, 600, [(400, 50, 500, 150)])[0]
+        mask[95:105, 200:210] = True  # a crumb on the way
+        region = regions.region_of(mask, (200, 600))
+        labels._paint_pointer(picture, np.array([0, 80, 60, 120]), region, class_colour(7), 14)
+        painted = np.flatnonzero((picture != 128).any(axis=(0, 2)))
+        # From the label's rim to a little into the part that is large, 8 pixels and a dot.
+        assert painted[0] in range(55, 60)
+        assert 405 <= painted[-1] <= 415
+
+    def test_large_picture_is_reduced(self):
+        # 300 x 900 to a longer side of 600: 200 x 600; a single pixel is not lost
+        picture = self.draw(grey(300, 900), boxes=[(30, 30, 31, 31)], min_side=0, max_side=600)
+        assert picture.shape == (200, 600, 3)
+        assert (picture[15:26, 15:26] != 128).any()
+
+    def test_outline_grows_with_the_picture(self):
+        # A 300th of the shorter side: 900 / 300 = 3 pixels, 2000 / 300 = 6.7, that is 7.
+        for side, width in ((900, 3), (2000, 7)):
+            box = (side // 4, side // 4, side // 2, side // 2)
+            picture = self.draw(grey(side, side), boxes=[box], min_side=0)
+            edge = picture[side // 4 + 50 : side // 2 - 50, : side // 3]
+            widths = (edge == class_colour(7)).all(axis=2).sum(axis=1)
+            # Smoothing adds up to a pixel on either side; the label may lie across some rows.
+            assert width <= np.median(widths) <= width + 2
+
+    def test_many_subcategories_are_joined_to_fewer_lines(self, drawn):
         spec = SubcategorySpec(tuple(Subcategory(f"s{i}", ("v",)) for i in range(12)))
         self.draw(spec=spec, subcategories=np.zeros((1, 12), dtype=np.int64))
-        lines = [line for line, _, _ in drawn_texts]
+        lines = lines_of(drawn)
         # a third of 512 pixels holds 9 lines of 18: 1 + 12 / 2 of them
         assert lines[:2] == ["7", "s0 v | s1 v"]
         assert len(lines) == 7
@@ -235,7 +316,7 @@ class TestDrawPredictions:
         )
 
     @pytest.mark.parametrize(("threshold", "count"), [(0.0, 2), (0.5, 2), (0.51, 1), (0.95, 0)])
-    def test_threshold(self, drawn_texts, threshold, count):
+    def test_threshold(self, drawn, threshold, count):
         draw_predictions(
             grey(192, 192),
             self.instances(),
@@ -243,22 +324,43 @@ class TestDrawPredictions:
             spec=SPEC,
             score_threshold=threshold,
         )
-        assert len(drawn_texts) == 3 * count
+        assert len(lines_of(drawn)) == 3 * count
 
-    def test_words(self, drawn_texts):
+    def test_words(self, drawn):
         draw_predictions(
             grey(192, 192), self.instances(), class_names=NAMES, spec=SPEC, score_threshold=0.6
         )
-        assert [line for line, _, _ in drawn_texts] == ["3 .90", "ink black .80", "size – .70"]
+        assert lines_of(drawn) == ["3 .90", "ink black .80", "size – .70"]
 
-    def test_without_subcategories(self, drawn_texts):
+    def test_without_subcategories(self, drawn):
         instances = self.instances()
         instances.remove("pred_subcategories")
         instances.remove("subcategory_scores")
         draw_predictions(
             grey(192, 192), instances, class_names=NAMES, spec=NO_SPEC, score_threshold=0.6
         )
-        assert [line for line, _, _ in drawn_texts] == ["3 .90"]
+        assert lines_of(drawn) == ["3 .90"]
+
+    @pytest.mark.parametrize("spec", [SPEC, NO_SPEC])
+    def test_their_results_draw_the_same(self, spec):
+        instances = self.instances()
+        entries = instances_to_results(instances, 1, spec=spec, category_ids=range(10, 20))
+        entries = json.loads(json.dumps(entries))
+        np.testing.assert_array_equal(
+            draw_results(
+                grey(192, 192), entries, class_names=NAMES, category_ids=range(10, 20), spec=spec
+            ),
+            draw_predictions(
+                grey(192, 192), instances, class_names=NAMES, spec=spec, score_threshold=0
+            ),
+        )
+
+    def test_result_of_another_dataset_is_refused(self):
+        entries = instances_to_results(self.instances(), 1, spec=SPEC, category_ids=range(10))
+        with pytest.raises(ValueError, match=r"category_id must be one of \[1, 2\], got 3"):
+            draw_results(
+                grey(192, 192), entries, class_names=["a", "b"], category_ids=[1, 2], spec=SPEC
+            )
 
     def test_another_images_instances_are_refused(self):
         with pytest.raises(ValueError, match=r"masks must be \(2, 100, 192\), got \(2, 192, 192\)"):
@@ -290,7 +392,7 @@ class TestDrawGroundTruth:
         np.testing.assert_array_equal(pictures[0], pictures[2])
         assert (pictures[0] != 128).any()
 
-    def test_words(self, drawn_texts):
+    def test_words(self, drawn):
         square = [[100, 100, 200, 100, 200, 200, 100, 200]]
         self.draw(
             [
@@ -303,7 +405,7 @@ class TestDrawGroundTruth:
                 },
             ]
         )
-        assert [line for line, _, _ in drawn_texts] == [
+        assert lines_of(drawn) == [
             *("2", "ink –", "size ?"),
             *("5 crowd", "ink red", "size medium"),
         ]
@@ -355,6 +457,21 @@ class TestSheets:
         assert (sheet[:36, :100] != 32).any()
         assert (sheet[:36, 102:] == 32).all()
 
+    def test_legend_below_the_picture(self):
+        whole = with_legend(grey(200, 400), [((250, 0, 0), "one"), (None, "two")])
+        # text of 10 + 200 // 128 = 11 pixels: a gap of 11 and a line of 14
+        assert whole.shape == (225, 400, 3)
+        np.testing.assert_array_equal(whole[:200], grey(200, 400))
+        assert (whole[200:] == (250, 0, 0)).all(axis=2).any()
+
+    def test_legend_wraps_and_widens_a_narrow_picture(self):
+        entries = [((250, 0, 0), "the first entry"), ((0, 250, 0), "the second entry")]
+        whole = with_legend(grey(20, 20), entries)
+        # text of 10 pixels: two lines of 13
+        assert whole.shape[0] == 20 + 10 + 2 * 13
+        assert 20 < whole.shape[1] < 200
+        assert (whole[:20, :20] == 128).all()
+
     def test_wrong_input_is_refused(self):
         with pytest.raises(ValueError, match="at least one image and one column, got 0 images"):
             contact_sheet([], 2)
@@ -384,6 +501,16 @@ class TestText:
         shortened = text.cut("a long class name", 14, 60)
         assert shortened.endswith("…")
         assert text.text_width(shortened, 14) <= 60
+
+    def test_accents_are_composed_and_line_breaks_are_blanks(self):
+        assert text.text_width("e\u0301", 20) == text.text_width("é", 20)
+        assert text.text_width("a\nb", 20) == text.text_width("a b", 20)
+
+    def test_cut_of_a_very_long_name_is_the_longest_that_fits(self):
+        shortened = text.cut("ab" * 50_000, 14, 100)
+        assert text.text_width(shortened, 14) <= 100
+        more = ("ab" * 99)[: len(shortened)] + "…"
+        assert text.text_width(more, 14) > 100
 
     def test_opencv_without_the_font_says_so(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delattr(cv2, "FontFace")

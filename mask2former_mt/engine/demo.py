@@ -15,7 +15,7 @@ from mask2former_mt.engine.main import main as train
 from mask2former_mt.engine.predict_files import predict_files
 from mask2former_mt.engine.predictor import Predictor
 from mask2former_mt.engine.setup import errors_named, load_config
-from mask2former_mt.evaluation.evaluator import format_table
+from mask2former_mt.evaluation.summary import format_table
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -56,6 +56,7 @@ def run_demo(config_file: str, num_pictures: int) -> dict[str, float]:
             str(output / "predictions"),
             ground_truth=dataset,
             sheet=str(output / "predictions.png"),
+            overwrite=True,  # the model may be another than the last time
         )
     print(f"\n{dataset}, {metrics['train/seconds']:.0f} s of training")
     print(format_table(metrics, spec_of(dataset)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 
+from mask2former_mt.data.bad_samples import TooManyBadSamplesError
 from mask2former_mt.data.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import (
@@ -21,8 +23,8 @@ from mask2former_mt.engine.setup import (
     prepare_run,
     save_config,
 )
-from mask2former_mt.engine.trainer import MultiTaskTrainer, write_metrics
-from mask2former_mt.evaluation.evaluator import flat_metrics, format_table
+from mask2former_mt.engine.trainer import MultiTaskTrainer
+from mask2former_mt.evaluation.summary import flat_metrics, format_table, write_metrics
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -80,7 +82,11 @@ def main(args: argparse.Namespace) -> dict[str, float]:
     if args.eval_only:
         results = MultiTaskTrainer.test(cfg, model)
     else:
-        trainer.train()
+        try:
+            trainer.train()
+        except TooManyBadSamplesError as error:
+            # The files are at fault, and the message names them.
+            sys.exit(f"error: {error}")
         metrics = {"train/seconds": trainer.train_seconds}
         results = trainer._last_eval_results
     if not comm.is_main_process():

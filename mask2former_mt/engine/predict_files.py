@@ -1,75 +1,29 @@
-"""Picture files to overlays and one COCO-style JSON."""
+"""Picture and video files to overlays, lines of predictions and one COCO-style JSON."""
 
 from __future__ import annotations
 
-import glob
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
-from tqdm import tqdm
 
 from mask2former_mt.data.catalog import spec_of
-from mask2former_mt.data.mapper import read_image
-from mask2former_mt.engine.predictor import Predictor
-from mask2former_mt.evaluation.results import instances_to_results
-from mask2former_mt.structures import SCORES
-from mask2former_mt.visualization import (
-    contact_sheet,
-    draw_ground_truth,
-    draw_predictions,
-    side_by_side,
+from mask2former_mt.engine.predict_drawing import OverlayDrawer, write_sheet
+from mask2former_mt.engine.predict_inputs import (
+    is_video,
 )
+from mask2former_mt.engine.predict_outputs import (
+    RESULTS_NAME,
+    check_output,
+    overlay_names,
+    write_results,
+)
+from mask2former_mt.engine.predict_run import PredictionRun
+from mask2former_mt.engine.prediction_lines import PredictionLines
+from mask2former_mt.engine.predictor import Predictor
 
-IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-RESULTS_NAME = "predictions.json"
-SHEET_CELLS = 24  # at most so many overlays on a contact sheet
-SHEET_CELL_WIDTH = 720  # pixels
-
-
-def find_images(inputs: Sequence[str | os.PathLike]) -> list[Path]:
-    """The pictures that paths, folders and globs stand for, each once, in their order.
-
-    Args:
-        inputs: a file is taken as it is; of a folder (not of those in it) and of a glob, the files
-            that are named like pictures, sorted.
-
-    Raises:
-        FileNotFoundError: a path that does not exist, or a folder or glob without pictures.
-        ValueError: a file that is not a picture, by its first bytes.
-    """
-    found: dict[Path, Path] = {}
-    for entry in map(os.fspath, inputs):
-        path = Path(entry)
-        if path.is_file():
-            files = [path]
-        else:
-            if path.is_dir():
-                candidates = list(path.iterdir())
-            elif glob.has_magic(entry):
-                candidates = [Path(name) for name in glob.glob(entry, recursive=True)]
-            else:
-                raise FileNotFoundError(f"input {entry} does not exist")
-            files = sorted(
-                file
-                for file in candidates
-                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-            )
-            if not files:
-                raise FileNotFoundError(
-                    f"input {entry}: no pictures there ({' '.join(sorted(IMAGE_SUFFIXES))})"
-                )
-        for file in files:
-            found.setdefault(file.resolve(), file)
-    for file in found.values():
-        _check_is_picture(file)
-    return list(found.values())
+MAX_SIDE = 4000  # pixels of an overlay
 
 
 def predict_files(
@@ -79,145 +33,115 @@ def predict_files(
     *,
     score_threshold: float = 0.5,
     ground_truth: str | None = None,
+    only_disagreements: bool = False,
     sheet: str | os.PathLike | None = None,
+    batch_size: int = 1,
+    max_side: int = MAX_SIDE,
+    overwrite: bool = False,
 ) -> dict:
-    """Writes an overlay per picture, and after the last one the JSON of all predictions.
+    """Writes an overlay and a line of JSON per picture, and at the end the JSON of all of them.
 
-    An interrupted call leaves whole overlays and no new JSON.
+    What an earlier call with the same settings has finished is not done again, unless the picture
+    has changed since; so a call that was interrupted goes on. A picture that cannot be read is
+    left out and named in the result.
 
     Args:
         predictor: gives instances, and the names for them.
-        files: pictures, as `find_images` gives them.
-        output_dir: made where missing; gets `<stem>.png` (a number is added where stems repeat)
-            and `predictions.json`: COCO's `images`, `annotations` (the results JSON's entries,
-            with `id`, `area` and `iscrowd`), `categories`, and `subcategories`.
-        score_threshold: in [0, 1]; instances below are neither drawn nor written.
-        ground_truth: name of a registered dataset that holds the files; its annotations are then
-            drawn beside the predictions, and its image ids are used.
-        sheet: where to write the first `SHEET_CELLS` overlays as one picture.
+        files: pictures and videos, as `find_inputs` gives them.
+        output_dir: made where missing.
+        score_threshold: instances with a lower score are left out.
+        ground_truth: a registered dataset that has all the pictures; its annotations are drawn
+            beside the predictions, and its image ids are used.
+        only_disagreements: whether to draw only what differs from the ground truth.
+        sheet: where to write the first `SHEET_CELLS` pictures as one; of disagreements, the first
+            that have any.
+        batch_size: pictures that the model takes at a time.
+        max_side: pixels; overlays whose longer side would be more are reduced; 0 never.
+        overwrite: whether to begin anew, whatever the folder holds.
 
     Returns:
-        {"pictures": paths of the overlays, "results": path of the JSON, "instances": how many}.
+        {"pictures": paths of the overlays, "results": path of the JSON, "images": how many pictures
+        and frames it has, "instances": how many it has,
+        "known": how many pictures and frames were predicted before, "sheet": its path, None where
+        there was nothing to show, "failures": messages}.
 
     Raises:
-        ValueError: output among the inputs, a damaged picture, or a dataset that does not fit.
+        ValueError: output among the inputs, other settings than the folder's predictions were made
+            with, a dataset that does not fit, or disagreements with no ground truth.
     """
     output_dir = Path(output_dir)
     check_output(files, output_dir, sheet)
+    if only_disagreements and ground_truth is None:
+        raise ValueError("disagreements need a ground truth to disagree with; name a dataset")
     annotated = None if ground_truth is None else _annotated(predictor, files, ground_truth)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    images, annotations, pictures, cells = [], [], [], []
-    for i, (file, name) in enumerate(
-        zip(tqdm(files, desc="predicting", unit="image"), overlay_names(files), strict=True)
-    ):
-        image = read_image(file, "RGB")
-        instances = predictor(image)
-        instances = instances[instances.get(SCORES) >= score_threshold]
-        image_id = i + 1 if annotated is None else annotated[i]["image_id"]
-        height, width = image.shape[:2]
-        images.append(
-            {"id": image_id, "file_name": file.as_posix(), "height": height, "width": width}
-        )
-        annotations += instances_to_results(
-            instances, image_id, spec=predictor.spec, category_ids=predictor.category_ids
-        )
-        words = {"class_names": predictor.class_names, "spec": predictor.spec}
-        picture = draw_predictions(image, instances, score_threshold=score_threshold, **words)
-        if annotated is not None:
-            truth = draw_ground_truth(image, annotated[i]["annotations"], **words)
-            picture = side_by_side(truth, picture, ("ground truth", "prediction"))
-        pictures.append(output_dir / name)
-        write_picture(pictures[-1], picture)
-        if sheet is not None and len(cells) < SHEET_CELLS:
-            cells.append(contact_sheet([picture], 1, cell_width=SHEET_CELL_WIDTH, gap=0))
-    if sheet is not None:
-        columns = 2 if len(cells) > 1 else 1
-        write_picture(
-            sheet, contact_sheet(cells, columns, titles=[file.name for file in files[: len(cells)]])
-        )
-    for i, annotation in enumerate(annotations, start=1):
-        area = float(mask_util.area(annotation["segmentation"]))
-        annotation.update(id=i, area=area, iscrowd=0)
-    results = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [
-            {"id": category_id, "name": name}
-            for category_id, name in zip(predictor.category_ids, predictor.class_names, strict=True)
-        ],
-        "subcategories": predictor.spec.to_json(),
+    settings = {
+        **predictor.settings(),
+        "score_threshold": score_threshold,
+        "ground_truth": ground_truth,
+        "only_disagreements": only_disagreements,
+        "max_side": max_side,
     }
-    results_file = output_dir / RESULTS_NAME
-    _write_whole(results_file, json.dumps(results, allow_nan=False).encode("utf-8"))
-    return {"pictures": pictures, "results": results_file, "instances": len(annotations)}
-
-
-def overlay_names(files: Sequence[Path]) -> list[str]:
-    """A name `<stem>.png` for each file, no two alike even where letter case does not count."""
-    stems = [file.stem for file in files]
-    # No number may make a name that another file has from its stem.
-    taken = {stem.casefold() for stem in stems}
-    names, seen = [], set()
-    for stem in stems:
-        name = stem
-        if stem.casefold() in seen:
-            count = 2
-            while (name := f"{stem}_{count}").casefold() in taken:
-                count += 1
-        seen.add(stem.casefold())
-        taken.add(name.casefold())
-        names.append(f"{name}.png")
-    return names
-
-
-def check_output(
-    files: Sequence[Path], output_dir: str | os.PathLike, sheet: str | os.PathLike | None = None
-) -> None:
-    """Refuses to write where something else would be lost.
-
-    Raises:
-        ValueError: the output folder holds an input or is a file, or the sheet is an input.
-    """
-    output_dir = Path(output_dir)
-    if output_dir.exists() and not output_dir.is_dir():
-        raise ValueError(f"output {output_dir} must be a folder, got a file")
-    for file in files:
-        if file.resolve().parent == output_dir.resolve():
-            raise ValueError(
-                f"output folder {output_dir} holds the input {file}, which an overlay could "
-                "replace; choose another folder"
-            )
-        if sheet is not None and file.resolve() == Path(sheet).resolve():
-            raise ValueError(f"the contact sheet {sheet} would replace an input; rename it")
-
-
-def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Writes uint8 RGB (H, W, 3) as PNG, whole or not at all; makes the folder where missing."""
-    encoded, data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
-    assert encoded
-    _write_whole(Path(path), data.tobytes())
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    lines = PredictionLines(output_dir, settings, overwrite=overwrite)
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        names = overlay_names(files, lines.pictures)
+        pictures = {file: output_dir / name for file, name in zip(files, names, strict=True)}
+        if sheet is not None and Path(sheet).resolve() in {p.resolve() for p in pictures.values()}:
+            raise ValueError(f"the contact sheet {sheet} would replace an overlay; rename it")
+        drawer = OverlayDrawer(predictor, annotated, only_disagreements, max_side)
+        run = PredictionRun(predictor, lines, pictures, drawer, score_threshold)
+        run.predict(files, batch_size)
+        done = [key for file in files for key in _keys(lines, file)]
+        if sheet is not None and not write_sheet(sheet, done, lines, drawer):
+            sheet = None
+        ids = range(1, len(done) + 1)
+        if annotated is not None:
+            ids = [annotated[file]["image_id"] for file, _ in done]
+        num_instances = write_results(
+            output_dir / RESULTS_NAME,
+            zip(ids, (_line_of(lines, *key) for key in done), strict=True),
+            {
+                "categories": [
+                    {"id": category_id, "name": name}
+                    for category_id, name in zip(
+                        predictor.category_ids, predictor.class_names, strict=True
+                    )
+                ],
+                "subcategories": predictor.spec.to_json(),
+            },
+        )
     finally:
-        partial.unlink(missing_ok=True)
+        lines.close()
+    drawn = dict.fromkeys(file for file, _ in done)
+    return {
+        "pictures": [pictures[file] for file in drawn],
+        "results": output_dir / RESULTS_NAME,
+        "images": len(done),
+        "instances": num_instances,
+        "known": run.num_known,
+        "sheet": sheet,
+        "failures": run.failures,
+    }
 
 
-def _check_is_picture(file: Path) -> None:
-    # Only the header: quick enough for any folder, and no one waits an hour to be told.
-    try:
-        with Image.open(file):
-            pass
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {file} cannot be read: {error}") from error
+def _keys(lines: PredictionLines, file: Path) -> Iterator[tuple[Path, int | None]]:
+    """What there is of a file: the picture, or a video's frames."""
+    if not is_video(file):
+        if lines.is_current(file):
+            yield file, None
+        return
+    number = 0
+    while lines.is_current(file, number):
+        yield file, number
+        number += 1
 
 
-def _annotated(predictor: Predictor, files: Sequence[Path], dataset: str) -> list[dict]:
+def _line_of(lines: PredictionLines, file: Path, number: int | None) -> dict:
+    # The file may have been called by another relative path when its line was written.
+    return {**lines.read(file, number), "file_name": file.as_posix()}
+
+
+def _annotated(predictor: Predictor, files: Sequence[Path], dataset: str) -> dict[Path, dict]:
     """The dataset dict of each file.
 
     Raises:
@@ -239,4 +163,4 @@ def _annotated(predictor: Predictor, files: Sequence[Path], dataset: str) -> lis
             raise ValueError(
                 f"input {file} is not among the {len(known)} images of dataset {dataset!r}"
             )
-    return [known[file.resolve()] for file in files]
+    return {file: known[file.resolve()] for file in files}

@@ -109,7 +109,8 @@ def fill_from_datasets(cfg: CfgNode) -> CfgNode:
         cfg: of `load_config`.
 
     Returns:
-        A frozen copy with SEM_SEG_HEAD.NUM_CLASSES and SUBCATEGORY.{NAMES, NUM_CLASSES} filled in.
+        A frozen copy with SEM_SEG_HEAD.NUM_CLASSES, SUBCATEGORY.{NAMES, NUM_CLASSES, WITHOUT_NONE}
+        and MASK_FORMER.TEST.STUFF_CLASSES filled in.
 
     Raises:
         ValueError: what the config says differs from the dataset, or two datasets from each other.
@@ -128,8 +129,23 @@ def fill_from_datasets(cfg: CfgNode) -> CfgNode:
             )
         _fill_from(cfg, name)
     check_config(cfg)
+    if cfg.DATASETS.TEST:
+        require_instances(cfg)
     cfg.freeze()
     return cfg
+
+
+def require_instances(cfg: CfgNode) -> None:
+    """Refuses a config whose model predicts no instances, where instances are what is needed.
+
+    Raises:
+        ValueError: no instances.
+    """
+    if not cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON:
+        raise ValueError(
+            "MODEL.MASK_FORMER.TEST.INSTANCE_ON must be True: evaluation and pictures are of "
+            "instances; semantic and panoptic output may be on beside them"
+        )
 
 
 def _fill_from(cfg: CfgNode, dataset: str) -> None:
@@ -145,6 +161,13 @@ def _fill_from(cfg: CfgNode, dataset: str) -> None:
     spec = spec_of(dataset)
     if not subcategory.NAMES:
         subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
+    if not subcategory.WITHOUT_NONE:
+        subcategory.WITHOUT_NONE = list(spec.without_none)
+    test = cfg.MODEL.MASK_FORMER.TEST
+    things = MetadataCatalog.get(dataset).get("thing_dataset_id_to_contiguous_id", None)
+    if things and not test.STUFF_CLASSES:
+        # detectron2's panoptic datasets list all classes, and say of the things where they are.
+        test.STUFF_CLASSES = sorted(set(range(head.NUM_CLASSES)) - set(things.values()))
     ours = (tuple(subcategory.NAMES), tuple(subcategory.NUM_CLASSES))
     if ours != (spec.names, spec.num_classes):
         raise ValueError(

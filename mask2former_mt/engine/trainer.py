@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
-import math
 import pathlib
 import time
 import weakref
@@ -13,11 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import (
-    build_batch_data_loader,
-    build_detection_test_loader,
-    build_detection_train_loader,
-)
+from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -26,14 +19,16 @@ from detectron2.engine import (
     create_ddp_model,
 )
 from detectron2.modeling import build_model
-from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from mask2former_mt.data.bad_samples import BadSampleLedger, SkipBadSamples
 from mask2former_mt.data.catalog import spec_of
+from mask2former_mt.data.loader import build_train_loader
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.data.watch import ShareWatch, WatchedLoader
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.hooks import SampleHook
 from mask2former_mt.engine.optimizer import build_optimizer, match_memory_layout
 from mask2former_mt.engine.setup import dataset_description
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
@@ -114,7 +109,20 @@ class MultiTaskTrainer(DefaultTrainer):
                 LOGGER.info(f"backbone: {count} tensors from {self.cfg.MODEL.TIMM.WEIGHTS}")
         super().resume_or_load(resume)
         if resume:
+            # Before the first batch is asked for: the samples already learnt from are left out.
+            self._trainer.data_loader.start_at(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH)
             LOGGER.info(f"resuming at iteration {self.start_iter} of {self.max_iter}")
+
+    def build_hooks(self) -> list:
+        watched = SampleHook(
+            self._trainer.data_loader,
+            image_format=self.cfg.INPUT.FORMAT,
+            output_dir=self.cfg.OUTPUT_DIR,
+            panel_period=self.cfg.INPUT.PANEL_PERIOD,
+        )
+        # First: the writers, which are last, write what it puts, and its summary stands in the log
+        # even where the evaluation at the end fails.
+        return [watched, *super().build_hooks()]
 
     def build_writers(self) -> list:
         """A progress line with ETA; scalars beside it. `metrics.json` is the evaluation's name."""
@@ -142,14 +150,15 @@ class MultiTaskTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=spec_of(cfg.DATASETS.TRAIN[0]))
-        workers = cfg.DATALOADER.NUM_WORKERS
-        per_process = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        # Pictures come one by one: with PyTorch's two per worker the next batch would not be ready.
-        ahead = {"prefetch_factor": max(2, math.ceil(2 * per_process / workers))} if workers else {}
-        if "kwargs" not in inspect.signature(build_batch_data_loader).parameters:
-            ahead = {}  # a detectron2 of 2021
-        return build_detection_train_loader(cfg, mapper=mapper, **ahead)
+        dataset, limit = cfg.DATASETS.TRAIN[0], cfg.DATALOADER.MAX_BAD_SAMPLES
+        spec = spec_of(dataset)
+        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=spec)
+        if cfg.DATALOADER.ON_BAD_SAMPLE == "skip":
+            mapper = SkipBadSamples(mapper, limit=limit)
+        loader = build_train_loader(cfg, mapper)
+        classes = MetadataCatalog.get(dataset).get("thing_classes", ())
+        watch = ShareWatch(classes, spec, loader.class_counts, cfg.INPUT.SHARE_ALARM)
+        return WatchedLoader(loader, watch, BadSampleLedger(limit))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -161,18 +170,4 @@ class MultiTaskTrainer(DefaultTrainer):
         output = pathlib.Path(cfg.OUTPUT_DIR) / "inference"
         if len(cfg.DATASETS.TEST) > 1:
             output = output / dataset_name
-        return JointCOCOEvaluator(dataset_name, output_dir=str(output))
-
-
-def write_metrics(metrics: Mapping[str, float], output_dir: str) -> pathlib.Path:
-    """Writes flat metrics as `metrics.json`, NaN (undefined) as null.
-
-    Returns:
-        The file.
-    """
-    path = pathlib.Path(output_dir) / "metrics.json"
-    plain = {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
-    with PathManager.open(str(path), "w") as file:
-        json.dump(plain, file, indent=2, sort_keys=True)
-        file.write("\n")
-    return path
+        return JointCOCOEvaluator(dataset_name, output_dir=str(output), engine=cfg.TEST.COCO_ENGINE)

@@ -4,20 +4,33 @@ Everything here takes and gives uint8 RGB arrays (H, W, 3) and changes none of i
 """
 
 from mask2former_mt.visualization.colours import class_colour
+from mask2former_mt.visualization.disagreements import (
+    Comparison,
+    Disagreement,
+    compare_results,
+    draw_disagreements,
+)
 from mask2former_mt.visualization.labels import label_parts
 from mask2former_mt.visualization.overlay import (
     draw_ground_truth,
     draw_instances,
     draw_predictions,
+    draw_results,
 )
-from mask2former_mt.visualization.sheet import contact_sheet, side_by_side
+from mask2former_mt.visualization.sheet import contact_sheet, side_by_side, with_legend
 
 __all__ = [
+    "Comparison",
+    "Disagreement",
     "class_colour",
+    "compare_results",
     "contact_sheet",
+    "draw_disagreements",
     "draw_ground_truth",
     "draw_instances",
     "draw_predictions",
+    "draw_results",
     "label_parts",
     "side_by_side",
+    "with_legend",
 ]

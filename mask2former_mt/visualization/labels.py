@@ -1,6 +1,6 @@
-"""Labels of instances: their words, and a place for each where it hides least."""
+"""Labels of instances: their words, how they are set in lines, and painting them."""
 
-# H x W the picture's size in pixels. Boxes are x0, y0, x1, y1, the end not included.
+# N instances, S subcategories, H x W the picture's size in pixels.
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ import cv2
 import numpy as np
 
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
-from mask2former_mt.visualization.text import cut, line_height, put_text, text_width
+from mask2former_mt.visualization.placing import LabelPlaces
+from mask2former_mt.visualization.regions import Region
+from mask2former_mt.visualization.text import (
+    cut,
+    line_height,
+    put_text,
+    text_size_for,
+    text_width,
+)
 
 PANEL_OPACITY = 0.75
 MIN_TEXT_SIZE = 8  # pixels
 PADDING = 3  # pixels between a label's text and its rim
 POINTER_DEPTH = 8  # pixels that a label's line reaches into the mask
+CROWDED = 0.4  # share of the picture that labels of the usual size may take up
 
 
 def label_parts(
@@ -38,56 +47,90 @@ def label_parts(
     Raises:
         ValueError: a value outside its subcategory's range.
     """
-    parts = [class_name + _score_text(score)]
+    parts = [class_name + score_text(score)]
     for i, subcategory in enumerate(spec):
-        index = int(values[i])
-        name = "?" if index == UNKNOWN else subcategory.value_name(index) or "–"
         value_score = None if subcategory_scores is None else subcategory_scores[i]
-        parts.append(f"{subcategory.name} {name}{_score_text(value_score)}")
+        name = value_text(spec, i, values[i])
+        parts.append(f"{subcategory.name} {name}{score_text(value_score)}")
     return parts
+
+
+def short_label(parts: Sequence[str], spec: SubcategorySpec, values: Sequence[int]) -> str:
+    """The label in one line, such as "7 .98 red –": the class and the values' names."""
+    return " ".join([parts[0], *(value_text(spec, i, values[i]) for i in range(len(spec)))])
+
+
+def value_text(spec: SubcategorySpec, column: int, value: int) -> str:
+    """A value's name; a dash for none, a question mark for unknown."""
+    if value == UNKNOWN:
+        return "?"
+    return spec.subcategories[column].value_name(int(value)) or "–"
+
+
+def score_text(score: float | None) -> str:
+    """A blank and the score with two digits, such as " .98"; nothing for no score.
+
+    Raises:
+        ValueError: NaN or infinite.
+    """
+    if score is None:
+        return ""
+    if not math.isfinite(score):
+        raise ValueError(f"a score must be a finite number, got {score}")
+    # Rounded down, so that 0.999 does not read as certain; not by a float32's last bit, though.
+    return " " + f"{math.floor(100 * float(score) + 1e-4) / 100:.2f}".removeprefix("0")
+
+
+def labels_area(labels: Sequence[Sequence[Sequence[str]]], text_size: int) -> int:
+    """The pixels that all labels in their fullest version take up."""
+    return sum(
+        max(text_width(line, text_size) + 2 * PADDING for line in versions[0])
+        * (len(versions[0]) * line_height(text_size) + 2)
+        for versions in labels
+    )
 
 
 def paint_labels(
     picture: np.ndarray,
-    masks: Sequence[np.ndarray],
+    regions: Sequence[Region],
     colours: Sequence[tuple[int, int, int]],
-    labels: Sequence[Sequence[str]],
+    labels: Sequence[Sequence[Sequence[str]]],
 ) -> None:
     """Writes each label in place where it hides least, with a line to its mask.
 
     Args:
         picture: uint8 RGB (H, W, 3), changed.
-        masks: N bool arrays (H, W); an empty one gets no label, as it has no place.
+        regions: N; an empty one gets no label, as it has no place.
         colours: N RGB colours.
-        labels: N lists of lines, as `label_parts` gives them.
+        labels: N, each a list of versions, the fullest first, each a list of lines. A shorter one
+            is taken where a fuller would hide another label or stand far off.
     """
     # The small ones first: they have the fewest places near them.
-    areas = [int(mask.sum()) for mask in masks]
-    shown = sorted((i for i, area in enumerate(areas) if area > 0), key=areas.__getitem__)
+    shown = sorted(
+        (i for i, region in enumerate(regions) if region.area), key=lambda i: regions[i].area
+    )
     height, width = picture.shape[:2]
-    text_size = 10 + min(height, width) // 128 - (2 if len(shown) > 12 else 0)
-    blocks = {i: _layout(labels[i], text_size, width, height) for i in shown}
-    shown = [i for i in shown if blocks[i] is not None]
-    if not shown:
+    size = text_size_for((height, width))
+    if labels_area([labels[i] for i in shown], size) > CROWDED * height * width:
+        size = max(MIN_TEXT_SIZE, round(0.8 * size))
+    blocks = {}
+    for i in shown:
+        versions = [_lay_out(lines, size, width, height) for lines in labels[i]]
+        versions = [block for block in versions if block is not None]
+        if versions:
+            blocks[i] = versions
+    if not blocks:
         return
-    # What hiding a pixel costs: its share of its mask, so that a small mask is not hidden whole,
-    # and its share of a label, so that a label prefers the ground to a large mask.
-    label_area = float(np.mean([blocks[i].width * blocks[i].height for i in shown]))
-    weight = np.zeros((height, width), dtype=np.float32)
-    for i in shown:
-        weight[masks[i]] += 1 / areas[i] + 1 / label_area
-    weight = cv2.integral(weight, sdepth=cv2.CV_64F)
-
-    places = np.zeros((0, 4), dtype=np.int64)
-    for i in shown:
-        columns, rows = np.flatnonzero(masks[i].any(axis=0)), np.flatnonzero(masks[i].any(axis=1))
-        box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        place = _place((blocks[i].width, blocks[i].height), box, weight, places)
-        places = np.concatenate([places, place[None]])
-    for i, place in zip(shown, places, strict=True):
-        _paint_pointer(picture, place, masks[i], colours[i])
-    for i, place in zip(shown, places, strict=True):
-        _paint_block(picture, place, blocks[i], colours[i])
+    area = float(np.mean([versions[0].width * versions[0].height for versions in blocks.values()]))
+    places = LabelPlaces((height, width), [regions[i] for i in shown], area)
+    chosen = {}
+    for i, versions in blocks.items():
+        version, place = places.choose(regions[i], [(b.width, b.height) for b in versions])
+        chosen[i] = (versions[version], place)
+    for i, (_, place) in chosen.items():
+        _paint_pointer(picture, place, regions[i], colours[i], size)
+    for i, (block, place) in chosen.items():
+        _paint_block(picture, place, block, colours[i])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +143,7 @@ class _Block:
     height: int
 
 
-def _layout(parts: Sequence[str], size: int, width: int, height: int) -> _Block | None:
+def _lay_out(parts: Sequence[str], size: int, width: int, height: int) -> _Block | None:
     """The label set in lines that fit a picture of this size; None where not even one does."""
     # A label of many subcategories is set two, three, ... to a line until it is low enough.
     for per_line in range(1, len(parts) + 1):
@@ -108,74 +151,42 @@ def _layout(parts: Sequence[str], size: int, width: int, height: int) -> _Block 
         lines = [parts[0], *rest]
         if len(lines) * line_height(size) <= max(height // 3, 4 * line_height(size)):
             break
-    room = width - 2 * PADDING
+    # Half of the picture is enough for a name: what is longer is set smaller, then cut.
+    room = max(width // 2, min(width, 12 * size)) - 2 * PADDING
     while size > MIN_TEXT_SIZE and (
         max(text_width(line, size) for line in lines) > room
         or len(lines) * line_height(size) + 2 > height
     ):
         size -= 1
-    lines = [cut(line, size, room) for line in lines[: (height - 2) // line_height(size)]]
+    lines = [cut(line, size, room) for line in lines[: max(0, height - 2) // line_height(size)]]
     widths = [text_width(line, size) for line in lines]
     if not lines or max(widths) > room:
         return None
     return _Block(lines, size, max(widths) + 2 * PADDING, len(lines) * line_height(size) + 2)
 
 
-def _place(
-    block: tuple[int, int], box: tuple[int, int, int, int], weight: np.ndarray, taken: np.ndarray
-) -> np.ndarray:
-    """The rectangle in the picture for a label: clear of labels, then of masks, then close.
-
-    Args:
-        block: the label's width and height, at most the picture's.
-        box: the extent of the label's mask.
-        weight: (H+1, W+1), the integral image of what hiding a pixel costs.
-        taken: (M, 4), the rectangles of the labels placed so far.
-    """
-    w, h = block
-    x0, y0, x1, y1 = box
-    height, width = weight.shape[0] - 1, weight.shape[1] - 1
-    gap = 3
-    beside_x = [x0, (x0 + x1 - w) // 2, x1 - w]
-    beside_y = [y0, (y0 + y1 - h) // 2, y1 - h]
-    spots = [(x, y) for x in beside_x for y in (y0 - h - gap, y1 + gap)]
-    spots += [(x, y) for x in (x0 - w - gap, x1 + gap) for y in beside_y]
-    step = max(4, min(height, width) // 32)
-    spots += [(x, y) for x in range(0, width - w + 1, step) for y in range(0, height - h + 1, step)]
-    x, y = np.array(spots).T
-    x, y = np.clip(x, 0, width - w), np.clip(y, 0, height - h)
-    right, bottom = x + w, y + h
-
-    across = np.minimum(right[:, None], taken[:, 2]) - np.maximum(x[:, None], taken[:, 0])
-    down = np.minimum(bottom[:, None], taken[:, 3]) - np.maximum(y[:, None], taken[:, 1])
-    on_labels = (across.clip(0) * down.clip(0)).sum(axis=1) / (w * h)
-    on_masks = weight[bottom, right] - weight[y, right] - weight[bottom, x] + weight[y, x]
-    off_x = np.maximum(0, np.maximum(x0 - right, x - x1))
-    off_y = np.maximum(0, np.maximum(y0 - bottom, y - y1))
-    distance = np.hypot(off_x, off_y) / min(height, width)
-    # To hide a label is worse than any distance; to hide a mask is worth a detour.
-    cost = 40 * on_labels + 2 * on_masks + 8 * distance
-    best = int(np.argmin(cost))
-    return np.array([x[best], y[best], right[best], bottom[best]])
-
-
 def _paint_pointer(
-    picture: np.ndarray, place: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]
+    picture: np.ndarray,
+    place: np.ndarray,
+    region: Region,
+    colour: tuple[int, int, int],
+    text_size: int,
 ) -> None:
-    """A line from the label's rim towards the mask's centre, to just inside the mask."""
-    ys, xs = np.nonzero(mask)
-    nearest = np.argmin((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2)
-    centre = np.array([xs[nearest], ys[nearest]])
+    """A line from the label's rim towards the mask's heart, to just inside its largest part."""
+    part = region.main_part
+    centre = np.array(part.heart)
     start = np.clip(centre, place[:2], place[2:] - 1)
     # The line's pixels from the label on, the last one being the mask's own.
     steps = max(1, int(np.abs(centre - start).max()))
     line = np.rint(np.linspace(start, centre, steps + 1)).astype(np.int64)
-    inside = mask[line[:, 1], line[:, 0]]
+    inside = part.contains(line[:, 0], line[:, 1])
     first = int(np.argmax(inside))
     leaves = np.flatnonzero(~inside[first:])
     depth = (int(leaves[0]) if len(leaves) else len(line) - first) - 1
-    start, end = (tuple(map(int, p)) for p in (start, line[first + min(depth, POINTER_DEPTH)]))
-    for shade, thickness in (((0, 0, 0), 3), (colour, 1)):
+    scale = max(1, round(text_size / 16))
+    depth = min(depth, scale * POINTER_DEPTH)
+    start, end = (tuple(map(int, p)) for p in (start, line[first + depth]))
+    for shade, thickness in (((0, 0, 0), scale + 2), (colour, scale)):
         cv2.line(picture, start, end, shade, thickness, cv2.LINE_AA)
         cv2.circle(picture, end, thickness + 1, shade, -1, cv2.LINE_AA)
 
@@ -188,18 +199,10 @@ def _paint_block(
     panel[:] = (panel * (1 - PANEL_OPACITY)).astype(np.uint8)
     step = line_height(block.text_size)
     panel[: step + 1] = colour
+    # Within the panel: a letter larger than its measure must not leave it.
     luma = float(np.dot(colour, (0.299, 0.587, 0.114)))
     head = (0, 0, 0) if luma > 120 else (255, 255, 255)
     for row, line in enumerate(block.lines):
-        baseline = y0 + row * step + int(0.95 * block.text_size) + 1
+        baseline = row * step + int(0.95 * block.text_size) + 1
         colour_of_row = head if row == 0 else (255, 255, 255)
-        put_text(picture, line, (x0 + PADDING, baseline), colour_of_row, block.text_size)
-
-
-def _score_text(score: float | None) -> str:
-    if score is None:
-        return ""
-    if not math.isfinite(score):
-        raise ValueError(f"a score must be a finite number, got {score}")
-    # Rounded down, so that 0.999 does not read as certain; not by a float32's last bit, though.
-    return " " + f"{math.floor(100 * float(score) + 1e-4) / 100:.2f}".removeprefix("0")
+        put_text(panel, line, (PADDING, baseline), colour_of_row, block.text_size)

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.structures import Instances
 
 from mask2former_mt import structures
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 from mask2former_mt.visualization.colours import class_colour
-from mask2former_mt.visualization.labels import label_parts, paint_labels
+from mask2former_mt.visualization.labels import label_parts, short_label
+from mask2former_mt.visualization.painting import MIN_SIDE, paint_instances
+from mask2former_mt.visualization.segmentations import to_mask
 from mask2former_mt.visualization.sheet import check_image
-
-MIN_SIDE = 512  # pixels; a label of three lines beside a digit of 30 pixels needs about this
-MASK_OPACITY = 0.2  # low, so that a colour that is itself a label can still be told
 
 
 def draw_instances(
@@ -33,11 +30,13 @@ def draw_instances(
     subcategory_scores: np.ndarray | None = None,
     notes: Sequence[str] | None = None,
     min_side: int = MIN_SIDE,
+    max_side: int = 0,
 ) -> np.ndarray:
     """The image with every instance's mask, contour and label, in its class's colour.
 
     A label has the class and its score, then a line per subcategory: its value and score, a dash
-    for none, a question mark for unknown. It stands where it hides least, with a line to its mask.
+    for none, a question mark for unknown. It stands where it hides least, with a line to its mask;
+    where there is no room it is one line of class and values, or the class alone.
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -49,47 +48,24 @@ def draw_instances(
         subcategories: int (N, S), each in {-1, 0..K_s}; may be None where S or N is 0.
         subcategory_scores: float (N, S) in [0, 1], or None for ground truth.
         notes: N words after the class, such as "crowd", or None.
-        min_side: pixels; an image whose shorter side is less is enlarged to it first; 0 never.
+        min_side, max_side: as of `paint_instances`.
 
     Returns:
-        uint8 RGB at the (enlarged) image's size.
+        uint8 RGB at the (enlarged or reduced) image's size.
 
     Raises:
         ValueError: image, masks or labels that do not fit together.
     """
     check_image(image)
     masks = np.asarray(masks)
-    num_instances = len(classes)
-    _check_shape(
-        "masks", masks, (num_instances, *image.shape[:2]), "one per class, at the image's size"
+    expected = (len(classes), *image.shape[:2])
+    _check_shape("masks", masks, expected, "one per class, at the image's size")
+    labels = _labels(
+        classes, class_names, spec, scores, subcategories, subcategory_scores, notes or ()
     )
-    if subcategories is None and num_instances * len(spec) == 0:
-        subcategories = np.zeros((num_instances, len(spec)), dtype=np.int64)
-    columns = (num_instances, len(spec))
-    _check_shape("subcategories", subcategories, columns, "one column per subcategory of the spec")
-    if subcategory_scores is not None:
-        _check_shape("subcategory_scores", subcategory_scores, columns, "as subcategories")
-    for name, given in (("scores", scores), ("notes", notes)):
-        if given is not None and len(given) != num_instances:
-            raise ValueError(
-                f"{name} must have {num_instances} entries, one per class, got {len(given)}"
-            )
-
-    picture, masks = _enlarge(image, masks.astype(bool), min_side)
     colours = [class_colour(int(label)) for label in classes]
-    labels = [
-        label_parts(
-            _class_name(class_names, int(classes[i])) + (f" {notes[i]}" if notes else "").rstrip(),
-            spec,
-            subcategories[i],
-            score=None if scores is None else scores[i],
-            subcategory_scores=None if subcategory_scores is None else subcategory_scores[i],
-        )
-        for i in range(num_instances)
-    ]
-    _paint_masks(picture, masks, colours)
-    paint_labels(picture, masks, colours, labels)
-    return picture
+    masks = (mask.astype(bool, copy=False) for mask in masks)
+    return paint_instances(image, masks, colours, labels, min_side=min_side, max_side=max_side)
 
 
 def draw_predictions(
@@ -100,6 +76,7 @@ def draw_predictions(
     spec: SubcategorySpec,
     score_threshold: float,
     min_side: int = MIN_SIDE,
+    max_side: int = 0,
 ) -> np.ndarray:
     """The image with the model's instances whose score is at least the threshold.
 
@@ -126,7 +103,45 @@ def draw_predictions(
             kept.get(structures.SUBCATEGORY_SCORES).float().numpy() if with_labels else None
         ),
         min_side=min_side,
+        max_side=max_side,
     )
+
+
+def draw_results(
+    image: np.ndarray,
+    results: Sequence[Mapping],
+    *,
+    class_names: Sequence[str],
+    category_ids: Sequence[int],
+    spec: SubcategorySpec,
+    min_side: int = MIN_SIDE,
+    max_side: int = 0,
+    grows: bool = True,
+) -> np.ndarray:
+    """The image with one image's entries of a results JSON; the same as of the instances.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        results: each with `category_id`, `segmentation`, `score` and, unless S = 0,
+            `subcategories` `{name: {"value": name or None for none, "score": float}}`.
+        category_ids: the K classes' ids in the dataset.
+        min_side, max_side, grows: as of `paint_instances`.
+
+    Raises:
+        ValueError: as `draw_instances`, or a category or value that is not listed.
+    """
+    check_image(image)
+    classes = [class_of(result["category_id"], category_ids) for result in results]
+    labels = _labels(
+        classes,
+        class_names,
+        spec,
+        [result["score"] for result in results],
+        np.array([result_values(result, spec) for result in results]),
+        np.array([[result["subcategories"][s.name]["score"] for s in spec] for result in results]),
+        (),
+    )
+    return _paint_segmentations(image, results, classes, labels, min_side, max_side, grows)
 
 
 def draw_ground_truth(
@@ -136,6 +151,7 @@ def draw_ground_truth(
     class_names: Sequence[str],
     spec: SubcategorySpec,
     min_side: int = MIN_SIDE,
+    max_side: int = 0,
 ) -> np.ndarray:
     """The image with the annotations of one dataset dict.
 
@@ -147,29 +163,44 @@ def draw_ground_truth(
     Raises:
         ValueError: as `draw_instances`, or a segmentation that is neither polygons nor RLE.
     """
-    size = image.shape[:2]
-    masks = [_decode(annotation["segmentation"], size) for annotation in annotations]
-    unknown = [UNKNOWN] * len(spec)
-    labels = [annotation.get("subcategories", unknown) for annotation in annotations]
-    return draw_instances(
-        image,
-        masks=np.stack(masks) if masks else np.zeros((0, *size), dtype=bool),
-        classes=[annotation["category_id"] for annotation in annotations],
-        class_names=class_names,
-        spec=spec,
-        subcategories=np.array(labels, dtype=np.int64) if labels else None,
-        notes=["crowd" if annotation.get("iscrowd") else "" for annotation in annotations],
-        min_side=min_side,
+    check_image(image)
+    classes = [annotation["category_id"] for annotation in annotations]
+    values = np.array([annotated_values(annotation, spec) for annotation in annotations])
+    notes = ["crowd" if annotation.get("iscrowd") else "" for annotation in annotations]
+    labels = _labels(classes, class_names, spec, None, values, None, notes)
+    return _paint_segmentations(image, annotations, classes, labels, min_side, max_side)
+
+
+def result_values(result: Mapping, spec: SubcategorySpec) -> list[int]:
+    """The S predicted values of an entry of a results JSON, each in 0..K_s."""
+    return [s.value_index(result["subcategories"][s.name]["value"]) for s in spec]
+
+
+def annotated_values(annotation: Mapping, spec: SubcategorySpec) -> list[int]:
+    """The S annotated values, each in {-1, 0..K_s}; all unknown where nothing is annotated."""
+    return list(annotation.get("subcategories", [UNKNOWN] * len(spec)))
+
+
+def label_versions(
+    class_name: str,
+    spec: SubcategorySpec,
+    values: Sequence[int],
+    score: float | None = None,
+    subcategory_scores: Sequence[float] | None = None,
+) -> list[list[str]]:
+    """A label in full, in one line, and the class alone."""
+    parts = label_parts(
+        class_name, spec, values, score=score, subcategory_scores=subcategory_scores
     )
+    return [parts, [short_label(parts, spec, values)], parts[:1]] if len(spec) else [parts]
 
 
-def _check_shape(name: str, array: np.ndarray | None, expected: tuple, reason: str) -> None:
-    got = None if array is None else np.shape(array)
-    if got != expected:
-        raise ValueError(f"{name} must be {expected}, got {got}: {reason}")
+def class_name_of(class_names: Sequence[str], index: int) -> str:
+    """The name of class `index`.
 
-
-def _class_name(class_names: Sequence[str], index: int) -> str:
+    Raises:
+        ValueError: there is none.
+    """
     if not 0 <= index < len(class_names):
         raise ValueError(
             f"class {index} has no name: class_names has {len(class_names)} entries; "
@@ -178,56 +209,69 @@ def _class_name(class_names: Sequence[str], index: int) -> str:
     return class_names[index]
 
 
-def _decode(segmentation: object, size: tuple[int, int]) -> np.ndarray:
-    """The bool mask (H, W) of COCO polygons or RLE, compressed or not."""
-    if isinstance(segmentation, list):
-        if not segmentation:
-            return np.zeros(size, dtype=bool)
-        rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation, Mapping) and {"size", "counts"} <= set(segmentation):
-        rle = segmentation
-        if isinstance(rle["counts"], list):
-            rle = mask_util.frPyObjects(rle, *rle["size"])
-        if tuple(rle["size"]) != tuple(size):
+def class_of(category_id: int, category_ids: Sequence[int]) -> int:
+    """The class in 0..K-1 of a category id.
+
+    Raises:
+        ValueError: it is none of the ids.
+    """
+    if category_id not in category_ids:
+        raise ValueError(f"category_id must be one of {list(category_ids)}, got {category_id!r}")
+    return list(category_ids).index(category_id)
+
+
+def _paint_segmentations(
+    image: np.ndarray,
+    entries: Sequence[Mapping],
+    classes: Sequence[int],
+    labels: list[list[list[str]]],
+    min_side: int,
+    max_side: int,
+    grows: bool = True,
+) -> np.ndarray:
+    masks: Iterable[np.ndarray] = (
+        to_mask(entry["segmentation"], image.shape[:2]) for entry in entries
+    )
+    colours = [class_colour(index) for index in classes]
+    return paint_instances(
+        image, masks, colours, labels, min_side=min_side, max_side=max_side, grows=grows
+    )
+
+
+def _labels(
+    classes: Sequence[int],
+    class_names: Sequence[str],
+    spec: SubcategorySpec,
+    scores: Sequence[float] | None,
+    subcategories: np.ndarray | None,
+    subcategory_scores: np.ndarray | None,
+    notes: Sequence[str],
+) -> list[list[list[str]]]:
+    """The versions of each of N labels, after checking that what they are made of fits."""
+    columns = (len(classes), len(spec))
+    if columns[0] * columns[1] == 0:
+        subcategories, subcategory_scores = np.zeros(columns, dtype=np.int64), None
+    _check_shape("subcategories", subcategories, columns, "one column per subcategory of the spec")
+    if subcategory_scores is not None:
+        _check_shape("subcategory_scores", subcategory_scores, columns, "as subcategories")
+    for name, given in (("scores", scores), ("notes", notes or None)):
+        if given is not None and len(given) != len(classes):
             raise ValueError(
-                f"a segmentation must be at the image's size (H, W) {tuple(size)}, "
-                f"got an RLE of {tuple(rle['size'])}"
+                f"{name} must have {len(classes)} entries, one per class, got {len(given)}"
             )
-    else:
-        raise ValueError(
-            "a segmentation must be a list of polygons or an RLE with size and counts, "
-            f"got {type(segmentation).__name__}"
+    return [
+        label_versions(
+            f"{class_name_of(class_names, int(classes[i]))} {notes[i] if notes else ''}".rstrip(),
+            spec,
+            subcategories[i],
+            None if scores is None else scores[i],
+            None if subcategory_scores is None else subcategory_scores[i],
         )
-    return mask_util.decode(rle).astype(bool)
-
-
-def _enlarge(
-    image: np.ndarray, masks: np.ndarray, min_side: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A copy of the image and its masks with the shorter side at least `min_side`."""
-    short, long = sorted(image.shape[:2])
-    # A strip of a few pixels would become too long for the memory.
-    factor = min(min_side / short, 4 * min_side / long)
-    if factor <= 1:
-        return image.copy(), list(masks)
-    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    smooth = [
-        cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR) > 127
-        for mask in masks
+        for i in range(len(classes))
     ]
-    return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_CUBIC), smooth
 
 
-def _paint_masks(picture: np.ndarray, masks: list[np.ndarray], colours: list[tuple]) -> None:
-    """Tints and outlines the masks in place, the largest first."""
-    width = max(1, round(min(picture.shape[:2]) / 300))
-    for i in sorted(range(len(masks)), key=lambda i: -int(masks[i].sum())):
-        inside = picture[masks[i]].astype(np.float32)
-        tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(colours[i], np.float32)
-        picture[masks[i]] = tinted.round().astype(np.uint8)
-        outlines, _ = cv2.findContours(
-            masks[i].astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )
-        # The dark rim keeps the outline visible on a ground of its own colour.
-        cv2.drawContours(picture, outlines, -1, (0, 0, 0), width + 2, cv2.LINE_AA)
-        cv2.drawContours(picture, outlines, -1, colours[i], width, cv2.LINE_AA)
+def _check_shape(name: str, array: np.ndarray | None, expected: tuple, reason: str) -> None:
+    got = None if array is None else np.shape(array)
+    if got != expected:
+        raise ValueError(f"{name} must be {expected}, got {got}: {reason}")

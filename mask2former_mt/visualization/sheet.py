@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mask2former_mt.visualization.text import cut, put_text
+from mask2former_mt.visualization.text import (
+    cut,
+    line_height,
+    put_text,
+    text_size_for,
+    text_width,
+)
 
 TITLE_SIZE = 18  # pixels
 BACKGROUND = (32, 32, 32)
@@ -83,6 +89,41 @@ def contact_sheet(
             sheet[top : top + cell.shape[0], x : x + cell.shape[1]] = cell
         y += height + gap
     return sheet
+
+
+def with_legend(
+    picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int] | None, str]]
+) -> np.ndarray:
+    """The picture above lines of coloured squares, each with its text.
+
+    Args:
+        picture: uint8 RGB; one narrower than the legend's widest entry is filled up on the right.
+        entries: RGB colour of the square, or None for no square, and the text.
+    """
+    size = text_size_for(picture.shape[:2])
+    step, gap = line_height(size), size
+    widths = [(colour is not None) * step + text_width(text, size) for colour, text in entries]
+    width = max([picture.shape[1], *(w + 2 * gap for w in widths)])
+    lines: list[list[int]] = [[]]
+    for i in range(len(entries)):
+        taken = sum(widths[j] + gap for j in lines[-1])
+        if lines[-1] and gap + taken + widths[i] + gap > width:
+            lines.append([])
+        lines[-1].append(i)
+    height = picture.shape[0]
+    whole = np.full((height + gap + len(lines) * step, width, 3), BACKGROUND, dtype=np.uint8)
+    whole[:height, : picture.shape[1]] = picture
+    for row, line in enumerate(lines):
+        x, baseline = gap, height + gap // 2 + row * step + size
+        for i in line:
+            colour, text = entries[i]
+            start = x
+            if colour is not None:
+                whole[baseline - round(0.8 * size) : baseline, x : x + round(0.8 * size)] = colour
+                start += step
+            put_text(whole, text, (start, baseline), (255,) * 3, size)
+            x += widths[i] + gap
+    return whole
 
 
 def check_image(image: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 
 import cv2
 import numpy as np
@@ -20,6 +21,11 @@ def font() -> cv2.FontFace:
     return cv2.FontFace("sans")
 
 
+def text_size_for(size: tuple[int, int]) -> int:
+    """The text's size in pixels for a picture of H x W: 14 for 512, in proportion above 1540."""
+    return max(10 + min(*size, 512) // 128, round(max(size) / 110))
+
+
 def line_height(size: int) -> int:
     """Pixels from one line's baseline to the next, for text of `size` pixels."""
     return round(1.3 * size)
@@ -29,25 +35,38 @@ def text_width(text: str, size: int) -> int:
     """The width in pixels of one line."""
     if not text:
         return 0
-    return cv2.getTextSize((0, 0), _spaced(text), (0, 0), font(), size, WEIGHT)[2]
+    return cv2.getTextSize((0, 0), _drawable(text), (0, 0), font(), size, WEIGHT)[2]
 
 
 def cut(text: str, size: int, width: int) -> str:
     """The text, or its beginning and an ellipsis where it is wider than `width` pixels."""
     if text_width(text, size) <= width:
         return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text + "…"
+    fits, too_many = 0, len(text)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if text_width(text[:middle] + "…", size) <= width:
+            fits = middle
+        else:
+            too_many = middle
+    return text[:fits] + "…"
 
 
 def put_text(
     picture: np.ndarray, text: str, origin: tuple[int, int], colour: tuple, size: int
 ) -> None:
     """Writes one line in place, `origin` being the xy of its baseline's left end."""
-    cv2.putText(picture, _spaced(text), origin, colour, font(), size, WEIGHT)
+    cv2.putText(picture, _drawable(text), origin, colour, font(), size, WEIGHT)
 
 
-def _spaced(text: str) -> str:
+@functools.lru_cache(maxsize=4096)
+def _drawable(text: str) -> str:
+    # Accents of their own would be drawn beside their letter, wider than measured; a line break
+    # in a name would leave the label; half a surrogate pair has no UTF-8 form.
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(
+        "\N{REPLACEMENT CHARACTER}" if category == "Cs" else " " if category == "Cc" else letter
+        for letter, category in ((letter, unicodedata.category(letter)) for letter in text)
+    )
     # The font's blank is so narrow that at 14 pixels words run together.
     return text.replace(" ", "  ")

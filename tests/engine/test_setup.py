@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -132,6 +133,37 @@ def test_classes_and_subcategories_come_from_the_training_dataset(config_file):
 def test_a_config_that_does_not_fit_its_dataset_is_refused(config_file, options, message):
     with pytest.raises(ValueError, match=message):
         fill_from_datasets(load_config(config_file, options))
+
+
+def test_what_a_dataset_says_of_none_is_filled_in(config_file, tmp_path):
+    for split in ("train", "val"):
+        file = tmp_path / "shapes" / f"{split}.json"
+        document = json.loads(file.read_text(encoding="utf-8"))
+        document["subcategories"][1]["none"] = False
+        file.write_text(json.dumps(document), encoding="utf-8")
+    filled = fill_from_datasets(load_config(config_file))
+    assert filled.MODEL.SUBCATEGORY.WITHOUT_NONE == ["finish"]
+    # All of an instance dataset's classes are things.
+    assert filled.MODEL.MASK_FORMER.TEST.STUFF_CLASSES == []
+    assert dataset_description("shapes_train")["subcategories"][1]["none"] is False
+
+
+def test_classes_that_are_no_things_are_stuff(config_file):
+    name = "with_stuff_train"
+    DatasetCatalog.register(name, list)
+    MetadataCatalog.get(name).set(
+        thing_classes=["bar", "sky", "block"], thing_dataset_id_to_contiguous_id={4: 0, 9: 2}
+    )
+    names = ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"]
+    filled = fill_from_datasets(load_config(config_file, names))
+    assert filled.MODEL.MASK_FORMER.TEST.STUFF_CLASSES == [1]
+
+
+def test_evaluation_needs_instances(config_file):
+    test = "MODEL.MASK_FORMER.TEST."
+    cfg = load_config(config_file, [test + "INSTANCE_ON", "False", test + "SEMANTIC_ON", "True"])
+    with pytest.raises(ValueError, match="INSTANCE_ON must be True: evaluation and pictures are"):
+        fill_from_datasets(cfg)
 
 
 def test_datasets_that_differ_are_refused(config_file, tmp_path):

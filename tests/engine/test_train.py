@@ -181,9 +181,14 @@ def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeyp
     half = checkpoint(output, "model_0000001")
     assert steps_taken(half) == {2}
 
-    iterations = []
+    iterations, draws = [], []
+
+    def note_draws(model, arguments):
+        draws.extend(sample.get("draw") for sample in arguments[0])
 
     def noted(trainer):
+        if not iterations:
+            trainer.model.register_forward_pre_hook(note_draws)
         iterations.append((trainer.iter, trainer.optimizer.param_groups[-1]["lr"]))
         step(trainer)
 
@@ -193,6 +198,8 @@ def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeyp
     # From the checkpoint on, at the rates of an uninterrupted run.
     assert [i for i, _ in iterations] == [2, 3, 4]
     assert [lr for _, lr in iterations] == pytest.approx([1e-3, 1e-4, 1e-4])
+    # Two iterations of two samples are behind: the stream goes on with the next.
+    assert draws[:6] == [4, 5, 6, 7, 8, 9]
     final = checkpoint(output)
     assert final["trainer"]["iteration"] == 4
     # AdamW's own count goes on, so its averages were restored.

@@ -37,7 +37,6 @@ def rows_of(benchmark, tmp_path, *arguments):
     [
         (["op", "--sizes", "64", "96", "--peers", "reference"], 4),
         (["postprocess", "--sizes", "64", "--queries", "5", "--peers", "hf,reference"], 2),
-        (["data", "--sizes", "64", "--objects", "2"], 1),
         (["infer", "--sizes", "64", "--queries", "10", "--peers", "hf"], 1),
         (["train", "--sizes", "64", "--queries", "10", "--objects", "2", "--peers", "hf"], 1),
     ],
@@ -52,6 +51,28 @@ def test_rows_hold_paired_times(benchmark, tmp_path, capsys, arguments, cases):
         # One round: the median of the ratios is the ratio of the medians.
         assert row["ratio"] == pytest.approx(row["peer_s"] / row["ours_s"])
         assert row["case"] in capsys.readouterr().out or len(rows) > 1
+
+
+def test_data_rows_hold_times_agreement_and_memory(benchmark, tmp_path, monkeypatch):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("peak memory is read from /proc")
+    monkeypatch.setattr(benchmark.rasterize, "POLYGONS", 60)
+    common = ["data", "--sizes", "64", "--objects", "2", "--annotations", "300"]
+    rows = rows_of(benchmark, tmp_path, *common)
+    assert all(row["benchmark"] == "data" and row["ratio"] > 0 for row in rows)
+    (mapper,) = [row for row in rows if row["peer"] == "detectron2"]
+    assert set(mapper) == ROW
+    # Four sizes of polygons, and the outlines of the datasets that are prepared.
+    polygons = [row for row in rows if "polygons" in row["case"]]
+    assert len(polygons) >= 4
+    for row in polygons:
+        assert set(row) == ROW | {"iou", "grown_px", "x_px", "y_px"}
+        assert 0.9 < row["iou"] < 1
+        assert max(abs(row[key]) for key in ("grown_px", "x_px", "y_px")) < 0.1
+    unopened, opened, peak = [row for row in rows if "JSON of 300" in row["case"]]
+    assert "38 images opened" in opened["case"]
+    assert unopened["ratio"] == pytest.approx(unopened["peer_s"] / unopened["ours_s"])
+    assert peak["ratio"] == pytest.approx(peak["peer_bytes"] / peak["ours_bytes"])
 
 
 def test_memory_is_measured_in_processes_of_their_own(benchmark, tmp_path):

@@ -1,110 +1,22 @@
 """tools/predict.py with a small, untrained model: what is written, and every refusal."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import build_model
 from PIL import Image
+from predict_tools import COUNTS, RECORD, arguments
 from pycocotools.coco import COCO
 
-from mask2former_mt.engine import predict_files as predict_files_module
-from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
-from mask2former_mt.engine.predict_files import find_images, overlay_names
+from mask2former_mt.engine import prediction_lines
+from mask2former_mt.engine.predict_inputs import find_inputs
+from mask2former_mt.engine.predict_outputs import overlay_names
 from mask2former_mt.engine.predictor import Predictor
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.structures import SubcategorySpec
-
-PROGRAM = Path(__file__).parents[2] / "tools" / "predict.py"
-CONFIG = {
-    "VERSION": 2,
-    "MODEL": {
-        "META_ARCHITECTURE": "MultiTaskMaskFormer",
-        "DEVICE": "cpu",
-        "PIXEL_MEAN": [100.0, 110.0, 120.0],
-        "PIXEL_STD": [60.0, 60.0, 60.0],
-        "BACKBONE": {"NAME": "build_resnet_backbone"},
-        "RESNETS": {
-            "DEPTH": 18,
-            "RES2_OUT_CHANNELS": 64,
-            "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
-        },
-        "SEM_SEG_HEAD": {
-            "NAME": "MaskFormerHead",
-            "IN_FEATURES": ["res2", "res3", "res4", "res5"],
-            "CONVS_DIM": 32,
-            "MASK_DIM": 32,
-            "NORM": "GN",
-            "TRANSFORMER_ENC_LAYERS": 1,
-        },
-        "MASK_FORMER": {
-            "HIDDEN_DIM": 32,
-            "NHEADS": 4,
-            "DIM_FEEDFORWARD": 32,
-            "DEC_LAYERS": 2,
-            "NUM_OBJECT_QUERIES": 6,
-        },
-    },
-    "INPUT": {"FORMAT": "RGB", "MIN_SIZE_TEST": 64, "MAX_SIZE_TEST": 128},
-    "TEST": {"DETECTIONS_PER_IMAGE": 4},
-}
-RECORD = {
-    "thing_classes": ["apple", "pear", "plum"],
-    "category_ids": [4, 7, 9],
-    "subcategories": [{"name": "ripeness", "values": ["unripe", "ripe"]}],
-}
-COUNTS = [
-    *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3"),
-    *("MODEL.SUBCATEGORY.NAMES", "['ripeness']"),
-    *("MODEL.SUBCATEGORY.NUM_CLASSES", "[2]"),
-]
-
-
-@pytest.fixture(scope="module")
-def program():
-    module_spec = importlib.util.spec_from_file_location("predict_program", PROGRAM)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with config.yaml and two checkpoints, one of which knows its dataset."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
-    torch.manual_seed(0)
-    model = build_model(load_config(str(folder / "config.yaml"), COUNTS))
-    MultiTaskCheckpointer(model, str(folder), dataset=RECORD).save("model_final")
-    MultiTaskCheckpointer(model, str(folder)).save("nameless")
-    return folder
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with two pictures of different sizes, and a text."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "b.png")
-    Image.fromarray(noise[:, :70]).save(folder / "a.JPG")
-    (folder / "notes.txt").write_text("not a picture", encoding="utf-8")
-    return folder
-
-
-def arguments(trained: Path, inputs: list, output: Path, *more: str) -> list[str]:
-    return [
-        *("--config-file", str(trained / "config.yaml")),
-        *("--weights", str(trained / "model_final.pth")),
-        *("--input", *map(str, inputs)),
-        *("--output", str(output)),
-        *more,
-    ]
 
 
 @pytest.fixture
@@ -134,7 +46,8 @@ class TestWhatIsWritten:
     def test_overlays_and_json(self, program, trained, pictures, tmp_path, capsys):
         output = tmp_path / "new" / "folder"
         program.main(arguments(trained, [pictures], output, "--score-threshold", "0"))
-        assert sorted(p.name for p in output.iterdir()) == ["a.png", "b.png", "predictions.json"]
+        names = ["predictions.json", "predictions.jsonl", "settings.json"]
+        assert sorted(p.name for p in output.iterdir()) == ["a.png", "b.png", *names]
         # The shorter sides, 70 and 90, are enlarged to 512: 90 * 512 / 70 = 658.3 and
         # 120 * 512 / 90 = 682.7 (width, height).
         assert Image.open(output / "a.png").size == (512, 658)
@@ -191,16 +104,69 @@ class TestWhatIsWritten:
         program.main(arguments(trained, [pictures], tmp_path / "out", *more))
         # two pictures of 512, three gaps of 8; the titles' 36 pixels and two gaps of 8 in height
         assert Image.open(tmp_path / "out" / "a.png").size == (2 * 512 + 24, 658 + 36 + 16)
-        # two cells of 720
-        assert Image.open(sheet).size[0] == 2 * 720 + 24
+        # Two cells, each of two pictures whose longer sides, 658 and 683, are below 720: the wider
+        # is b's, 2 * 683 and three gaps.
+        assert Image.open(sheet).size[0] == 2 * (2 * 683 + 24) + 24
         results = json.loads((tmp_path / "out" / "predictions.json").read_text())
         assert [image["id"] for image in results["images"]] == [70, 30]
 
-    def test_second_run_replaces_the_first(self, program, trained, pictures, tmp_path):
-        for _ in range(2):
-            program.main(arguments(trained, [pictures / "b.png"], tmp_path / "out"))
-        names = sorted(p.name for p in (tmp_path / "out").iterdir())
-        assert names == ["b.png", "predictions.json"]
+    def test_only_disagreements(self, program, trained, pictures, dataset, tmp_path):
+        sheet = tmp_path / "sheets" / "wrong.png"
+        more = ["--ground-truth", dataset, "--only-disagreements", "--contact-sheet", str(sheet)]
+        program.main(arguments(trained, [pictures], tmp_path / "out", *more))
+        # Below the picture of 512 x 658 stands the legend: 14 pixels, and lines of 18.
+        width, height = Image.open(tmp_path / "out" / "a.png").size
+        assert width == 512
+        assert (height - 658 - 14) % 18 == 0
+        assert height > 658 + 14
+        # The annotated square is found by no untrained model, so both are on the sheet.
+        assert Image.open(sheet).size[0] > 512 + 683
+
+    def test_contact_sheet_may_lie_in_the_output_folder(self, program, trained, pictures, tmp_path):
+        out = tmp_path / "out"
+        program.main(arguments(trained, [pictures], out, "--contact-sheet", str(out / "s.png")))
+        assert (out / "s.png").is_file()
+
+    def test_large_overlays_are_reduced(self, program, trained, tmp_path):
+        Image.new("RGB", (900, 600)).save(tmp_path / "large.png")
+        more = ["--max-side", "300"]
+        program.main(arguments(trained, [tmp_path / "large.png"], tmp_path / "out", *more))
+        assert Image.open(tmp_path / "out" / "large.png").size == (300, 200)
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert results["images"][0]["width"] == 900
+
+    def test_filters_reach_the_model(self, program, trained, pictures, tmp_path):
+        more = ["--score-threshold", "0", "--top-k", "1"]
+        program.main(arguments(trained, [pictures], tmp_path / "out", *more))
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert [a["image_id"] for a in results["annotations"]] == [1, 2]
+
+    def test_picture_is_turned_upright(self, program, trained, pictures, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was held on its side: shown, it is 90 wide and 120 high
+        Image.open(pictures / "b.png").save(tmp_path / "turned.jpg", exif=exif)
+        program.main(arguments(trained, [tmp_path / "turned.jpg"], tmp_path / "out"))
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert (results["images"][0]["height"], results["images"][0]["width"]) == (120, 90)
+        assert Image.open(tmp_path / "out" / "turned.png").size == (512, 683)
+
+    @pytest.mark.parametrize("size", [(1, 1), (2, 31), (1, 700), (700, 1)])
+    def test_tiny_and_thin_pictures(self, program, trained, tmp_path, size):
+        Image.new("RGB", size).save(tmp_path / "odd.png")
+        more = ["--score-threshold", "0"]
+        program.main(arguments(trained, [tmp_path / "odd.png"], tmp_path / "out", *more))
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert (results["images"][0]["width"], results["images"][0]["height"]) == size
+
+    def test_pictures_of_one_name(self, program, trained, pictures, tmp_path):
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "b.png").write_bytes((pictures / "b.png").read_bytes())
+        inputs = [tmp_path / "one", tmp_path / "two"]
+        program.main(arguments(trained, inputs, tmp_path / "out"))
+        assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["b.png", "b_2.png"]
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert len(results["images"]) == 2
 
 
 class TestPredictor:
@@ -249,6 +215,39 @@ class TestPredictor:
         )
         assert not torch.equal(bgr(image).scores, rgb.scores)
 
+    def test_batch_of_one_size_predicts_as_one_by_one(self, trained):
+        cfg = load_config(str(trained / "config.yaml"))
+        predictor = Predictor(cfg, trained / "model_final.pth")
+        images = np.random.default_rng(1).integers(0, 256, (3, 64, 80, 3), dtype=np.uint8)
+        batch = predictor.predict([predictor.prepare(image) for image in images])
+        for image, instances in zip(images, batch, strict=True):
+            torch.testing.assert_close(instances.scores, predictor(image).scores)
+
+    def test_batch_of_several_sizes(self, trained):
+        cfg = load_config(str(trained / "config.yaml"))
+        predictor = Predictor(cfg, trained / "model_final.pth")
+        shapes = [(40, 90, 3), (64, 64, 3), (1, 1, 3)]
+        batch = predictor.predict([predictor.prepare(np.zeros(s, np.uint8)) for s in shapes])
+        assert [tuple(i.pred_masks.shape[1:]) for i in batch] == [s[:2] for s in shapes]
+
+    def test_settings_change_with_what_decides_the_predictions(self, trained):
+        def settings(*opts: str, weights: str = "model_final.pth") -> dict:
+            cfg = load_config(str(trained / "config.yaml"), opts)
+            return Predictor(cfg, trained / weights).settings()
+
+        usual = settings()
+        assert json.loads(json.dumps(usual)) == usual
+        assert settings("OUTPUT_DIR", "elsewhere", "SOLVER.BASE_LR", "1.0") == usual
+        for key, value in (
+            ("INPUT.MIN_SIZE_TEST", "96"),
+            ("TEST.DETECTIONS_PER_IMAGE", "3"),
+            ("MODEL.MASK_FORMER.TEST.SCORE_THRESHOLD", "0.3"),
+        ):
+            other = settings(key, value)
+            assert {k for k in usual if usual[k] != other[k]} == {key}
+        other = settings(*COUNTS, weights="nameless.pth")
+        assert other["weights"] != usual["weights"]
+
     def test_instances_are_at_the_pictures_size(self, trained):
         cfg = load_config(str(trained / "config.yaml"))
         instances = Predictor(cfg, trained / "model_final.pth")(np.zeros((33, 201, 3), np.uint8))
@@ -256,21 +255,36 @@ class TestPredictor:
         assert instances.pred_masks.shape == (4, 33, 201)
 
 
-class TestFindImages:
+class TestFindInputs:
     def test_files_folders_and_globs_each_once(self, pictures):
         a, b = pictures / "a.JPG", pictures / "b.png"
-        assert find_images([pictures]) == [a, b]
-        assert find_images([b, pictures, pictures / "*.png"]) == [b, a]
-        assert find_images([str(pictures / "*")]) == [a, b]
+        assert find_inputs([pictures]) == [a, b]
+        assert find_inputs([b, pictures, pictures / "*.png"]) == [b, a]
+        assert find_inputs([str(pictures / "*")]) == [a, b]
 
     def test_file_with_a_globs_letters_in_its_name(self, pictures):
         odd = (pictures / "b.png").rename(pictures / "b[1].png")
-        assert find_images([odd]) == [odd]
+        assert find_inputs([odd]) == [odd]
 
     def test_overlay_names_differ(self):
         # the second a must not take a_2, which another file has from its stem
         files = [Path(p) for p in ("x/a.jpg", "y/a.png", "y/a_2.png", "z/A.png", "z/b.png")]
         assert overlay_names(files) == ["a.png", "a_3.png", "a_2.png", "A_4.png", "b.png"]
+
+    def test_overlay_names_of_videos(self):
+        files = [Path(p) for p in ("x/a.jpg", "x/a.mp4", "y/a.AVI")]
+        assert overlay_names(files) == ["a.png", "a_2.mp4", "a_3.mp4"]
+
+    def test_overlay_names_given_before_stay(self):
+        files = [Path("/x/a.jpg"), Path("/y/a.jpg"), Path("/z/b.jpg")]
+        before = {"/y/a.jpg": "a.png", "/gone/b.jpg": "b.png"}
+        assert overlay_names(files, before) == ["a_2.png", "a.png", "b_2.png"]
+
+    def test_overlay_names_are_short_enough_for_any_disk(self):
+        files = [Path("x") / ("果" * 80 + ".png"), Path("y") / ("果" * 80 + ".png")]
+        first, second = overlay_names(files)
+        assert first != second
+        assert max(len(name.encode()) for name in (first, second)) <= 210
 
 
 class TestRefusals:
@@ -289,7 +303,7 @@ class TestRefusals:
         ("inputs", "message"),
         [
             (["missing.jpg"], "input missing.jpg does not exist"),
-            (["missing_*.jpg"], "input missing_*.jpg: no pictures there"),
+            (["missing_*.jpg"], "input missing_*.jpg: no pictures or videos there"),
         ],
     )
     def test_missing_input(self, program, trained, tmp_path, capsys, inputs, message):
@@ -300,19 +314,29 @@ class TestRefusals:
     def test_folder_without_pictures(self, program, trained, tmp_path, capsys):
         (tmp_path / "empty").mkdir()
         command = arguments(trained, [tmp_path / "empty"], tmp_path / "out")
-        assert "empty: no pictures there" in self.refuse(program, capsys, command, 2)
+        assert "empty: no pictures or videos there" in self.refuse(program, capsys, command, 2)
 
     def test_file_that_is_no_picture(self, program, trained, pictures, tmp_path, capsys):
         command = arguments(trained, [pictures / "b.png", pictures / "notes.txt"], tmp_path / "out")
         assert "notes.txt cannot be read" in self.refuse(program, capsys, command, 2)
         assert not (tmp_path / "out").exists()
 
-    def test_picture_cut_short_leaves_no_json(self, program, trained, pictures, tmp_path, capsys):
+    def test_pictures_that_cannot_be_read_are_left_out(
+        self, program, trained, pictures, tmp_path, capsys
+    ):
         whole = (pictures / "b.png").read_bytes()
         (pictures / "b.png").write_bytes(whole[: len(whole) // 2])
+        (pictures / "c.png").write_bytes(b"nothing")
+        (pictures / "d.png").write_bytes(whole)
         command = arguments(trained, [pictures], tmp_path / "out")
-        assert "b.png cannot be read" in self.refuse(program, capsys, command, 1)
-        assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+        message = self.refuse(program, capsys, command, 1)
+        assert "2 of 4 inputs could not be read" in message
+        assert "b.png cannot be read" in message
+        assert "c.png cannot be read" in message
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert [Path(image["file_name"]).name for image in results["images"]] == ["a.JPG", "d.png"]
+        # Told again, not taken for done.
+        assert "2 of 4 inputs could not be read" in self.refuse(program, capsys, command, 1)
 
     def test_interruption_while_writing_keeps_the_old_json(
         self, program, trained, pictures, tmp_path, monkeypatch
@@ -325,12 +349,12 @@ class TestRefusals:
             raise KeyboardInterrupt
 
         # The rename is the moment that counts: whatever happens before it must change nothing.
-        monkeypatch.setattr(predict_files_module.Path, "replace", interrupted)
+        monkeypatch.setattr(prediction_lines.Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            program.main([*command[:-1], "1"])
+            program.main([*command[:-1], "1", "--overwrite"])
         assert (tmp_path / "out" / "predictions.json").read_bytes() == before
         names = sorted(p.name for p in (tmp_path / "out").iterdir())
-        assert names == ["a.png", "b.png", "predictions.json"]
+        assert [name for name in names if name.endswith("part")] == []
 
     def test_output_among_the_inputs(self, program, trained, pictures, capsys):
         before = (pictures / "b.png").read_bytes()
@@ -342,6 +366,20 @@ class TestRefusals:
         more = ["--contact-sheet", str(pictures / "b.png")]
         command = arguments(trained, [pictures], tmp_path / "out", *more)
         assert "would replace an input" in self.refuse(program, capsys, command, 2)
+
+    def test_contact_sheet_over_an_overlay(self, program, trained, pictures, tmp_path, capsys):
+        more = ["--contact-sheet", str(tmp_path / "out" / "a.png")]
+        command = arguments(trained, [pictures], tmp_path / "out", *more)
+        assert "would replace an overlay" in self.refuse(program, capsys, command, 1)
+
+    def test_disagreements_without_ground_truth(self, program, trained, pictures, tmp_path, capsys):
+        command = arguments(trained, [pictures], tmp_path / "out", "--only-disagreements")
+        assert "needs --ground-truth" in self.refuse(program, capsys, command, 2)
+
+    @pytest.mark.parametrize("option", [["--batch", "0"], ["--max-side", "-1"]])
+    def test_numbers_out_of_range(self, program, trained, pictures, tmp_path, capsys, option):
+        command = arguments(trained, [pictures], tmp_path / "out", *option)
+        assert f"got {option[1]}" in self.refuse(program, capsys, command, 2)
 
     def test_output_is_a_file(self, program, trained, pictures, tmp_path, capsys):
         (tmp_path / "out").write_text("mine", encoding="utf-8")

@@ -1,0 +1,129 @@
+"""Masks, outlines and labels painted over an image; what each of them says is the caller's."""
+
+# N instances, H x W the picture's size in pixels.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+
+from mask2former_mt.visualization.labels import labels_area, paint_labels
+from mask2former_mt.visualization.regions import Region, region_of
+from mask2former_mt.visualization.text import text_size_for
+
+MIN_SIDE = 512  # pixels; a label of three lines beside a digit of 30 pixels needs about this
+MAX_ENLARGED = 2048  # pixels of the longer side
+MASK_OPACITY = 0.2  # low, so that a colour that is itself a label can still be told
+ROOMY = 0.3  # share of the picture that labels should take up at most
+
+
+def paint_instances(
+    image: np.ndarray,
+    masks: Iterable[np.ndarray],
+    colours: Sequence[tuple[int, int, int]],
+    labels: Sequence[Sequence[Sequence[str]]],
+    *,
+    min_side: int = MIN_SIDE,
+    max_side: int = 0,
+    grows: bool = True,
+    true_masks: Iterable[np.ndarray | None] | None = None,
+) -> np.ndarray:
+    """The image with every mask tinted, outlined and labelled.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        masks: N bool (H, W); taken one at a time, so that a generator keeps one in memory.
+        colours: N RGB colours.
+        labels: N, each a list of versions, the fullest first, each a list of lines.
+        min_side: pixels; an image whose shorter side is less is enlarged to it; 0 never.
+        max_side: pixels; an image whose longer side is more is reduced to it; 0 never.
+        grows: whether an image with more labels than have room is enlarged further, its longer side
+            to at most 2048; not where min_side is 0. A video's frames need one size.
+        true_masks: N bool (H, W) or None each, shown as a thin white outline; None for none.
+
+    Returns:
+        uint8 RGB at the enlarged or reduced image's size.
+    """
+    size = picture_size(
+        image.shape[:2], labels if grows else (), min_side=min_side, max_side=max_side
+    )
+    picture = _resized(image, size)
+    regions = [region_of(mask, size) for mask in masks]
+    truths = [None] * len(regions)
+    if true_masks is not None:
+        truths = [None if mask is None else region_of(mask, size) for mask in true_masks]
+    width = max(1, round(min(size) / 300))
+    for i in sorted(range(len(regions)), key=lambda i: -regions[i].area):
+        _paint_mask(picture, regions[i], colours[i], width)
+        if truths[i] is not None:
+            _outline(picture, truths[i], (255, 255, 255), max(1, width // 2), rim=1)
+    paint_labels(picture, regions, colours, labels)
+    return picture
+
+
+def picture_size(
+    size: tuple[int, int],
+    labels: Sequence[Sequence[Sequence[str]]],
+    *,
+    min_side: int,
+    max_side: int,
+) -> tuple[int, int]:
+    """H, W of the picture for an image of H, W with these labels; see `paint_instances`."""
+    short, long = sorted(size)
+    factor = 1.0
+    if min_side:
+        # A strip of a few pixels would become too long for the memory.
+        factor = max(1.0, min(min_side / short, 4 * min_side / long))
+        enlarged = (round(size[0] * factor), round(size[1] * factor))
+        area = labels_area(labels, text_size_for(enlarged))
+        needed = math.sqrt(area / (ROOMY * size[0] * size[1]))
+        factor = max(factor, min(needed, max(MAX_ENLARGED, 4 * min_side) / long))
+    if max_side and long * factor > max_side:
+        factor = max_side / long
+    if factor == 1:
+        return tuple(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A copy of the image at H, W."""
+    if image.shape[:2] == size:
+        return np.array(image, order="C")
+    shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
+    return cv2.resize(
+        np.ascontiguousarray(image),
+        (size[1], size[0]),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+    )
+
+
+def _paint_mask(
+    picture: np.ndarray, region: Region, colour: tuple[int, int, int], width: int
+) -> None:
+    """Tints and outlines one mask in place."""
+    if not region.area:
+        return
+    window = region.window(picture)
+    inside = window[region.mask].astype(np.float32)
+    tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(colour, np.float32)
+    window[region.mask] = tinted.round().astype(np.uint8)
+    # The dark rim keeps the outline visible on a ground of its own colour.
+    _outline(picture, region, colour, width, rim=max(1, width // 3))
+
+
+def _outline(
+    picture: np.ndarray, region: Region, colour: tuple[int, int, int], width: int, *, rim: int
+) -> None:
+    if not region.area:
+        return
+    lines, _ = cv2.findContours(
+        region.mask.view(np.uint8),
+        cv2.RETR_LIST,
+        cv2.CHAIN_APPROX_NONE,
+        offset=(region.left, region.top),
+    )
+    cv2.drawContours(picture, lines, -1, (0, 0, 0), width + 2 * rim, cv2.LINE_AA)
+    cv2.drawContours(picture, lines, -1, colour, width, cv2.LINE_AA)

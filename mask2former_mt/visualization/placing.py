@@ -1,0 +1,105 @@
+"""A place for each label, where it hides least."""
+
+# H x W the picture's size in pixels. Boxes are x0, y0, x1, y1, the end not included.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mask2former_mt.visualization.regions import Region
+
+GRID = 1024  # pixels; what a mask hides is measured on a picture shrunk to this
+
+
+class LabelPlaces:
+    """Finds places for labels one after another, each clear of those before it where it can.
+
+    Args:
+        size: H, W of the picture.
+        regions: what should stay visible.
+        label_area: of a usual label, pixels.
+    """
+
+    def __init__(self, size: tuple[int, int], regions: Sequence[Region], label_area: float) -> None:
+        self.size = size
+        self.step = max(1, max(size) // GRID)
+        self.taken = np.zeros((0, 4), dtype=np.int64)
+        # What hiding a pixel costs: its share of its mask, so that a small mask is not hidden
+        # whole, and its share of a label, so that a label prefers the ground to a large mask.
+        rows, columns = (-(-length // self.step) for length in size)
+        weight = np.zeros((rows, columns), dtype=np.float32)
+        for region in regions:
+            if region.area:
+                top, left = -(-region.top // self.step), -(-region.left // self.step)
+                mask = region.mask[
+                    top * self.step - region.top :: self.step,
+                    left * self.step - region.left :: self.step,
+                ]
+                part = weight[top : top + mask.shape[0], left : left + mask.shape[1]]
+                part += mask * np.float32(self.step**2 * (1 / region.area + 1 / label_area))
+        self.weight = cv2.integral(weight, sdepth=cv2.CV_64F)
+
+    def choose(self, region: Region, blocks: Sequence[tuple[int, int]]) -> tuple[int, np.ndarray]:
+        """Takes the best place for one label.
+
+        Args:
+            region: the label's, not empty.
+            blocks: width and height of the label's versions, the fullest first; at least one.
+
+        Returns:
+            Which version, and its box.
+        """
+        best_cost, best = np.inf, None
+        mask_box = region.main_part.box
+        for version, block in enumerate(blocks):
+            boxes = self._candidates(block, mask_box)
+            costs, overlaps = self._costs(boxes, mask_box)
+            # A shorter label is better than a hidden one or one far off.
+            costs = costs + 1.5 * version
+            i = int(np.argmin(costs))
+            if costs[i] < best_cost:
+                best_cost, best = costs[i], (version, boxes[i])
+            if overlaps[i] == 0 and costs[i] < 1.5 * (version + 1):
+                break  # no shorter version can be better
+        assert best is not None
+        self.taken = np.concatenate([self.taken, best[1][None]])
+        return best
+
+    def _candidates(self, block: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+        """Boxes (M, 4) in the picture: around the mask, then on a grid."""
+        w, h = block
+        x0, y0, x1, y1 = box
+        height, width = self.size
+        gap = 3 + max(self.size) // 512
+        beside_x = [x0, (x0 + x1 - w) // 2, x1 - w]
+        beside_y = [y0, (y0 + y1 - h) // 2, y1 - h]
+        spots = [(x, y) for x in beside_x for y in (y0 - h - gap, y1 + gap)]
+        spots += [(x, y) for x in (x0 - w - gap, x1 + gap) for y in beside_y]
+        step = max(4, min(height, width) // 32)
+        columns, rows = range(0, width - w + 1, step), range(0, height - h + 1, step)
+        spots += [(x, y) for x in columns for y in rows]
+        x, y = np.array(spots).T
+        x, y = np.clip(x, 0, width - w), np.clip(y, 0, height - h)
+        return np.stack([x, y, x + w, y + h], axis=1)
+
+    def _costs(
+        self, boxes: np.ndarray, mask_box: tuple[int, int, int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What each of M boxes costs, and the share of it that other labels have already."""
+        x, y, right, bottom = boxes.T
+        first = np.maximum(boxes[:, None, :2], self.taken[:, :2])
+        last = np.minimum(boxes[:, None, 2:], self.taken[:, 2:])
+        across, down = (last - first).clip(0).transpose(2, 0, 1)
+        overlap = (across * down).sum(axis=1) / ((right - x) * (bottom - y))
+        start_x, start_y, end_x, end_y = (boxes // self.step).T
+        hidden = self.weight[end_y, end_x] - self.weight[start_y, end_x]
+        hidden -= self.weight[end_y, start_x] - self.weight[start_y, start_x]
+        x0, y0, x1, y1 = mask_box
+        off_x = np.maximum(0, np.maximum(x0 - right, x - x1))
+        off_y = np.maximum(0, np.maximum(y0 - bottom, y - y1))
+        distance = np.hypot(off_x, off_y) / min(self.size)
+        # To hide a label is worse than any distance; to hide a mask is worth a detour.
+        return 20 * (overlap > 0) + 40 * overlap + 2 * hidden + 8 * distance, overlap

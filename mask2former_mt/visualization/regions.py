@@ -1,0 +1,91 @@
+"""Masks as the small part of a picture that each takes up."""
+
+# H x W the picture's size in pixels, h x w a region's. Boxes are x0, y0, x1, y1, the end not
+# included.
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """One mask within its extent: what is done to it costs its own pixels, not the picture's.
+
+    Args:
+        left, top: of the extent in the picture, pixels.
+        mask: bool (h, w), contiguous; (0, 0) for an empty mask.
+    """
+
+    left: int
+    top: int
+    mask: np.ndarray
+
+    @functools.cached_property
+    def area(self) -> int:
+        """The mask's pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    def window(self, picture: np.ndarray) -> np.ndarray:
+        """The view of the picture (H, W, ...) that the extent covers."""
+        height, width = self.mask.shape
+        return picture[self.top : self.top + height, self.left : self.left + width]
+
+    def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether each of the picture's pixels is the mask's, bool as x and y."""
+        height, width = self.mask.shape
+        x, y = x - self.left, y - self.top
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        return inside & self.mask[np.where(inside, y, 0), np.where(inside, x, 0)]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The extent."""
+        height, width = self.mask.shape
+        return self.left, self.top, self.left + width, self.top + height
+
+    @functools.cached_property
+    def main_part(self) -> Region:
+        """The largest connected part: a label belongs there, not between the pieces of a mask."""
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(self.mask.view(np.uint8))
+        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+        x, y, width, height = (int(v) for v in stats[largest][:4])
+        mask = parts[y : y + height, x : x + width] == largest
+        return Region(self.left + x, self.top + y, mask)
+
+    @functools.cached_property
+    def heart(self) -> tuple[int, int]:
+        """The pixel farthest from the rim, as x, y; unlike the mean it is the mask's own."""
+        # The padding makes the extent's end a rim too.
+        padded = cv2.copyMakeBorder(self.mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        return self.left + int(column), self.top + int(row)
+
+
+def region_of(mask: np.ndarray, size: tuple[int, int]) -> Region:
+    """The region of a mask in a picture of another size or its own.
+
+    Args:
+        mask: bool (H', W').
+        size: H, W of the picture.
+    """
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    if width == 0:
+        return Region(0, 0, np.zeros((0, 0), dtype=bool))
+    if mask.shape == tuple(size):
+        return Region(x, y, np.ascontiguousarray(mask[y : y + height, x : x + width]))
+    shrinks = size[0] < mask.shape[0]
+    resized = cv2.resize(
+        np.ascontiguousarray(mask).view(np.uint8) * 255,
+        (size[1], size[0]),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )
+    if not (resized > 127).any():
+        # What is too thin for the smaller picture is still there: the pixel it covers most.
+        resized[np.unravel_index(int(resized.argmax()), resized.shape)] = 255
+    return region_of(resized > 127, size)

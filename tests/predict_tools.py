@@ -1,0 +1,109 @@
+"""A small, untrained model on disk, pictures, and the prediction program, for its tests."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from detectron2.modeling import build_model
+
+from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.setup import load_config
+
+PROGRAM = Path(__file__).parents[1] / "tools" / "predict.py"
+CONFIG = {
+    "VERSION": 2,
+    "MODEL": {
+        "META_ARCHITECTURE": "MultiTaskMaskFormer",
+        "DEVICE": "cpu",
+        "PIXEL_MEAN": [100.0, 110.0, 120.0],
+        "PIXEL_STD": [60.0, 60.0, 60.0],
+        "BACKBONE": {"NAME": "build_resnet_backbone"},
+        "RESNETS": {
+            "DEPTH": 18,
+            "RES2_OUT_CHANNELS": 64,
+            "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        },
+        "SEM_SEG_HEAD": {
+            "NAME": "MaskFormerHead",
+            "IN_FEATURES": ["res2", "res3", "res4", "res5"],
+            "CONVS_DIM": 32,
+            "MASK_DIM": 32,
+            "NORM": "GN",
+            "TRANSFORMER_ENC_LAYERS": 1,
+        },
+        "MASK_FORMER": {
+            "HIDDEN_DIM": 32,
+            "NHEADS": 4,
+            "DIM_FEEDFORWARD": 32,
+            "DEC_LAYERS": 2,
+            "NUM_OBJECT_QUERIES": 6,
+        },
+    },
+    "INPUT": {"FORMAT": "RGB", "MIN_SIZE_TEST": 64, "MAX_SIZE_TEST": 128},
+    "TEST": {"DETECTIONS_PER_IMAGE": 4},
+}
+RECORD = {
+    "thing_classes": ["apple", "pear", "plum"],
+    "category_ids": [4, 7, 9],
+    "subcategories": [{"name": "ripeness", "values": ["unripe", "ripe"]}],
+}
+COUNTS = [
+    *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3"),
+    *("MODEL.SUBCATEGORY.NAMES", "['ripeness']"),
+    *("MODEL.SUBCATEGORY.NUM_CLASSES", "[2]"),
+]
+
+
+def load_program() -> ModuleType:
+    """The prediction program as a module."""
+    module_spec = importlib.util.spec_from_file_location("predict_program", PROGRAM)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def save_model(folder: Path, *, seed: int = 0) -> None:
+    """Writes config.yaml and two checkpoints, one of which knows its dataset."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    torch.manual_seed(seed)
+    model = build_model(load_config(str(folder / "config.yaml"), COUNTS))
+    MultiTaskCheckpointer(model, str(folder), dataset=RECORD).save("model_final")
+    MultiTaskCheckpointer(model, str(folder)).save("nameless")
+
+
+def arguments(trained: Path, inputs: list, output: Path, *more: str) -> list[str]:
+    """The program's arguments for inputs, an output folder and what follows."""
+    return [
+        *("--config-file", str(trained / "config.yaml")),
+        *("--weights", str(trained / "model_final.pth")),
+        *("--input", *map(str, inputs)),
+        *("--output", str(output)),
+        *more,
+    ]
+
+
+def write_video(
+    file: Path, num_frames: int, *, size: tuple[int, int] = (64, 96), codec: str = "MJPG"
+) -> None:
+    """A video in which each frame is brighter than the last.
+
+    Args:
+        size: H, W.
+    """
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), 10, size[::-1])
+    assert writer.isOpened()
+    for i in range(num_frames):
+        writer.write(np.full((*size, 3), 5 * i, dtype=np.uint8))
+    writer.release()
+
+
+def cut_file(file: Path, share: float) -> None:
+    """Keeps the first part of a file."""
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])

@@ -1,0 +1,114 @@
+"""Regions of masks, and the places that labels find."""
+
+import numpy as np
+import pytest
+
+from mask2former_mt.visualization.placing import LabelPlaces
+from mask2former_mt.visualization.regions import Region, region_of
+
+
+def mask_of(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> np.ndarray:
+    mask = np.zeros(size, dtype=bool)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+class TestRegion:
+    def test_extent_area_and_membership(self):
+        region = region_of(mask_of((50, 80), (10, 20, 14, 23), (13, 22, 16, 25)), (50, 80))
+        assert region.box == (10, 20, 16, 25)
+        # 4 * 3 + 3 * 3 - 1 shared
+        assert region.area == 20
+        x, y = np.array([10, 9, 15, 15, 79]), np.array([20, 20, 24, 20, 49])
+        assert region.contains(x, y).tolist() == [True, False, True, False, False]
+
+    def test_largest_part_and_its_heart(self):
+        region = region_of(mask_of((90, 90), (0, 0, 5, 5), (40, 50, 61, 57)), (90, 90))
+        assert region.main_part.box == (40, 50, 61, 57)
+        x, y = region.main_part.heart
+        # Row 53 is the middle of 50..56, where the rim is four pixels off.
+        assert y == 53
+        assert 43 <= x <= 57
+
+    def test_heart_of_a_ring_is_on_it(self):
+        ring = mask_of((40, 40), (5, 5, 35, 35))
+        ring[12:28, 12:28] = False
+        x, y = region_of(ring, (40, 40)).heart
+        assert ring[y, x]
+
+    def test_empty_mask(self):
+        region = region_of(mask_of((9, 9)), (90, 90))
+        assert region.area == 0
+        assert region.mask.shape == (0, 0)
+
+    def test_view_that_is_not_contiguous(self):
+        whole = mask_of((60, 60), (10, 20, 30, 40))
+        region = region_of(whole[::2, ::-2], (30, 30))
+        assert region.area == 100
+
+    def test_resized(self):
+        region = region_of(mask_of((40, 40), (10, 10, 20, 30)), (80, 80))
+        assert region.box == (20, 20, 40, 60)
+        region = region_of(mask_of((40, 40), (10, 10, 20, 30)), (20, 20))
+        assert region.box == (5, 5, 10, 15)
+
+    def test_thin_line_is_not_lost_when_reduced(self):
+        region = region_of(mask_of((900, 900), (450, 0, 451, 900)), (90, 90))
+        assert region.area >= 1
+        assert region.left == 45
+
+
+class TestLabelPlaces:
+    def places(self, *masks: np.ndarray) -> tuple[LabelPlaces, list[Region]]:
+        regions = [region_of(mask, mask.shape) for mask in masks]
+        return LabelPlaces(masks[0].shape, regions, 40 * 20), regions
+
+    def test_beside_its_mask_and_clear_of_it(self):
+        places, (region,) = self.places(mask_of((200, 200), (90, 90, 110, 110)))
+        version, (x0, y0, x1, y1) = places.choose(region, [(40, 20)])
+        assert version == 0
+        assert (x1 - x0, y1 - y0) == (40, 20)
+        # Ground all around: at most a few pixels of a corner are hidden, or left between.
+        across = max(0, min(x1, 110) - max(x0, 90))
+        down = max(0, min(y1, 110) - max(y0, 90))
+        assert across * down <= 8
+        assert max(90 - x1, x0 - 110, 90 - y1, y0 - 110) <= 3
+
+    def test_second_label_is_clear_of_the_first(self):
+        mask = mask_of((200, 200), (90, 90, 110, 110))
+        places, (first, second) = self.places(mask, mask)
+        _, a = places.choose(first, [(40, 20)])
+        _, b = places.choose(second, [(40, 20)])
+        assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+    def test_shorter_version_where_the_full_one_would_hide_a_label(self):
+        mask = mask_of((60, 100), (40, 20, 60, 30))
+        places, (first, second) = self.places(mask, mask)
+        places.taken = np.array([[0, 0, 100, 20], [0, 31, 100, 60]])
+        version, (x0, y0, x1, y1) = places.choose(first, [(30, 30), (30, 10), (10, 10)])
+        # Between the rows that are taken 11 pixels are free: the second version has 10.
+        assert version == 1
+        assert (y0, y1) in ((20, 30), (21, 31))
+        assert (x1 - x0) == 30
+        # Where nothing fits, a label still has a place in the picture.
+        places.taken = np.array([[0, 0, 100, 60]])
+        _, box = places.choose(second, [(30, 30)])
+        assert box.min() >= 0
+        assert box[2] <= 100
+        assert box[3] <= 60
+
+    def test_label_prefers_the_ground_to_another_mask(self):
+        mask, other = mask_of((200, 300), (100, 90, 120, 110)), mask_of((200, 300), (0, 0, 300, 88))
+        places, (region, _) = self.places(mask, other)
+        _, (_, y0, _, _) = places.choose(region, [(40, 20)])
+        assert y0 >= 88
+
+    @pytest.mark.parametrize("size", [(5000, 300), (1, 4000)])
+    def test_large_and_long_pictures(self, size):
+        mask = mask_of(size, (0, 0, 30, 30))
+        places, (region,) = self.places(mask)
+        block = (20, min(20, size[0]))
+        _, box = places.choose(region, [block])
+        assert box[2] <= size[1]
+        assert box[3] <= size[0]
