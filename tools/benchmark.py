@@ -5,6 +5,7 @@
     python tools/benchmark.py infer --sizes 512 --json infer.json
     python tools/benchmark.py train --sizes 512 --batch 2
     python tools/benchmark.py memory --sizes 2048 --keep 20
+    python tools/benchmark.py eval --images 5000 --rounds 1 --warmup 0 --allocator shared
 
 A ratio is the median of the pairs' peer/ours: above 1, we are faster (or need less memory). Peers
 are optional: pip install -e ".[bench]".
@@ -19,7 +20,18 @@ import sys
 import tempfile
 
 import torch
-from benchmarks import data, growth, memory, models, op, postprocess
+from benchmarks import (
+    data,
+    evaluation,
+    growth,
+    guards,
+    loading,
+    memory,
+    models,
+    op,
+    postprocess,
+    rasterize,
+)
 from benchmarks.pairs import Settings, print_rows
 
 from mask2former_mt.engine.allocator import keep_large_blocks
@@ -29,11 +41,27 @@ BENCHMARKS = {
     "infer": models.infer,
     "train": models.train,
     "postprocess": postprocess.run,
-    "data": data.run,
+    "data": lambda settings: [
+        *data.run(settings),
+        *guards.run(settings),
+        *rasterize.run(settings),
+        *loading.run(settings),
+    ],
     "memory": memory.run,
     "growth": growth.run,
+    "eval": evaluation.run,
 }
-PEERS = ("hf", "torch-ms-deform-attn", "reference", "detectron2")
+PEERS = (
+    "hf",
+    "torch-ms-deform-attn",
+    "reference",
+    "detectron2",
+    "pycocotools",
+    "faster-coco-eval",
+    "hotcoco",
+    "direct",
+    "nms",
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -44,8 +72,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="image sides, pixels")
     parser.add_argument("--batch", type=int, help="images (default: train 2, others 1)")
     parser.add_argument("--objects", type=int, default=8, help="per training image")
+    parser.add_argument("--annotations", type=int, default=100_000, help="data: of the large JSON")
+    parser.add_argument("--images", type=int, default=200, help="eval: images, 480x640")
     parser.add_argument("--queries", type=int, nargs="+", default=[100])
     parser.add_argument("--keep", type=int, default=100, help="instances per image")
+    parser.add_argument(
+        "--original", type=int, help="postprocess: side of the original image (default: --sizes)"
+    )
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
@@ -76,8 +109,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"no peer {unknown[0]!r}; known are {', '.join(PEERS)}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch sees no GPU")
-    if min(*args.sizes, args.rounds, args.objects, *args.queries, args.keep) < 1 or args.warmup < 0:
-        parser.error("sizes, rounds, objects, queries and keep must be at least 1")
+    counts = (args.rounds, args.objects, args.annotations, args.images, *args.queries, args.keep)
+    if min(*args.sizes, *counts) < 1 or args.warmup < 0:
+        parser.error("sizes, rounds, objects and other counts must be at least 1")
     return args
 
 

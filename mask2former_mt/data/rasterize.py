@@ -20,9 +20,15 @@ from mask2former_mt.data.rle import check_size, decode_rle
 Segmentation = Sequence | Mapping | np.ndarray
 # Further out than any picture reaches, even enlarged: beyond it a coordinate is damaged.
 MAX_COORDINATE = 1e9
-# fillPoly takes x in fractions of a pixel but rounds y to whole rows, so there are more rows.
-_ROWS = 3
+# fillPoly takes x in fractions of a pixel, but rounds y to whole rows. So there are more rows than
+# the picture has: corners lie on every second one, at thirds of a pixel, and the pixels' centres on
+# one between, so that no corner is moved across a centre.
+_STEPS = 3
+_ROWS = 2 * _STEPS
+# What is larger is drawn in parts.
+_MAX_CANVAS_BYTES = 1 << 26
 _FRACTION_BITS = 8
+_FRACTIONS = 1 << _FRACTION_BITS
 
 
 class SegmentationError(ValueError):
@@ -44,8 +50,8 @@ def rasterize(
     """Draws every instance on its own.
 
     An instance's polygons are its parts, and are united: where two overlap, the pixel is inside.
-    An outline that crosses itself is filled by the even-odd rule. Holes are what RLE and bitmaps
-    are for; COCO's polygons have none but by a seam that the outline runs along twice. What lies
+    A single outline that crosses itself is filled by the even-odd rule. Holes are what RLE and
+    bitmaps are for; a polygon has one only by a seam that its outline runs along twice. What lies
     outside the picture is cut off, so a mask may come out empty.
 
     Args:
@@ -193,17 +199,21 @@ def _draw_with_opencv(points: np.ndarray, height: int, width: int) -> np.ndarray
     The latter make every object half a pixel fatter all around. Anti-aliased, the outline is drawn
     fainter than what is inside, so that taking the fully set pixels leaves the inside alone.
     """
+    if height > 1 and height * _ROWS * width > _MAX_CANVAS_BYTES:
+        upper = height // 2
+        parts = (
+            _draw_with_opencv(points, upper, width),
+            _draw_with_opencv(points - (0, upper), height - upper, width),
+        )
+        return np.concatenate(parts)
     canvas = np.zeros((height * _ROWS, width), dtype=np.uint8)
-    # fillPoly's pixels have their centres at whole numbers. Centres that an edge runs through
-    # exactly, as it often does in a picture of half the size, are to be inside at the right and at
-    # the bottom, but not at the left and at the top, as pycocotools has it: so the picture is drawn
-    # upside down, and moved to the right by the smallest fraction.
-    upright = (points - (0, height)) * (1, -_ROWS) - 0.5
-    fixed = np.rint(upright * (1 << _FRACTION_BITS)).astype(np.int32) + (1, 0)
-    cv2.fillPoly(
-        canvas, [fixed.astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=_FRACTION_BITS
-    )
-    return canvas[::-1][_ROWS // 2 :: _ROWS] == 255
+    # fillPoly's pixels have their centres at whole numbers. Where an edge runs through a centre
+    # exactly, the smallest step to the right gives the pixel to one of its two sides, not to both.
+    fixed = points * (_FRACTIONS, _STEPS) + (1 - 0.5 * _FRACTIONS, 0.5)
+    np.floor(fixed, out=fixed)
+    fixed[:, 1] *= _ROWS // _STEPS * _FRACTIONS
+    cv2.fillPoly(canvas, [fixed.astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=_FRACTION_BITS)
+    return canvas[_ROWS // 2 :: _ROWS] == 255
 
 
 def _draw_with_pycocotools(points: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -68,19 +68,29 @@ def make_polygons() -> list[np.ndarray]:
     return polygons
 
 
-def dataset_outlines(json_file: pathlib.Path, limit: int = POLYGONS) -> list[np.ndarray]:
-    """The outer outlines of a dataset's RLE masks, moved by half a pixel so that none is exact."""
+def dataset_outlines(json_file: pathlib.Path) -> list[np.ndarray]:
+    """The outer outlines of a dataset's RLE masks, enlarged or reduced as large-scale jitter does.
+
+    Left as they are, their corners would be pixels' centres, of which nobody can say on which side
+    of the outline they are.
+    """
+    rng = np.random.default_rng(0)
     outlines = []
     for annotation in json.loads(json_file.read_text())["annotations"]:
         rle = annotation["segmentation"]
-        if len(outlines) == limit or not isinstance(rle, dict) or isinstance(rle["counts"], list):
+        if (
+            len(outlines) == POLYGONS
+            or not isinstance(rle, dict)
+            or isinstance(rle["counts"], list)
+        ):
             continue
         contours, _ = cv2.findContours(
             np.ascontiguousarray(mask_util.decode(rle)), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
         )
         largest = max(contours, key=cv2.contourArea).reshape(-1, 2)
         if len(largest) >= 3 and max(rle["size"]) <= SIDE:
-            outlines.append(largest.astype(np.float64) + 0.5)
+            scale = rng.uniform(0.3, SIDE / max(rle["size"]))
+            outlines.append((largest + 0.5) * scale)
     return outlines
 
 
