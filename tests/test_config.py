@@ -30,6 +30,7 @@ PACKAGE = Path(mask2former_mt.config.__file__).parent
 # Keys in no table, and the file that has a test of them.
 ELSEWHERE = {
     "MODEL.DEVICE": "engine/test_setup.py",
+    "TEST.COCO_ENGINE": "evaluation/test_evaluator.py",
     "SOLVER.AMP.DTYPE": "modeling/test_precision.py",
     "DATASETS.FILES": "engine/test_setup.py",
     "SOLVER.REFERENCE_IMS_PER_BATCH": "engine/test_lr_scaling.py",
@@ -97,6 +98,7 @@ def test_every_key_has_a_test_that_it_changes_something_or_says_that_it_does_not
     [
         (FORMER + "TEST.INSTANCE_ON", False, "one of .*INSTANCE_ON, SEM.* must be True, else noth"),
         (FORMER + "TEST.MASK_RESIZE", "nearest", r"MASK_RESIZE must be one of .* got 'nearest'"),
+        ("TEST.COCO_ENGINE", "coco", "COCO_ENGINE must be 'own' or 'pycocotools', got 'coco'"),
         (FORMER + "TEST.RANKING", "labels", "RANKING must be one of .*'joint', 'sum'.*'labels'"),
         (FORMER + "TEST.NMS", "soft", "TEST.NMS must be one of .*'gaussian'.* got 'soft'"),
         (FORMER + "TEST.SCORE_THRESHOLD", 1.5, r"SCORE_THRESHOLD must be in \[0, 1\], got 1.5"),

@@ -17,7 +17,8 @@ from tiny import tiny_cfg, tiny_model
 from mask2former_mt.data.catalog import register_dataset_files, spec_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.engine.optimizer import build_optimizer
-from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator, flat_metrics
+from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
+from mask2former_mt.evaluation.summary import flat_metrics
 
 SIZE = 96
 NUM_SCENES = 8

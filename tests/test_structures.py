@@ -91,6 +91,21 @@ def test_a_spec_survives_json():
     assert SubcategorySpec.from_json(None) == SubcategorySpec.from_json([]) == SubcategorySpec()
 
 
+def test_a_subcategory_without_none_says_so_in_json_and_no_other_does():
+    entries = [
+        {"name": "style", "values": ["photo"], "none": False},
+        {"name": "a", "values": ["b"]},
+    ]
+    spec = SubcategorySpec.from_json(entries)
+    assert [s.has_none for s in spec] == [False, True]
+    assert spec.without_none == ("style",)
+    # As files and checkpoints were written before there was the word.
+    assert spec.to_json() == entries
+    assert SubcategorySpec.from_json([{**entries[1], "none": True}]).to_json() == entries[1:]
+    # The index of none stays: it is what background is.
+    assert spec.subcategories[0].none_index == 1
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -100,6 +115,7 @@ def test_a_spec_survives_json():
         ([{"name": "style", "values": "ab"}], "'values' must be a list of strings, got 'ab'"),
         ([{"name": "style", "values": [1, 2]}], r"'values' must be a list of strings, got \[1, 2"),
         ([{"name": "style", "values": []}], "'style' has 0 values"),
+        ([{"name": "s", "values": ["a"], "none": 0}], "'s': 'none' must be true or false .* got 0"),
         ([{"name": "s", "values": ["a"]}] * 2, r"a subcategory is listed twice: \['s', 's'\]"),
     ],
 )

@@ -8,206 +8,210 @@ again, so a duplicate with the right labels cannot repair a detection with wrong
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from mask2former_mt.evaluation.coco_inputs import index_ground_truth, index_results
+from mask2former_mt.evaluation import calibration, fashionpedia, paco
+from mask2former_mt.evaluation.curves import Curves, curves, mean_percent, ranked_by_class
+from mask2former_mt.evaluation.detections import Detections
+from mask2former_mt.evaluation.engines import FEW_DETS, run_engine
+from mask2former_mt.evaluation.ground_truth import GroundTruth, read_ground_truth
+from mask2former_mt.evaluation.labels import LabelMatches, label_metrics, match_labels
+from mask2former_mt.evaluation.matching import (
+    ALL_AREAS,
+    AREAS,
+    FALSE_POSITIVE,
+    IOU_THRESHOLDS,
+    MAX_DETS,
+    TRUE_POSITIVE,
+    Matches,
+)
+from mask2former_mt.evaluation.overlaps import Pairs
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
-# T IoU thresholds, R recall thresholds, K categories, A area ranges, S subcategories,
-# D detections of one category in one image
+# T IoU thresholds, R recall thresholds, K classes, A area ranges, S subcategories, D detections
 
-# COCOeval's area ranges are all, small, medium, large; AP^J and accuracy are over "all".
-ALL_AREAS = 0
+_AT_50, _AT_75 = (int(np.argmin(abs(IOU_THRESHOLDS - t))) for t in (0.5, 0.75))
 
 
 @dataclasses.dataclass(frozen=True)
-class JointMatches:
-    """What COCO's matching found, with the labels of both sides.
+class Evaluation:
+    """Everything that was found out about one set of predictions.
 
     Args:
-        coco_eval: after `evaluate()`, with one `maxDets`.
-        gt_labels: int64 (annotations + 1, S), each in {-1, 0..K_s}, by the ids in `coco_eval`;
-            row 0 stands for "no match".
-        dt_labels: int64 (detections + 1, S), each in 0..K_s, likewise; row 0 is not used.
+        truth, detections: both sides, checked and sorted.
+        pairs: which of them overlap; at least all of the same class with a mask IoU >= .5.
+        matches: by masks.
+        segm, bbox: curves by masks, and by the masks' boxes, over (A, T, ...).
+        joint: curves of AP^J over (T, ...), when all labels are verified.
+        joint_of: the same by subcategory, when it alone is verified.
+        labels: the labels of the matches at IoU >= .5, by subcategory.
+        score_bins: how often detections are right, by their score.
+        metrics: flat, in percent.
     """
 
-    coco_eval: COCOeval
-    gt_labels: np.ndarray
-    dt_labels: np.ndarray
-
-    def over_all_areas(self) -> list[int]:
-        """The positions in `coco_eval.evalImgs` of the non-empty entries over all areas."""
-        params = self.coco_eval.params
-        num_images, num_areas = len(params.imgIds), len(params.areaRng)
-        positions = (
-            (k * num_areas + ALL_AREAS) * num_images + i
-            for k in range(len(params.catIds))
-            for i in range(num_images)
-        )
-        return [p for p in positions if self.coco_eval.evalImgs[p] is not None]
-
-    def compare(self, entry: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Compares the labels of one image's and category's matches.
-
-        Args:
-            entry: one of `coco_eval.evalImgs`.
-
-        Returns:
-            matched bool (T, D): matched to ground truth that counts (not crowd, in the area
-            range); annotated bool (T, D, S): that ground truth has the label; right bool
-            (T, D, S): the predicted value equals the annotated one.
-        """
-        gt_ids_TD = entry["dtMatches"].astype(np.int64)
-        matched_TD = (gt_ids_TD > 0) & ~entry["dtIgnore"].astype(bool)
-        gt_labels_TDS = self.gt_labels[gt_ids_TD]
-        dt_labels_DS = self.dt_labels[np.asarray(entry["dtIds"], dtype=np.int64)]
-        annotated_TDS = matched_TD[..., None] & (gt_labels_TDS != UNKNOWN)
-        return matched_TD, annotated_TDS, annotated_TDS & (gt_labels_TDS == dt_labels_DS)
+    truth: GroundTruth
+    detections: Detections
+    pairs: Pairs
+    matches: Matches
+    segm: Curves
+    bbox: Curves
+    joint: Curves
+    joint_of: dict[str, Curves]
+    labels: dict[str, LabelMatches]
+    score_bins: calibration.Bins
+    metrics: dict[str, float]
 
 
 def evaluate_joint(
     coco_gt: COCO,
-    results: Sequence[Mapping],
+    results: Iterable[Mapping],
     spec: SubcategorySpec,
     class_names: Sequence[str],
     *,
-    max_dets: int = 100,
+    max_dets: int = MAX_DETS,
+    engine: str = "own",
 ) -> dict[str, float]:
-    """Computes segm AP, AP^J and the accuracy of each subcategory.
+    """The metrics of `evaluate`, from a dataset that is not read yet.
 
     Args:
-        coco_gt: ground truth; it is not changed. An annotation's `"subcategories"` may miss keys
-            (unknown) and hold null (none, a value like the others).
-        results: entries as `results.instances_to_results` makes them; may be empty.
+        coco_gt: ground truth, see `read_ground_truth`; it is not changed.
+        results, max_dets, engine: as of `evaluate`.
         spec: the S subcategories; with S = 0, AP^J is the segm AP.
         class_names: of the categories in the order of their ids.
-        max_dets: detections counted per image and category, the highest scores first.
-
-    Returns:
-        Percentages under `segm/{AP,AP50,AP75,APs,APm,APl}`, `segm/AP-<class>`,
-        `joint/{AP,AP50}`, `joint/AP-<subcategory>` and `subcategory/<name>/accuracy`: the share of
-        right values among matches at IoU >= .5 whose ground truth has the label. NaN stands for
-        undefined: an AP without ground truth to find (of that class or area), an accuracy without
-        such a match. Where there is ground truth and no prediction, an AP is 0.
 
     Raises:
         ValueError: a result or an annotation that does not fit (named), or class names that are
             not as many as the categories, or not unique.
-
-    Source: COCO's segm evaluation; AP^J and AP^J_s as this module's docstring defines them.
     """
-    if len(class_names) != len(coco_gt.cats) or len(set(class_names)) != len(class_names):
-        raise ValueError(
-            f"class_names must be {len(coco_gt.cats)} different names, one for each of the "
-            f"categories {sorted(coco_gt.cats)}, got {list(class_names)}"
-        )
-    matches = match(coco_gt, results, spec, max_dets=max_dets)
-    params = matches.coco_eval.params
-    is_50, is_75 = np.isclose(params.iouThrs, 0.5), np.isclose(params.iouThrs, 0.75)
-
-    segm_TRKA = _precision(matches.coco_eval)
-    metrics = {
-        "segm/AP": _percent(segm_TRKA[..., ALL_AREAS]),
-        "segm/AP50": _percent(segm_TRKA[is_50][..., ALL_AREAS]),
-        "segm/AP75": _percent(segm_TRKA[is_75][..., ALL_AREAS]),
-    }
-    for a, area in enumerate(params.areaRngLbl):
-        if a != ALL_AREAS:
-            metrics[f"segm/AP{area[0]}"] = _percent(segm_TRKA[..., a])
-    for k, class_name in enumerate(class_names):
-        metrics[f"segm/AP-{class_name}"] = _percent(segm_TRKA[:, :, k, ALL_AREAS])
-
-    joint_TRK = joint_precision(matches, range(len(spec)))
-    metrics["joint/AP"] = _percent(joint_TRK)
-    metrics["joint/AP50"] = _percent(joint_TRK[is_50])
-    for column, name in enumerate(spec.names):
-        metrics[f"joint/AP-{name}"] = _percent(joint_precision(matches, [column]))
-    for name, accuracy in zip(spec.names, accuracies(matches), strict=True):
-        metrics[f"subcategory/{name}/accuracy"] = float(accuracy)
-    return metrics
+    truth = read_ground_truth(coco_gt, spec, class_names)
+    return evaluate(truth, results, max_dets=max_dets, engine=engine).metrics
 
 
-def match(
-    coco_gt: COCO, results: Sequence[Mapping], spec: SubcategorySpec, *, max_dets: int = 100
-) -> JointMatches:
-    """Runs COCO's segm matching, unchanged, on checked copies of both sides.
+def evaluate(
+    truth: GroundTruth,
+    results: Iterable[Mapping],
+    *,
+    max_dets: int = MAX_DETS,
+    engine: str = "own",
+    least_iou: float = 0.5,
+    same_class: bool = True,
+) -> Evaluation:
+    """Matches predictions with the ground truth and computes all metrics.
+
+    Args:
+        truth: the ground truth.
+        results: entries as `results.instances_to_results` makes them, in any order; there may be
+            none, and they may be a generator.
+        max_dets: detections counted per image and class, the highest scores first.
+        engine: what matches, of `engines.ENGINES`; the numbers are the same.
+        least_iou, same_class: which overlaps `Evaluation.pairs` holds: more of them (at most .5)
+            to explain errors; the metrics do not depend on it.
+
+    Returns:
+        The metrics in percent: `segm/` and `bbox/` `{AP,AP50,AP75,APs,APm,APl}`,
+        `{AR1,AR10,AR100,ARs,ARm,ARl}` (the numbers are 1, 10 and `max_dets`) and `AP-<class>`;
+        `joint/{AP,AP50}` and `joint/AP-<subcategory>`; `subcategory/<name>/...` of
+        `labels.label_metrics`; `calibration/ECE`; `paco/...`; `fashionpedia/...`. NaN stands for
+        undefined: an AP without ground truth to find (of that class or area), a share without
+        matches to take it of. Where there is ground truth and no prediction, an AP is 0.
 
     Raises:
-        ValueError: as `evaluate_joint`.
+        ValueError: a result that does not fit (named), or an unknown engine.
+
+    Source: COCO's evaluation; AP^J and AP^J_s as this module's docstring defines them.
     """
-    ground_truth, gt_labels = index_ground_truth(coco_gt, spec)
-    detections, dt_labels = index_results(coco_gt, results, spec)
-    coco_eval = COCOeval(ground_truth, detections, "segm")
-    # AP is that of the largest number alone; COCO's 1 and 10 are for its average recall.
-    coco_eval.params.maxDets = [max_dets]
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco_eval.evaluate()
-    no_row = np.full((1, len(spec)), UNKNOWN)
-    return JointMatches(
-        coco_eval, np.concatenate([no_row, gt_labels]), np.concatenate([no_row, dt_labels])
+    run = run_engine(
+        engine, truth, results, max_dets=max_dets, least_iou=least_iou, same_class=same_class
+    )
+    detections, matches, spec = run.detections, run.matches, truth.spec
+    metrics = {}
+    for task, found in (("segm", run.segm), ("bbox", run.bbox)):
+        for key, value in coco_metrics(found, max_dets=max_dets).items():
+            metrics[f"{task}/{key}"] = value
+        for k, class_name in enumerate(truth.class_names):
+            per_class = found.precisions[ALL_AREAS, ..., k]
+            metrics[f"{task}/AP-{class_name}"] = mean_percent(per_class)
+    joint = joint_curves(truth, detections, matches, range(len(spec)))
+    metrics["joint/AP"] = mean_percent(joint.precisions)
+    metrics["joint/AP50"] = mean_percent(joint.precisions[_AT_50])
+    joint_of = {
+        name: joint_curves(truth, detections, matches, [column])
+        for column, name in enumerate(spec.names)
+    }
+    for name, found in joint_of.items():
+        metrics[f"joint/AP-{name}"] = mean_percent(found.precisions)
+    labels = match_labels(truth, detections, matches)
+    for name, found in labels.items():
+        for key, value in label_metrics(found).items():
+            metrics[f"subcategory/{name}/{key}"] = value
+    score_bins = calibration.score_bins(detections, matches)
+    metrics["calibration/ECE"] = score_bins.error_percent
+    metrics |= paco.paco_metrics(truth, detections, matches, run.pairs, max_dets=max_dets)
+    metrics |= fashionpedia.fashionpedia_metrics(truth, detections, run.pairs, max_dets=max_dets)
+    return Evaluation(
+        truth=truth,
+        detections=detections,
+        pairs=run.pairs,
+        matches=matches,
+        segm=run.segm,
+        bbox=run.bbox,
+        joint=joint,
+        joint_of=joint_of,
+        labels=labels,
+        score_bins=score_bins,
+        metrics=metrics,
     )
 
 
-def joint_precision(matches: JointMatches, columns: Sequence[int]) -> np.ndarray:
-    """The precision at each recall when the matches' labels in `columns` are verified.
+def coco_metrics(found: Curves, *, max_dets: int = MAX_DETS) -> dict[str, float]:
+    """COCO's twelve numbers, in percent; NaN where there is nothing to find.
 
     Args:
-        matches: from `match`; not changed.
+        found: curves over (A, T, ...).
+        max_dets: detections that counted per image and class, for the name of the recall.
+    """
+    precisions_ATRK, recalls_ATK = found.precisions, found.recalls
+    metrics = {
+        "AP": mean_percent(precisions_ATRK[ALL_AREAS]),
+        "AP50": mean_percent(precisions_ATRK[ALL_AREAS, _AT_50]),
+        "AP75": mean_percent(precisions_ATRK[ALL_AREAS, _AT_75]),
+    }
+    small_to_large = [(a, name[0]) for a, name in enumerate(AREAS) if a != ALL_AREAS]
+    metrics |= {f"AP{letter}": mean_percent(precisions_ATRK[a]) for a, letter in small_to_large}
+    metrics |= {f"AR{n}": mean_percent(found.recalls_of_first[n]) for n in FEW_DETS}
+    metrics[f"AR{max_dets}"] = mean_percent(recalls_ATK[ALL_AREAS])
+    metrics |= {f"AR{letter}": mean_percent(recalls_ATK[a]) for a, letter in small_to_large}
+    return metrics
+
+
+def joint_curves(
+    truth: GroundTruth, detections: Detections, matches: Matches, columns: Iterable[int]
+) -> Curves:
+    """Precision and recall over all areas when the matches' labels in `columns` are verified.
+
+    Args:
+        truth, detections, matches: of `evaluate`; not changed.
         columns: of the labels, in 0..S-1; none of them leaves COCO's precision.
 
     Returns:
-        float (T, R, K) over all areas, in [0, 1]; -1 where a category has no ground truth.
+        Curves over (T, ...).
     """
-    coco_eval = copy.copy(matches.coco_eval)
-    coco_eval.evalImgs = list(coco_eval.evalImgs)
     columns = list(columns)
-    for position in matches.over_all_areas():
-        entry = coco_eval.evalImgs[position]
-        _, annotated_TDS, right_TDS = matches.compare(entry)
-        wrong_TD = (annotated_TDS & ~right_TDS)[..., columns].any(axis=-1)
-        # No match and not ignored is what COCO calls a false positive. The entry's dtIgnore is
-        # False there already: only matches to ground truth that counts are annotated.
-        coco_eval.evalImgs[position] = {
-            **entry,
-            "dtMatches": np.where(wrong_TD, 0, entry["dtMatches"]),
-        }
-    params = copy.copy(coco_eval.params)
-    params.areaRng = [params.areaRng[ALL_AREAS]]
-    return _precision(coco_eval, params)[..., 0]
-
-
-def accuracies(matches: JointMatches) -> np.ndarray:
-    """The share, in percent, of right values among annotated matches at IoU >= .5.
-
-    Returns:
-        float (S,); NaN for a subcategory without such a match.
-    """
-    num_annotated, num_right = np.zeros((2, matches.gt_labels.shape[1]))
-    at_50 = int(np.flatnonzero(np.isclose(matches.coco_eval.params.iouThrs, 0.5))[0])
-    for position in matches.over_all_areas():
-        _, annotated_TDS, right_TDS = matches.compare(matches.coco_eval.evalImgs[position])
-        num_annotated += annotated_TDS[at_50].sum(axis=0)
-        num_right += right_TDS[at_50].sum(axis=0)
-    undefined = np.full_like(num_right, np.nan)
-    return np.divide(100 * num_right, num_annotated, out=undefined, where=num_annotated > 0)
-
-
-def _precision(coco_eval: COCOeval, params=None) -> np.ndarray:
-    """(T, R, K, A), from `coco_eval.evalImgs`."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco_eval.accumulate(params)
-    return coco_eval.eval["precision"][..., 0]
-
-
-def _percent(precision: np.ndarray) -> float:
-    """COCO's mean, which leaves out what has no ground truth (-1); NaN when that is everything."""
-    defined = precision[precision > -1]
-    return float(100 * defined.mean()) if defined.size else float("nan")
+    statuses_TD = matches.statuses[ALL_AREAS].copy()
+    t, of_D = (statuses_TD == TRUE_POSITIVE).nonzero()
+    annotated = truth.labels[matches.objects[t, of_D]][:, columns]
+    predicted = detections.labels[of_D][:, columns]
+    wrong = ((annotated != UNKNOWN) & (annotated != predicted)).any(axis=1)
+    statuses_TD[t[wrong], of_D[wrong]] = FALSE_POSITIVE
+    found = curves(
+        statuses_TD[None],
+        matches.counts[[ALL_AREAS]],
+        truth.classes,
+        ranked_by_class(detections.classes, detections.scores, len(truth.class_names)),
+        detections.scores,
+    )
+    return Curves(found.precisions[0], found.scores[0], found.recalls[0])

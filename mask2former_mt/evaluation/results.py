@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
-import torch
 from detectron2.structures import Instances
 from pycocotools import mask as mask_utils
 
+from mask2former_mt.ops.encode_masks import encode_masks
 from mask2former_mt.structures import (
     PRED_CLASSES,
     PRED_MASKS,
@@ -21,32 +19,6 @@ from mask2former_mt.structures import (
 )
 
 # N instances, H x W of the original image, S subcategories
-
-
-def encode_masks(masks_NHW: torch.Tensor) -> list[dict]:
-    """Run-length encodes masks as COCO does.
-
-    Args:
-        masks_NHW: bool (N, H, W), on any device.
-
-    Returns:
-        N dicts `{"size": [H, W], "counts": str}`, ready for JSON.
-
-    Raises:
-        ValueError: the masks are not bool (N, H, W).
-    """
-    if masks_NHW.dtype != torch.bool or masks_NHW.dim() != 3:
-        raise ValueError(
-            f"{PRED_MASKS} must be bool (N, H, W), got {masks_NHW.dtype} "
-            f"{tuple(masks_NHW.shape)}; threshold the mask logits at 0 first"
-        )
-    masks_NHW = masks_NHW.cpu().contiguous().numpy().view(np.uint8)
-    # COCO scans columns. OpenCV transposes in blocks: encoding is over twice as fast as from a
-    # Fortran-ordered copy made by NumPy or torch, and holds one mask at a time.
-    rles = [mask_utils.encode(cv2.transpose(mask_HW).T) for mask_HW in masks_NHW]
-    for rle in rles:
-        rle["counts"] = rle["counts"].decode("ascii")
-    return rles
 
 
 def instances_to_results(

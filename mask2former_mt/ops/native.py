@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("mask2former_mt")
 
 BUILD_COMMAND = "pip install --no-build-isolation -e ."
 # What the CPU library defines.
-OPERATORS = ("ms_deform_attn", "ms_deform_attn_backward", "resize_masks")
+OPERATORS = ("ms_deform_attn", "ms_deform_attn_backward", "resize_masks", "encode_masks")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -6,21 +6,20 @@ import math
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from pycocotools.coco import COCO
 
+from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.data.catalog import register_dataset_files, spec_of
-from mask2former_mt.evaluation.evaluator import (
-    JointCOCOEvaluator,
-    flat_metrics,
-    format_table,
-    nested_metrics,
-)
+from mask2former_mt.engine.trainer import MultiTaskTrainer
+from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.evaluation.joint_coco import evaluate_joint
-from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.evaluation.offline import evaluate_file
+from mask2former_mt.evaluation.summary import flat_metrics
 
 HEIGHT, WIDTH = 40, 60
 SUBCATEGORIES = [{"name": "style", "values": ["photo", "cartoon"]}]
@@ -124,7 +123,8 @@ def test_from_predictions_to_metrics_and_file(dataset, tmp_path):
         "joint/AP-style": joint,
         "subcategory/style/accuracy": 100 * 2 / 3,
     }
-    assert metrics == pytest.approx(expected, nan_ok=True)
+    assert {key: metrics[key] for key in expected} == pytest.approx(expected, nan_ok=True)
+    assert evaluator.evaluation.metrics == pytest.approx(metrics, abs=0, nan_ok=True)
 
     # The file alone gives the same numbers, offline; its entries are in the dataset's order.
     path = tmp_path / "out" / "inference" / "coco_instances_results.json"
@@ -134,6 +134,36 @@ def test_from_predictions_to_metrics_and_file(dataset, tmp_path):
     coco_gt = COCO(MetadataCatalog.get(dataset).json_file)
     again = evaluate_joint(coco_gt, results, spec_of(dataset), ["apple", "pear"])
     assert again == pytest.approx(metrics, abs=0, nan_ok=True)
+    offline = evaluate_file(path, dataset, tmp_path / "again")
+    assert offline.metrics == pytest.approx(metrics, abs=0, nan_ok=True)
+    # Apple: a photo found as one, a cartoon taken for one; pear: none, found.
+    folders = (tmp_path / "out" / "inference", tmp_path / "again")
+    texts = [(folder / "confusion.json").read_text(encoding="utf-8") for folder in folders]
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0])["style"]["all"] == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
+    # Nothing else is left behind.
+    names = sorted(entry.name for entry in folders[0].iterdir())
+    assert names == ["coco_instances_results.json", "confusion.json"]
+
+
+def test_the_engine_is_the_config_s(dataset):
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    assert MultiTaskTrainer.build_evaluator(cfg, dataset).engine == "own"
+    cfg.TEST.COCO_ENGINE = "pycocotools"
+    evaluator = MultiTaskTrainer.build_evaluator(cfg, dataset)
+    assert evaluator.engine == "pycocotools"
+    with pytest.raises(ValueError, match=r"must be one of \['own', 'pycocotools'\], got 'fast'"):
+        JointCOCOEvaluator(dataset, engine="fast")
+
+
+def test_both_engines_give_the_same(dataset):
+    metrics = []
+    for engine in ("own", "pycocotools"):
+        evaluator = JointCOCOEvaluator(dataset, engine=engine)
+        feed(evaluator, predict(dataset, 2, styles=["photo"]), predict(dataset, 1))
+        metrics.append(flat_metrics(evaluator.evaluate()))
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-9, nan_ok=True)
 
 
 def test_the_order_and_the_merging_of_images_do_not_matter(dataset):
@@ -184,43 +214,6 @@ def test_detectron2_prints_the_results(dataset, caplog):
     assert "style/accuracy" in caplog.text
 
 
-def test_flat_and_nested_are_inverse():
-    metrics = {"segm/AP": 1.0, "segm/AP-a/b": 2.0, "joint/AP": 3.0, "subcategory/x/accuracy": 4.0}
-    nested = nested_metrics(metrics)
-    assert nested == {
-        "segm": {"AP": 1.0, "AP-a/b": 2.0},
-        "joint": {"AP": 3.0},
-        "subcategory": {"x/accuracy": 4.0},
-    }
-    assert flat_metrics(nested) == metrics
-
-
-def test_table():
-    metrics = {
-        "segm/AP": 45.678,
-        "segm/AP50": 100.0,
-        "segm/AP75": 50.0,
-        "joint/AP": 38.0,
-        "joint/AP-style": 40.0,
-        "subcategory/style/accuracy": math.nan,
-    }
-    assert format_table(metrics, SubcategorySpec.from_json(SUBCATEGORIES)).splitlines() == [
-        "metric          percent",
-        "--------------  -------",
-        "segm AP           45.68",
-        "segm AP50        100.00",
-        "segm AP75         50.00",
-        "AP^J              38.00",
-        "AP^J style        40.00",
-        "accuracy style      n/a",
-    ]
-
-
-def test_table_without_subcategories():
-    metrics = {"segm/AP": 1.0, "segm/AP50": 2.0, "segm/AP75": 3.0, "joint/AP": 1.0}
-    assert len(format_table(metrics, SubcategorySpec()).splitlines()) == 2 + 4
-
-
 def test_an_unknown_image_is_named(dataset):
     _, output = predict(dataset, 1)
     with pytest.raises(ValueError, match="image_id 77 is not one of the 3 images of dataset"):
@@ -230,7 +223,7 @@ def test_an_unknown_image_is_named(dataset):
 def test_an_image_predicted_twice_is_named(dataset):
     evaluator = JointCOCOEvaluator(dataset)
     feed(evaluator, predict(dataset, 1))
-    with pytest.raises(ValueError, match=r"image 1 of dataset .* was predicted twice"):
+    with pytest.raises(ValueError, match=r"dataset .*: image 1 was predicted twice"):
         feed(evaluator, predict(dataset, 1))
 
 
@@ -245,6 +238,14 @@ def test_an_unregistered_dataset_is_named():
     with pytest.raises(ValueError, match="'nowhere_val' is not registered"):
         JointCOCOEvaluator("nowhere_val")
     assert "nowhere_val" not in MetadataCatalog
+
+
+def test_an_annotation_that_cannot_be_evaluated_is_named(dataset, tmp_path):
+    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
+    content["annotations"][1]["segmentation"] = {"size": [WIDTH, HEIGHT], "counts": [2400]}
+    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"'evaluator_test_val': .*val.json: annotation 1: .*size"):
+        JointCOCOEvaluator(dataset)
 
 
 def test_a_json_whose_categories_changed_since_is_refused(dataset, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Instances
 from pycocotools import mask as mask_utils
 
-from mask2former_mt.evaluation.results import encode_masks, instances_to_results
+from mask2former_mt.evaluation.results import instances_to_results
 from mask2former_mt.structures import SubcategorySpec
 
 SPEC = SubcategorySpec.from_json(
@@ -61,24 +61,6 @@ def test_entries_survive_json_with_their_masks():
     results = json.loads(json.dumps(convert(instances)))
     for result, mask_HW in zip(results, instances.pred_masks, strict=True):
         np.testing.assert_array_equal(mask_utils.decode(result["segmentation"]), mask_HW.numpy())
-
-
-def test_masks_are_encoded_like_pycocotools_encodes_them_one_by_one():
-    # A view with strides.
-    generator = torch.Generator().manual_seed(0)
-    masks_NHW = (torch.rand(9, 37, 13, generator=generator) > 0.5).permute(1, 2, 0)
-    assert not masks_NHW.is_contiguous()
-    for rle, mask_HW in zip(encode_masks(masks_NHW), masks_NHW.numpy(), strict=True):
-        expected = mask_utils.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
-        assert rle == {"size": [13, 9], "counts": expected["counts"].decode("ascii")}
-
-
-@pytest.mark.parametrize("size", [(1, 7), (7, 1), (1, 1)])
-def test_masks_one_pixel_wide_or_high(size):
-    masks_NHW = torch.zeros(1, *size, dtype=torch.bool)
-    masks_NHW[0, -1, -1] = True
-    (rle,) = encode_masks(masks_NHW)
-    np.testing.assert_array_equal(mask_utils.decode(rle), masks_NHW[0].numpy())
 
 
 def test_no_instances():

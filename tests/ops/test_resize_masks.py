@@ -7,7 +7,13 @@ import torch
 from tiny import rectangles
 
 from mask2former_mt.ops import native
-from mask2former_mt.ops.resize_masks import CHUNK_ELEMENTS, mask_extents, resize_masks
+from mask2former_mt.ops.resize_masks import (
+    CHUNK_ELEMENTS,
+    RESIZE_MODES,
+    mask_extents,
+    resize_masks,
+    upsampled_chunks,
+)
 
 
 @pytest.fixture(params=["torch", "native"])
@@ -66,15 +72,16 @@ def test_height_and_width_are_not_exchanged(op):
     assert not masks[0, 8:].any()
 
 
-def test_chunks_change_nothing(monkeypatch):
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+def test_chunks_change_nothing(monkeypatch, mode):
     logits = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
     sizes = {"padded_size": (24, 20), "image_size": (23, 17), "original_size": (40, 31)}
-    whole = resize_masks(logits, **sizes, implementation="torch")
+    whole = resize_masks(logits, **sizes, mode=mode, implementation="torch")
     # 40 * 31 = 1240 is the larger size: 3 masks at a time, the last chunk with one; and a mask
     # larger than the bound still goes through, alone.
     for bound in (3 * 1240, 1):
         monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", bound)
-        chunked = resize_masks(logits, **sizes, implementation="torch")
+        chunked = resize_masks(logits, **sizes, mode=mode, implementation="torch")
         for one, other in zip(chunked, whole, strict=True):
             torch.testing.assert_close(one, other)
 
@@ -115,6 +122,12 @@ def test_a_logit_that_is_no_number_covers_up_no_other(op):
     assert not masks[0, :, :2].any()
 
 
+def test_a_logit_that_is_no_number_adds_nothing_to_the_score(op):
+    # As above: the pixels whose value is a number have the logit 5.
+    _, scores = resize(op, [[float("nan"), 5.0, 5.0, 5.0]], padded=(4, 16))
+    torch.testing.assert_close(scores, torch.tensor([5.0]).sigmoid())
+
+
 def test_a_logit_that_is_no_number_is_outside():
     masks, _, extents = resize_masks(
         torch.full((1, 2, 2), float("nan")),
@@ -147,6 +160,62 @@ def test_any_float_dtype_gives_bool_masks_and_float32_scores(op, dtype):
     assert masks[0, :, :4].all()
     assert not masks[0, :, 4:].any()
     assert scores.dtype == torch.float32
+
+
+# --- in one step ---------------------------------------------------------------------------------
+
+
+def test_a_direct_resize_takes_the_grid_where_the_pixels_of_the_original_lie():
+    # 1 x 2 cells for 4 x 8 padded pixels, of which 4 x 6 are the picture; the original has half of
+    # them, 2 x 3. Its pixel i has its centre at (i + .5) * 2 padded pixels, which is
+    # (i + .5) * 2 / 4 - .5 cells: -.25, .25, .75. Beyond the first centre its value holds.
+    where = {"padded_size": (4, 8), "image_size": (4, 6), "original_size": (2, 3)}
+    logits = torch.tensor([[[6.0, -2.0]]])
+    (chunk,) = upsampled_chunks(logits, **where, mode="direct")
+    # 6; 6 * .75 - 2 * .25 = 4; 6 * .25 - 2 * .75 = 0.
+    expected = torch.tensor([[6.0, 4.0, 0.0]] * 2)[None]
+    torch.testing.assert_close(chunk[1], expected)
+    masks, scores, extents = resize_masks(logits, **where, mode="direct")
+    assert torch.equal(masks, expected > 0)
+    torch.testing.assert_close(scores, torch.tensor([6.0, 4.0]).sigmoid().mean()[None])
+    assert extents.tolist() == [[0, 0, 2, 2]]
+
+
+@pytest.mark.parametrize("image", [(96, 160), (90, 131), (1, 1)])
+def test_at_the_networks_size_both_modes_are_the_same(image):
+    logits = 3 * torch.randn(4, 24, 40, generator=torch.Generator().manual_seed(0))
+    where = {"padded_size": (96, 160), "image_size": image, "original_size": image}
+    one, other = (list(upsampled_chunks(logits, **where, mode=mode)) for mode in RESIZE_MODES)
+    torch.testing.assert_close(
+        torch.cat([part for _, part in one]), torch.cat([part for _, part in other])
+    )
+
+
+@pytest.mark.parametrize("original", [(90, 131), (207, 301), (45, 66), (1, 1), (300, 20)])
+def test_both_modes_give_nearly_the_same_masks(original):
+    # A disc; between the steps only its edge can move, and by less than a pixel.
+    y, x = torch.meshgrid(torch.arange(24), torch.arange(40), indexing="ij")
+    logits = (9 - torch.hypot(y - 11.0, x - 15.0))[None]
+    where = {"padded_size": (96, 160), "image_size": (90, 131), "original_size": original}
+    (one, score, _), (other, other_score, _) = (
+        resize_masks(logits, **where, mode=mode, implementation="torch") for mode in RESIZE_MODES
+    )
+    assert one.any()
+    assert (one & other).sum() / (one | other).sum() > 0.98
+    torch.testing.assert_close(score, other_score, atol=5e-3, rtol=0)
+
+
+def test_another_mode_is_refused():
+    with pytest.raises(
+        ValueError, match=r"mode of \['parity', 'direct'\], got 'nearest'; see MODEL"
+    ):
+        resize_masks(
+            torch.zeros(1, 2, 2),
+            padded_size=(8, 8),
+            image_size=(8, 8),
+            original_size=(8, 8),
+            mode="nearest",
+        )
 
 
 # --- boxes ---------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// Mask logits to binary masks at the original size, their scores and extents, on the CPU.
+// Mask logits to binary masks at the original size, their scores and extents, and masks to COCO's
+// run lengths, on the CPU.
 //
 // Source: Mask2Former's published two steps: bilinear to the padded size, crop, bilinear to the
 // original size.
@@ -16,6 +17,7 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include "instruction_set.h"
+#include "run_lengths.h"
 
 namespace mask2former_mt {
 namespace {
@@ -101,6 +103,33 @@ std::tuple<Tensor, Tensor, Tensor> resize_masks_cpu(const Tensor& logits_any,
   return {masks, scores, extents};
 }
 
+// The texts of all masks, one after the other, and how long each is.
+std::tuple<Tensor, Tensor> encode_masks_cpu(const Tensor& masks_any) {
+  STD_TORCH_CHECK(masks_any.dim() == 3, "masks must be (N, H, W)");
+  STD_TORCH_CHECK(masks_any.scalar_type() == ScalarType::Bool, "masks must be bool");
+  const Tensor masks = torch::stable::contiguous(masks_any);
+  const int64_t count = masks.size(0), height = masks.size(1), width = masks.size(2);
+  const uint8_t* pixels = static_cast<const uint8_t*>(masks.const_data_ptr());
+  std::vector<std::vector<uint8_t>> texts(count);
+  torch::stable::parallel_for(0, count, 8, [&](int64_t begin, int64_t end) {
+    RunLengthEncoder encoder;
+    for (int64_t i = begin; i < end; ++i)
+      encoder.encode(pixels + i * height * width, height, width, texts[i]);
+  });
+  int64_t total = 0;
+  for (const auto& text : texts) total += static_cast<int64_t>(text.size());
+  Tensor joined = torch::stable::new_empty(masks, {total}, ScalarType::Byte);
+  Tensor lengths = torch::stable::new_empty(masks, {count}, ScalarType::Long);
+  uint8_t* out = static_cast<uint8_t*>(joined.mutable_data_ptr());
+  int64_t* length = static_cast<int64_t*>(lengths.mutable_data_ptr());
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(out, texts[i].data(), texts[i].size());
+    out += texts[i].size();
+    length[i] = static_cast<int64_t>(texts[i].size());
+  }
+  return {joined, lengths};
+}
+
 }  // namespace
 }  // namespace mask2former_mt
 
@@ -108,8 +137,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(mask2former_mt, library) {
   library.def(
       "resize_masks(Tensor mask_logits, int[] padded_size, int[] image_size, "
       "int[] original_size) -> (Tensor, Tensor, Tensor)");
+  library.def("encode_masks(Tensor masks) -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mask2former_mt, CPU, library) {
   library.impl("resize_masks", TORCH_BOX(&mask2former_mt::resize_masks_cpu));
+  library.impl("encode_masks", TORCH_BOX(&mask2former_mt::encode_masks_cpu));
 }

@@ -1,0 +1,74 @@
+"""How well scores are probabilities: the expected calibration error and its bins."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mask2former_mt.evaluation.detections import Detections
+from mask2former_mt.evaluation.matching import ALL_AREAS, IGNORED, TRUE_POSITIVE, Matches
+
+# N scores, B bins
+
+NUM_BINS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """Scores in 15 bins of equal width, 0 < score <= 1/15 and so on; a score of 0 is in the first.
+
+    Args:
+        counts: int64 (B,).
+        scores: float64 (B,), the mean score in each bin; NaN in an empty one.
+        right: float64 (B,), the share that was right; NaN in an empty one.
+        defined: whether there are scores, all of them in [0, 1].
+    """
+
+    counts: np.ndarray
+    scores: np.ndarray
+    right: np.ndarray
+    defined: bool
+
+    @property
+    def error_percent(self) -> float:
+        """The expected calibration error in percent; NaN where it is not defined."""
+        if not self.defined:
+            return float("nan")
+        filled = self.counts > 0
+        gaps = abs(self.right[filled] - self.scores[filled])
+        return float(100 * np.average(gaps, weights=self.counts[filled]))
+
+
+def bin_scores(scores_N: np.ndarray, right_N: np.ndarray) -> Bins:
+    """Sorts scores into bins.
+
+    Args:
+        scores_N: float (N,), what should be the probability of being right.
+        right_N: bool (N,).
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3, with its 15 bins.
+    """
+    # NaN, which stands for "not stated", is in no range either.
+    if not scores_N.size or not ((scores_N >= 0) & (scores_N <= 1)).all():
+        empty = np.full(NUM_BINS, np.nan)
+        return Bins(np.zeros(NUM_BINS, dtype=np.int64), empty, empty, defined=False)
+    bins_N = np.maximum(np.ceil(scores_N * NUM_BINS).astype(np.int64) - 1, 0)
+    counts_B = np.bincount(bins_N, minlength=NUM_BINS)
+    sums = (np.bincount(bins_N, weights, NUM_BINS) for weights in (scores_N, right_N))
+    undefined = np.full(NUM_BINS, np.nan)
+    scores_B, right_B = (
+        np.divide(total, counts_B, out=undefined.copy(), where=counts_B > 0) for total in sums
+    )
+    return Bins(counts_B, scores_B, right_B, defined=True)
+
+
+def score_bins(detections: Detections, matches: Matches) -> Bins:
+    """The scores of the detections, which are right when they match at IoU >= .5.
+
+    Those that COCO leaves out (on a crowd, or beyond the number that counts) are left out. Where
+    there is nothing to find, nothing could be right, and nothing is learnt about the scores.
+    """
+    statuses_D = matches.statuses[ALL_AREAS, 0]
+    counted_D = (statuses_D != IGNORED) & matches.counts[ALL_AREAS].any()
+    return bin_scores(detections.scores[counted_D], statuses_D[counted_D] == TRUE_POSITIVE)

@@ -1,0 +1,154 @@
+"""PACO's attribute AP: each pair of a class and a value is a category of its own.
+
+A detection of class c stands for the category (c, v) of each value v that it predicts, with its
+score times the probability of v, and finds objects of class c that have the value v. Where it finds
+none, it is a false positive, unless the class matching gave it an object whose value nobody
+annotated, or one that COCO ignores.
+
+Differences: the results name one value per subcategory and its probability, so a detection stands
+for that value only, where PACO has a probability of every attribute. None is no value here, as
+PACO leaves out its "other".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mask2former_mt.evaluation.curves import UNDEFINED, curves, ranked_by_class
+from mask2former_mt.evaluation.detections import Detections
+from mask2former_mt.evaluation.ground_truth import GroundTruth
+from mask2former_mt.evaluation.matching import (
+    ALL_AREAS,
+    FALSE_POSITIVE,
+    IGNORED,
+    IOU_THRESHOLDS,
+    NONE,
+    TRUE_POSITIVE,
+    Matches,
+    take_objects,
+)
+from mask2former_mt.evaluation.overlaps import Pairs
+from mask2former_mt.structures import UNKNOWN
+
+# D detections, G objects, K classes, T IoU thresholds
+
+KINDS = ("", "_lower", "_upper")
+
+
+def paco_metrics(
+    truth: GroundTruth, detections: Detections, matches: Matches, pairs: Pairs, *, max_dets: int
+) -> dict[str, float]:
+    """AP_att and its bounds, in percent; NaN where no object has a value of a subcategory.
+
+    Args:
+        truth, detections, matches: of the class matching.
+        pairs: at least all of the same class with IoU >= .5.
+        max_dets: detections that count per image and class.
+
+    Returns:
+        `paco/AP_att` and `paco/AP_att-<subcategory>`; each with `_lower`, where every detection
+        stands for every value with its own score, as if it knew nothing of attributes, and
+        `_upper`, where it is ranked first for the values of what it finds at IoU .5, and last for
+        all others. They tell what these masks and classes are worth with no and with perfect
+        attributes; neither is a bound in the strict sense. Nothing without subcategories.
+
+    Source: Ramanathan et al. 2023, "PACO: Parts and Attributes of Common Objects", section 5, and
+        its published evaluation: the AP of a value is the mean over classes, that of a subcategory
+        the mean over values, AP_att the mean over subcategories.
+    """
+    if not len(truth.spec):
+        return {}
+    counted_D = detections.ranks < max_dets
+    same_class = detections.classes[pairs.detections] == truth.classes[pairs.objects]
+    pairs = pairs.select(same_class & counted_D[pairs.detections])
+    parts = [
+        _OneSubcategory(truth, detections, matches, pairs, column)
+        for column in range(len(truth.spec))
+    ]
+    aps = {kind: [part.ap(kind, counted_D) for part in parts] for kind in KINDS}
+    metrics = {f"paco/AP_att{kind}": _mean(aps[kind]) for kind in KINDS}
+    for column, name in enumerate(truth.spec.names):
+        metrics |= {f"paco/AP_att{kind}-{name}": aps[kind][column] for kind in KINDS}
+    return metrics
+
+
+class _OneSubcategory:
+    def __init__(
+        self,
+        truth: GroundTruth,
+        detections: Detections,
+        matches: Matches,
+        pairs: Pairs,
+        column: int,
+    ) -> None:
+        self.truth, self.detections, self.pairs = truth, detections, pairs
+        self.num_values = truth.spec.subcategories[column].num_values
+        self.annotated_G = truth.labels[:, column]
+        self.predicted_D = detections.labels[:, column]
+        self.probs_D = detections.label_scores[:, column]
+        # What a detection is that finds nothing of a category.
+        unknown_TD = matches.objects != NONE
+        unknown_TD &= self.annotated_G[matches.objects] == UNKNOWN if len(truth) else False
+        ignored_TD = (matches.statuses[ALL_AREAS] == IGNORED) | unknown_TD
+        self.missed_TD = np.where(ignored_TD, IGNORED, FALSE_POSITIVE).astype(np.int8)
+
+    def ap(self, kind: str, counted_D: np.ndarray) -> float:
+        """The mean over values and, within each, over classes; NaN where nothing has a value."""
+        scores_D = self.detections.scores
+        if kind == "":
+            scores_D = scores_D * self.probs_D
+        aps = []
+        for value in range(self.num_values):
+            # A probability that is not stated ranks nothing.
+            stands_D = counted_D & (self.predicted_D == value) if kind == "" else counted_D
+            to_find_G = (self.annotated_G == value) & ~self.truth.crowds
+            if to_find_G.any():
+                is_ranked = np.isfinite(scores_D[stands_D]).all()
+                aps.append(
+                    self._value_ap(kind, stands_D, scores_D, to_find_G) if is_ranked else np.nan
+                )
+        return float(np.mean(aps)) if aps else float("nan")
+
+    def _value_ap(
+        self, kind: str, stands_D: np.ndarray, scores_D: np.ndarray, to_find_G: np.ndarray
+    ) -> float:
+        truth, pairs = self.truth, self.pairs
+        pairs = pairs.select(stands_D[pairs.detections] & to_find_G[pairs.objects])
+        candidates, found_CT = take_objects(
+            pairs,
+            _order(scores_D, pairs.detections),
+            truth.groups,
+            thresholds_L=IOU_THRESHOLDS,
+            ignored_GL=np.zeros((len(truth), len(IOU_THRESHOLDS)), dtype=bool),
+            crowds_G=truth.crowds,
+        )
+        statuses_TD = self.missed_TD.copy()
+        c, t = (found_CT != NONE).nonzero()
+        statuses_TD[t, candidates[c]] = TRUE_POSITIVE
+        if kind == "_upper":
+            scores_D = (statuses_TD[0] == TRUE_POSITIVE).astype(np.float64)
+        standing = np.flatnonzero(stands_D)
+        scores_D = scores_D[standing]
+        classes_D = self.detections.classes[standing]
+        precisions_TRK = curves(
+            statuses_TD[None, :, standing],
+            to_find_G[None],
+            truth.classes,
+            ranked_by_class(classes_D, scores_D, len(truth.class_names)),
+            scores_D,
+        ).precisions[0]
+        aps_K = precisions_TRK.mean(axis=(0, 1))
+        return float(100 * aps_K[aps_K > UNDEFINED].mean())
+
+
+def _order(scores_D: np.ndarray, which_P: np.ndarray) -> np.ndarray:
+    """int64 (D,): the ranks of some detections by score; others have none."""
+    some = np.unique(which_P)
+    order_D = np.zeros(len(scores_D), dtype=np.int64)
+    order_D[some[np.argsort(-scores_D[some], kind="stable")]] = np.arange(len(some))
+    return order_D
+
+
+def _mean(aps: list[float]) -> float:
+    defined = [ap for ap in aps if not np.isnan(ap)]
+    return float(np.mean(defined)) if defined else float("nan")

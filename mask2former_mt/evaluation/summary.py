@@ -1,0 +1,87 @@
+"""Metrics in the forms that detectron2, people and files want them."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from detectron2.evaluation.testing import flatten_results_dict
+
+from mask2former_mt.evaluation.joint_coco import Evaluation
+from mask2former_mt.evaluation.labels import confusion_json
+from mask2former_mt.structures import SubcategorySpec
+
+METRICS_FILE = "metrics.json"
+CONFUSION_FILE = "confusion.json"
+
+
+def write_metrics(metrics: Mapping[str, float], output_dir: str | pathlib.Path) -> pathlib.Path:
+    """Writes flat metrics as `metrics.json`, NaN (undefined) as null.
+
+    Returns:
+        The file.
+    """
+    plain = {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
+    return _write_json(plain, pathlib.Path(output_dir) / METRICS_FILE)
+
+
+def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> pathlib.Path:
+    """Writes the confusion matrices of the subcategories as `confusion.json`.
+
+    Returns:
+        The file; see `labels.confusion_json`.
+    """
+    content = confusion_json(evaluation.labels, evaluation.truth.class_names)
+    return _write_json(content, pathlib.Path(output_dir) / CONFUSION_FILE)
+
+
+def _write_json(content: Mapping, path: pathlib.Path) -> pathlib.Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+    return path
+
+
+def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
+    """Groups flat metrics by task, the part before the first slash, as detectron2 wants them."""
+    nested: OrderedDict[str, dict[str, float]] = OrderedDict()
+    for key, value in metrics.items():
+        task, _, metric = key.partition("/")
+        nested.setdefault(task, {})[metric] = value
+    return nested
+
+
+def flat_metrics(results: Mapping) -> dict[str, float]:
+    """The flat metrics that `evaluate_joint` computed, from what the evaluator returned."""
+    return {key: float(value) for key, value in flatten_results_dict(results).items()}
+
+
+def format_table(metrics: Mapping[str, float], spec: SubcategorySpec) -> str:
+    """Lays out the headline metrics as plain text, in percent.
+
+    Args:
+        metrics: flat, as `evaluate_joint` returns them.
+        spec: the S subcategories.
+
+    Returns:
+        4 + 2 S aligned lines under a heading; "n/a" where a metric is undefined (NaN).
+    """
+    rows = [
+        ("segm AP", metrics["segm/AP"]),
+        ("segm AP50", metrics["segm/AP50"]),
+        ("segm AP75", metrics["segm/AP75"]),
+        ("AP^J", metrics["joint/AP"]),
+        *((f"AP^J {name}", metrics[f"joint/AP-{name}"]) for name in spec.names),
+        *((f"accuracy {name}", metrics[f"subcategory/{name}/accuracy"]) for name in spec.names),
+    ]
+    texts = [
+        ("metric", "percent"),
+        *((label, "n/a" if math.isnan(value) else f"{value:.2f}") for label, value in rows),
+    ]
+    label_width, value_width = (max(map(len, column)) for column in zip(*texts, strict=True))
+    lines = [f"{label:<{label_width}}  {value:>{value_width}}" for label, value in texts]
+    lines.insert(1, f"{'-' * label_width}  {'-' * value_width}")
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""Our numbers are those of pycocotools, to 1e-9."""
+
+import contextlib
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene, random_scene, without
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as mask_utils
+from pycocotools.cocoeval import COCOeval
+
+from mask2former_mt.evaluation.engines import ENGINES, run_engine
+from mask2former_mt.evaluation.ground_truth import read_ground_truth
+from mask2former_mt.evaluation.joint_coco import evaluate, evaluate_joint
+from mask2former_mt.evaluation.matching import NONE
+
+TWELVE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+SCENES = {"random": random_scene, "crowded": crowded_scene}
+
+
+def pycocotools_numbers(annotations, results, task):
+    """COCO's twelve numbers and AP per class, in percent, NaN where undefined."""
+    entries = [without(result, "subcategories") for result in copy.deepcopy(results)]
+    if task == "bbox":
+        for entry in entries:
+            entry["bbox"] = mask_utils.toBbox(entry.pop("segmentation")).tolist()
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = coco(copy.deepcopy(annotations), num_images=4)
+        reference = COCOeval(gt, gt.loadRes(entries), task)
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+    numbers = [math.nan if value == -1 else 100 * value for value in reference.stats]
+    for k in range(len(CLASSES)):
+        precision = reference.eval["precision"][:, :, k, 0, -1]
+        defined = precision[precision > -1]
+        numbers.append(100 * defined.mean() if defined.size else math.nan)
+    return numbers
+
+
+@pytest.mark.parametrize("scene", sorted(SCENES))
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_numbers_are_those_of_pycocotools(scene, seed):
+    annotations, results = SCENES[scene](seed)
+    if not results:
+        return  # `loadRes` refuses them
+    metrics = evaluate_joint(coco(annotations, num_images=4), results, SPEC, CLASSES)
+    for task in ("segm", "bbox"):
+        ours = [metrics[f"{task}/{name}"] for name in TWELVE]
+        ours += [metrics[f"{task}/AP-{name}"] for name in CLASSES]
+        expected = pycocotools_numbers(annotations, results, task)
+        assert ours == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_the_scenes_are_not_trivial():
+    for scene in SCENES.values():
+        numbers = [pycocotools_numbers(*scene(seed), "segm") for seed in range(4)]
+        defined = [ap for ap, *_ in numbers if not math.isnan(ap)]
+        assert 5 < np.mean(defined) < 95
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), max_dets=st.sampled_from([1, 2, 5, 100]))
+def test_the_engines_find_the_same(seed, max_dets):
+    annotations, results = crowded_scene(seed)
+    truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
+    own, reference = (run_engine(e, truth, results, max_dets=max_dets) for e in ENGINES)
+    # What both ignore may be matched or not: only detections that count are compared.
+    np.testing.assert_array_equal(own.matches.statuses, reference.matches.statuses)
+    np.testing.assert_array_equal(own.matches.objects, reference.matches.objects)
+    groups = np.isin(truth.groups, truth.group_of(own.detections.images, own.detections.classes))
+    np.testing.assert_array_equal(
+        own.matches.counts[:, groups], reference.matches.counts[:, groups]
+    )
+    for task in ("segm", "bbox"):
+        ours, theirs = getattr(own, task), getattr(reference, task)
+        np.testing.assert_array_equal(ours.precisions, theirs.precisions)
+        np.testing.assert_array_equal(ours.recalls, theirs.recalls)
+        for limit, recalls in ours.recalls_of_first.items():
+            np.testing.assert_array_equal(recalls, theirs.recalls_of_first[limit])
+    metrics = [evaluate(truth, results, engine=e, max_dets=max_dets).metrics for e in ENGINES]
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-9, nan_ok=True)
+
+
+def test_many_objects_overlap_with_each_detection():
+    # The scene is what it says: at least one detection has several candidates, so that the choice
+    # among them is tested.
+    most = 0
+    for seed in range(10):
+        annotations, results = crowded_scene(seed)
+        truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
+        run = run_engine("own", truth, results, max_dets=100)
+        most = max(most, *np.bincount(run.pairs.detections, minlength=1))
+        assert (run.matches.objects != NONE).any()
+    assert most >= 3
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(ValueError, match=r"one of \['own', 'pycocotools'\], got 'coco'"):
+        evaluate_joint(coco([]), [], SPEC, CLASSES, engine="coco")
+    with pytest.raises(ValueError, match="max_dets must be at least 1, got 0"):
+        evaluate_joint(coco([]), [], SPEC, CLASSES, max_dets=0)

@@ -1,0 +1,57 @@
+"""Metrics as detectron2, people and files want them."""
+
+import json
+import math
+
+from mask2former_mt.evaluation.summary import (
+    flat_metrics,
+    format_table,
+    nested_metrics,
+    write_metrics,
+)
+from mask2former_mt.structures import SubcategorySpec
+
+SUBCATEGORIES = [{"name": "style", "values": ["photo", "cartoon"]}]
+
+
+def test_undefined_is_null_in_the_file(tmp_path):
+    path = write_metrics({"segm/AP": 12.5, "joint/AP": math.nan}, tmp_path / "new")
+    assert path == tmp_path / "new" / "metrics.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == {"segm/AP": 12.5, "joint/AP": None}
+
+
+def test_flat_and_nested_are_inverse():
+    metrics = {"segm/AP": 1.0, "segm/AP-a/b": 2.0, "joint/AP": 3.0, "subcategory/x/accuracy": 4.0}
+    nested = nested_metrics(metrics)
+    assert nested == {
+        "segm": {"AP": 1.0, "AP-a/b": 2.0},
+        "joint": {"AP": 3.0},
+        "subcategory": {"x/accuracy": 4.0},
+    }
+    assert flat_metrics(nested) == metrics
+
+
+def test_table():
+    metrics = {
+        "segm/AP": 45.678,
+        "segm/AP50": 100.0,
+        "segm/AP75": 50.0,
+        "joint/AP": 38.0,
+        "joint/AP-style": 40.0,
+        "subcategory/style/accuracy": math.nan,
+    }
+    assert format_table(metrics, SubcategorySpec.from_json(SUBCATEGORIES)).splitlines() == [
+        "metric          percent",
+        "--------------  -------",
+        "segm AP           45.68",
+        "segm AP50        100.00",
+        "segm AP75         50.00",
+        "AP^J              38.00",
+        "AP^J style        40.00",
+        "accuracy style      n/a",
+    ]
+
+
+def test_table_without_subcategories():
+    metrics = {"segm/AP": 1.0, "segm/AP50": 2.0, "segm/AP75": 3.0, "joint/AP": 1.0}
+    assert len(format_table(metrics, SubcategorySpec()).splitlines()) == 2 + 4

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Evaluates a file of predictions again, without a model: the numbers of the run that wrote it.
+
+    python tools/evaluate.py --predictions output/inference/coco_instances_results.json \\
+        --dataset datasets/digits.yaml --split val --output output/again
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mask2former_mt.data.catalog import register_dataset_files
+from mask2former_mt.engine.setup import errors_named
+from mask2former_mt.evaluation.engines import ENGINES
+from mask2former_mt.evaluation.offline import evaluate_file
+from mask2former_mt.evaluation.summary import METRICS_FILE, format_table
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        metavar="FILE",
+        help="results JSON, as an evaluation or predict.py --ground-truth writes it",
+    )
+    parser.add_argument("--dataset", required=True, metavar="YAML", help="the dataset's file")
+    parser.add_argument("--split", default="val", help="of the dataset, default val")
+    parser.add_argument("--output", required=True, help="folder to write metrics.json to")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="own",
+        help="what matches; the numbers are the same, default own, which is faster",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = build_parser().parse_args(arguments)
+    with errors_named():
+        names = register_dataset_files([args.dataset])
+        # A dataset's name may hold an underscore itself.
+        prefix = names[0].rpartition("_")[0]
+        name = f"{prefix}_{args.split}"
+        if name not in names:
+            splits = [name.removeprefix(f"{prefix}_") for name in names]
+            raise ValueError(f"{args.dataset} has no split {args.split!r}, it has {splits}")
+        evaluation = evaluate_file(args.predictions, name, args.output, engine=args.engine)
+    print(f"{name}\n{format_table(evaluation.metrics, evaluation.truth.spec)}\n")
+    print(f"wrote {args.output}/{METRICS_FILE}")
+
+
+if __name__ == "__main__":
+    main()
