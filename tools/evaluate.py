@@ -2,7 +2,7 @@
 """Evaluates a file of predictions again, without a model: the numbers of the run that wrote it.
 
     python tools/evaluate.py --predictions output/inference/coco_instances_results.json \\
-        --dataset datasets/digits.yaml --split val --output output/again
+        --dataset datasets/digits/digits.yaml --split val --output output/again
 """
 
 from __future__ import annotations

@@ -16,15 +16,32 @@ from training_files import CLASSES, write_config, write_dataset
 
 from mask2former_mt.engine.main import launch_training, main
 from mask2former_mt.engine.setup import fill_from_datasets, load_config
-from mask2former_mt.engine.trainer import MultiTaskTrainer, write_metrics
+from mask2former_mt.engine.trainer import MultiTaskTrainer
+from mask2former_mt.evaluation.summary import write_metrics
 
 # Of the design: what metrics.json holds for these classes and subcategories.
+COCO_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+_SIZES = ("s", "m", "l")
+_KINDS = ("", "_lower", "_upper")
 METRICS = {
-    *("segm/AP", "segm/AP50", "segm/AP75", "joint/AP", "joint/AP50"),
-    *("segm/APs", "segm/APm", "segm/APl"),  # detectron2 has these too
-    *(f"segm/AP-{name}" for name in CLASSES),
-    *("joint/AP-tint", "joint/AP-finish"),
-    *("subcategory/tint/accuracy", "subcategory/finish/accuracy"),
+    *(
+        f"{task}/{name}"
+        for task in ("segm", "bbox")
+        for name in (
+            *("AP", "AP50", "AP75", *(f"AP{size}" for size in _SIZES)),
+            *("AR1", "AR10", "AR100", *(f"AR{size}" for size in _SIZES)),
+            *(f"AP-{class_name}" for class_name in CLASSES),
+        )
+    ),
+    *("joint/AP", "joint/AP50", "joint/AP-tint", "joint/AP-finish"),
+    *(
+        f"subcategory/{name}/{metric}"
+        for name in ("tint", "finish")
+        for metric in ("accuracy", "balanced_accuracy", "macro_f1", "ECE")
+    ),
+    "calibration/ECE",
+    *(f"paco/AP_att{kind}{name}" for kind in _KINDS for name in ("", "-tint", "-finish")),
+    *("fashionpedia/AP_IoU+F1", "fashionpedia/AP_IoU50+F1_50"),
     "train/seconds",
 }
 

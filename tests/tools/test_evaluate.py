@@ -1,12 +1,12 @@
 """tools/evaluate.py: the numbers of a run, from its file of predictions."""
 
+import importlib.util
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene
 
 from mask2former_mt.evaluation.joint_coco import evaluate_joint
@@ -32,44 +32,58 @@ def scene(tmp_path):
     return tmp_path, evaluate_joint(gt, results, SPEC, CLASSES)
 
 
-def run(folder, *options, **files):
+@pytest.fixture
+def program():
+    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    for name in [n for n in DatasetCatalog.list() if n.startswith("my_fruit")]:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def run(program, folder, *options, **files):
     arguments = {"predictions": "predictions.json", "dataset": "fruit.yaml", "output": "out"}
     arguments |= files
     paths = [x for k, v in arguments.items() for x in (f"--{k}", str(folder / v))]
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", str(TOOL), *paths, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program.main([*paths, *options])
 
 
-def test_the_numbers_are_those_of_the_run(scene):
+@pytest.mark.parametrize("engine", ["own", "pycocotools"])
+def test_the_numbers_are_those_of_the_run(program, scene, capsys, engine):
     folder, expected = scene
-    done = run(folder, "--split", "val")
-    assert done.returncode == 0, done.stderr
-    assert "my_fruit_val" in done.stdout
-    (row,) = [line for line in done.stdout.splitlines() if line.startswith("AP^J ")][:1]
+    run(program, folder, "--split", "val", "--engine", engine)
+    shown = capsys.readouterr().out
+    assert shown.startswith("my_fruit_val\n")
+    row = next(line for line in shown.splitlines() if line.startswith("AP^J "))
     assert row.split() == ["AP^J", f"{expected['joint/AP']:.2f}"]
     metrics = json.loads((folder / "out" / "metrics.json").read_text(encoding="utf-8"))
-    plain = {k: None if math.isnan(v) else v for k, v in expected.items()}
-    assert metrics == plain
+    assert metrics == {k: None if math.isnan(v) else v for k, v in expected.items()}
     confusion = json.loads((folder / "out" / "confusion.json").read_text(encoding="utf-8"))
     assert set(confusion) == {"style", "ripeness"}
 
 
-def test_what_is_wrong_is_one_line(scene):
+def test_a_file_that_is_cut_short_is_one_line(program, scene):
     folder, _ = scene
     text = (folder / "predictions.json").read_text(encoding="utf-8")
     (folder / "cut.json").write_text(text[: len(text) // 2], encoding="utf-8")
-    done = run(folder, predictions="cut.json")
-    assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith(f"error: {folder / 'cut.json'}: character ")
+    with pytest.raises(SystemExit, match=r"^error: .*cut\.json: character \d+: .* cut short"):
+        run(program, folder, predictions="cut.json")
     assert not (folder / "out").exists()
 
 
-def test_an_unknown_split_is_named(scene):
-    done = run(scene[0], "--split", "test")
-    assert done.returncode == 1
-    assert "fruit.yaml has no split 'test', it has ['val']" in done.stderr
+def test_predictions_of_another_dataset_are_named_with_their_file(program, scene):
+    folder, _ = scene
+    (folder / "other.json").write_text(
+        '[{"image_id": 77, "category_id": 7, "score": 1, "segmentation": {}}]', encoding="utf-8"
+    )
+    with pytest.raises(
+        SystemExit, match=r"error: .*other\.json: results\[0\]: image 77: image_id 7"
+    ):
+        run(program, folder, predictions="other.json")
+
+
+def test_an_unknown_split_is_named(program, scene):
+    with pytest.raises(SystemExit, match=r"fruit\.yaml has no split 'test', it has \['val'\]"):
+        run(program, scene[0], "--split", "test")
