@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from mask2former_mt.data.catalog import register_dataset_files
+from mask2former_mt.engine.allocator import keep_large_blocks
 from mask2former_mt.engine.predict_files import MAX_SIDE, predict_files
 from mask2former_mt.engine.predict_inputs import find_inputs
 from mask2former_mt.engine.predict_options import (
@@ -112,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     with errors_named():
         cfg = load_config(args.config_file, [*filter_overrides(args), *args.opts])
+        if cfg.MODEL.DEVICE == "cpu":
+            keep_large_blocks()
         if args.ground_truth:
             register_dataset_files(cfg.DATASETS.FILES)
         written = predict_files(
