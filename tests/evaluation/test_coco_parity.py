@@ -85,6 +85,10 @@ def test_the_engines_find_the_same(seed, max_dets):
             np.testing.assert_array_equal(recalls, theirs.recalls_of_first[limit])
     metrics = [evaluate(truth, results, engine=e, max_dets=max_dets).metrics for e in ENGINES]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-9, nan_ok=True)
+    # More overlaps, to explain errors with, change no number.
+    more = evaluate(truth, results, max_dets=max_dets, least_iou=0.1, same_class=False)
+    assert more.metrics == pytest.approx(metrics[0], abs=0, nan_ok=True)
+    assert len(more.pairs.ious) >= len(own.pairs.ious)
 
 
 def test_many_objects_overlap_with_each_detection():
@@ -103,5 +107,8 @@ def test_many_objects_overlap_with_each_detection():
 def test_an_unknown_engine_is_named():
     with pytest.raises(ValueError, match=r"one of \['own', 'pycocotools'\], got 'coco'"):
         evaluate_joint(coco([]), [], SPEC, CLASSES, engine="coco")
+    truth = read_ground_truth(coco([]), SPEC, CLASSES)
+    with pytest.raises(ValueError, match=r"least_iou must be above 0 and at most \.5, got 0\.6"):
+        evaluate(truth, [], least_iou=0.6)
     with pytest.raises(ValueError, match="max_dets must be at least 1, got 0"):
         evaluate_joint(coco([]), [], SPEC, CLASSES, max_dets=0)

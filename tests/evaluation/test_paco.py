@@ -55,7 +55,7 @@ def test_finding_an_object_whose_value_is_unknown_costs_nothing():
 
 
 def test_a_detection_on_a_crowd_costs_nothing():
-    annotations = [*objects("photo"), truth(60, labels={}, crowd=1, side=60)]
+    annotations = [*objects("photo"), truth(60, labels={"style": "cartoon"}, crowd=1, side=60)]
     results = [detection(70, "photo", 0.9, 0.9), detection(0, "photo", 0.5, 0.9)]
     assert evaluate(annotations, results)["paco/AP_att"] == pytest.approx(100)
 
