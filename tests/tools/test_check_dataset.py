@@ -163,6 +163,8 @@ def test_an_interrupt_leaves_no_file(dataset, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        # A shell that runs the tests in the background has them, and so the program, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not folder.is_dir() and time.monotonic() < deadline:  # made just before the check
