@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
+from mask2former_mt.data.check.writing import write_whole
 from mask2former_mt.engine.predict_inputs import is_video
-from mask2former_mt.engine.prediction_lines import write_whole
 
 RESULTS_NAME = "predictions.json"
 MAX_STEM = 200  # bytes; with the additions that an unfinished file's name has, less than 255
@@ -85,7 +85,9 @@ def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Writes uint8 RGB (H, W, 3) as PNG, whole or not at all; makes the folder where missing."""
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
     assert encoded
-    write_whole(Path(path), data.tobytes())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole({path: data.tobytes()})
 
 
 def write_results(path: Path, lines: Iterable[tuple[int | str, Mapping]], header: Mapping) -> int:

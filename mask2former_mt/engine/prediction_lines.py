@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from mask2former_mt.data.check.writing import write_whole
 
 LINES_NAME = "predictions.jsonl"
 SETTINGS_NAME = "settings.json"
@@ -38,7 +40,8 @@ class PredictionLines:
         if self.file.exists():
             _check_settings(folder, settings_file, settings)
         else:
-            write_whole(settings_file, json.dumps(settings, indent=1).encode("ascii"))
+            settings_file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole({settings_file: json.dumps(settings, indent=1).encode("ascii")})
         # Where each picture's line begins, its file's stamp, and its overlay's name.
         self._index: dict[tuple[str, int | None], tuple[int, tuple[int, int], str]] = {}
         self._read_index()
@@ -63,13 +66,6 @@ class PredictionLines:
         with self.file.open("rb") as stream:
             stream.seek(offset)
             return json.loads(stream.readline())
-
-    def frames_of(self, file: Path) -> Iterator[int]:
-        """The video's frames that have a line, from 0 to before the first that has none."""
-        frame, path = 0, os.path.abspath(file)
-        while (path, frame) in self._index:
-            yield frame
-            frame += 1
 
     def append(self, line: Mapping) -> None:
         """Writes a line to its end and hands it to the system: the program's death loses none."""
@@ -108,17 +104,6 @@ def stamp_of(file: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change in nanoseconds."""
     status = file.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; makes its folder where missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_settings(folder: Path, settings_file: Path, settings: Mapping) -> None:
