@@ -138,6 +138,7 @@ setup(
         "fvcore",
         "PyYAML",
         "tqdm",
+        "msgspec",
         # tools/check_dataset.py: outlines that cross themselves, and the report's plots.
         "shapely",
         "matplotlib",

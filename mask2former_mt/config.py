@@ -33,6 +33,8 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
     # What computes COCO's numbers: "own", or "pycocotools", the reference, which gives the same, is
     # many times slower and keeps all predictions in memory.
     cfg.TEST.COCO_ENGINE = "own"
+    # Whether each evaluation writes report.html beside its predictions.
+    cfg.TEST.REPORT = True
     # Dataset YAML files to register before anything else, relative to the working directory.
     cfg.DATASETS.FILES = ()
 

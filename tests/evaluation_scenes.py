@@ -2,13 +2,18 @@
 
 import contextlib
 import io
+import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
+from mask2former_mt.evaluation import joint_coco
+from mask2former_mt.evaluation.ground_truth import read_ground_truth
 from mask2former_mt.evaluation.joint_coco import evaluate_joint
+from mask2former_mt.evaluation.report.report import EXPLAINING
 from mask2former_mt.structures import SubcategorySpec
 
 SPEC = SubcategorySpec.from_json(
@@ -70,11 +75,59 @@ def evaluate(annotations, results, spec=SPEC, **options):
     return evaluate_joint(coco(annotations), results, spec, CLASSES, **options)
 
 
+def write_scene(folder, annotations, results, *, name, class_names=CLASSES, spec=SPEC):
+    """A dataset YAML with pictures, and a file of predictions beside it.
+
+    Returns:
+        The YAML, and the predictions.
+    """
+    last = max((entry["image_id"] for entry in [*annotations, *results]), default=1)
+    gt = coco(annotations, num_images=last)
+    document = {**gt.dataset, "subcategories": spec.to_json()}
+    names = dict(zip((APPLE, PEAR), class_names, strict=True))
+    document["categories"] = [{"id": i, "name": names[i]} for i in (PEAR, APPLE)]
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for image in document["images"]:
+        image["file_name"] = f"{image['id']}.png"
+        pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / image["file_name"])
+    (folder / "val.json").write_text(json.dumps(document), encoding="utf-8")
+    predictions, dataset = folder / "predictions.json", folder / "fruit.yaml"
+    predictions.write_text(json.dumps(results), encoding="utf-8")
+    dataset.write_text(
+        f"name: {name}\nroot: .\nval: {{images: images, annotations: val.json}}\n",
+        encoding="utf-8",
+    )
+    return dataset, predictions
+
+
+def explained(annotations, results, spec=SPEC, num_images=1):
+    """The whole evaluation, with the overlaps that the report needs."""
+    gt = read_ground_truth(coco(annotations, num_images=num_images), spec, CLASSES)
+    return joint_coco.evaluate(gt, results, **EXPLAINING)
+
+
 def assert_metrics(metrics, **expected):
     """Percentages; names with `_` for `/` and `-`, because keywords cannot hold those."""
     by_name = {key.replace("/", "_").replace("-", "_"): value for key, value in metrics.items()}
     for name, value in expected.items():
         assert by_name[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+
+
+# 20 x 20 pixels each. Side by side with 10 of them in common, the IoU is 200 / 600.
+ERROR_SCENE = (
+    [truth(0), truth(40), truth(80), truth(120), truth(0, 40), truth(0, 80)],
+    [
+        found(0, score=0.9),
+        found(40, score=0.8, labels={"style": "cartoon", "ripeness": "ripe"}),
+        found(80, score=0.7, category_id=PEAR),
+        found(130, score=0.6),
+        found(10, 40, score=0.5, category_id=PEAR),
+        found(0, score=0.4),
+        found(100, 100, score=0.3),
+    ],
+)
 
 
 # 3 images with a grid of 4 x 4 cells of 40 x 40 pixels. Objects stay so far from the neighbouring

@@ -53,9 +53,18 @@ RULES = {
         "data.rle",
         "ops.encode_masks",
     ),
+    # Draws the worst and best pictures.
+    "evaluation.report": (
+        "evaluation",
+        "structures",
+        "data.images",
+        "data.writing",
+        "visualization",
+    ),
     "visualization": ("visualization", "structures", "data.catalog"),
     "export": ("export", "modeling.meta_arch", "postprocess", "structures"),
     "engine": (
+        "collect_env",
         "config",
         "data",
         "engine",

@@ -18,7 +18,7 @@ from mask2former_mt.data.check.dataset import Split, open_dataset
 from mask2former_mt.data.check.findings import exit_code, findings_text
 from mask2former_mt.data.check.report import report_html, report_json
 from mask2former_mt.data.check.summary import summary_text
-from mask2former_mt.data.check.writing import refuse_inputs, write_whole
+from mask2former_mt.data.writing import refuse_inputs, write_whole
 
 REPORT_HTML, REPORT_JSON = "report.html", "report.json"
 

@@ -11,9 +11,11 @@ import argparse
 from collections.abc import Sequence
 
 from mask2former_mt.data.catalog import register_dataset_files
+from mask2former_mt.engine.run_description import describe_offline
 from mask2former_mt.engine.setup import errors_named
 from mask2former_mt.evaluation.engines import ENGINES
 from mask2former_mt.evaluation.offline import evaluate_file
+from mask2former_mt.evaluation.report.report import REPORT_FILE
 from mask2former_mt.evaluation.summary import METRICS_FILE, format_table
 
 
@@ -31,13 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dataset", required=True, metavar="YAML", help="the dataset's file")
     parser.add_argument("--split", default="val", help="of the dataset, default val")
-    parser.add_argument("--output", required=True, help="folder to write metrics.json to")
+    parser.add_argument("--output", required=True, help="folder for the results")
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="own",
         help="what matches; the numbers are the same, default own, which is faster",
     )
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
     return parser
 
 
@@ -51,9 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name not in names:
             splits = [name.removeprefix(f"{prefix}_") for name in names]
             raise ValueError(f"{args.dataset} has no split {args.split!r}, it has {splits}")
-        evaluation = evaluate_file(args.predictions, name, args.output, engine=args.engine)
+        run = describe_offline(args.predictions, args.dataset, args.split, args.engine)
+        evaluation = evaluate_file(
+            args.predictions,
+            name,
+            args.output,
+            engine=args.engine,
+            run=None if args.no_report else run,
+        )
     print(f"{name}\n{format_table(evaluation.metrics, evaluation.truth.spec)}\n")
     print(f"wrote {args.output}/{METRICS_FILE}")
+    if not args.no_report:
+        print(f"wrote {args.output}/{REPORT_FILE}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from mask2former_mt.engine.main import main as train
 from mask2former_mt.engine.predict_files import predict_files
 from mask2former_mt.engine.predictor import Predictor
 from mask2former_mt.engine.setup import errors_named, load_config
+from mask2former_mt.evaluation.report.report import REPORT_FILE
 from mask2former_mt.evaluation.summary import format_table
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -62,6 +63,7 @@ def run_demo(config_file: str, num_pictures: int) -> dict[str, float]:
     print(format_table(metrics, spec_of(dataset)))
     print(f"\nfigures      {metrics_file}")
     print(f"model        {weights}")
+    print(f"report       {output / 'inference' / REPORT_FILE}")
     print(f"pictures     {output / 'predictions'}/*.png")
     print(f"all in one   {output / 'predictions.png'} (ground truth beside prediction)")
     return metrics

@@ -18,9 +18,8 @@ from mask2former_mt.visualization import (
     compare_results,
     contact_sheet,
     draw_disagreements,
-    draw_ground_truth,
+    draw_pair,
     draw_results,
-    side_by_side,
 )
 
 SHEET_CELLS = 24  # at most so many pictures on a contact sheet
@@ -68,23 +67,7 @@ class OverlayDrawer:
         annotations = self.annotated[file]["annotations"]
         if self.only_disagreements:
             return draw_disagreements(image, results, annotations, **self.names, **self.ids, **size)
-        truth, prediction = self._pair(image, results, annotations, size)
-        if truth.shape != prediction.shape:
-            # One side had more labels than have room, and was enlarged: the other must be as large.
-            sides = min(truth.shape[:2]), min(prediction.shape[:2])
-            truth, prediction = self._pair(
-                image, results, annotations, {**size, "min_side": max(sides)}
-            )
-        return side_by_side(truth, prediction, ("ground truth", "prediction"))
-
-    def _pair(
-        self, image: np.ndarray, results: list[dict], annotations: list[dict], size: dict[str, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        spec = self.ids["spec"]
-        return (
-            draw_ground_truth(image, annotations, **self.names, spec=spec, **size),
-            draw_results(image, results, **self.names, **self.ids, **size),
-        )
+        return draw_pair(image, results, annotations, **self.names, **self.ids, **size)
 
     def is_worth_showing(self, file: Path, line: dict) -> bool:
         """Whether a contact sheet should have it."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
-from mask2former_mt.data.check.writing import write_whole
+from mask2former_mt.data.writing import write_whole
 from mask2former_mt.engine.predict_inputs import is_video
 
 RESULTS_NAME = "predictions.json"

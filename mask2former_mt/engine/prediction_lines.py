@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mask2former_mt.data.check.writing import write_whole
+from mask2former_mt.data.writing import write_whole
 
 LINES_NAME = "predictions.jsonl"
 SETTINGS_NAME = "settings.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import pathlib
 import time
@@ -30,6 +31,7 @@ from mask2former_mt.data.watch import ShareWatch, WatchedLoader
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
 from mask2former_mt.engine.optimizer import build_optimizer, match_memory_layout
+from mask2former_mt.engine.run_description import describe_run
 from mask2former_mt.engine.setup import dataset_description
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
@@ -170,4 +172,9 @@ class MultiTaskTrainer(DefaultTrainer):
         output = pathlib.Path(cfg.OUTPUT_DIR) / "inference"
         if len(cfg.DATASETS.TEST) > 1:
             output = output / dataset_name
-        return JointCOCOEvaluator(dataset_name, output_dir=str(output), engine=cfg.TEST.COCO_ENGINE)
+        return JointCOCOEvaluator(
+            dataset_name,
+            output_dir=str(output),
+            engine=cfg.TEST.COCO_ENGINE,
+            describe=functools.partial(describe_run, cfg) if cfg.TEST.REPORT else None,
+        )

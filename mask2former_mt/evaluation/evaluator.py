@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pathlib
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -15,6 +17,7 @@ from mask2former_mt.evaluation.engines import check_engine
 from mask2former_mt.evaluation.joint_coco import Evaluation, evaluate
 from mask2former_mt.evaluation.predictions import RESULTS_FILE, PredictionStore, write_predictions
 from mask2former_mt.evaluation.registered import ground_truth_of
+from mask2former_mt.evaluation.report.report import EXPLAINING, Run, write_report
 from mask2former_mt.evaluation.results import instances_to_results
 from mask2former_mt.evaluation.summary import format_table, nested_metrics, write_confusion
 
@@ -31,10 +34,12 @@ class JointCOCOEvaluator(DatasetEvaluator):
     Args:
         dataset_name: a registered dataset whose metadata has `json_file`, `thing_classes` and
             `thing_dataset_id_to_contiguous_id`.
-        output_dir: where `coco_instances_results.json` and `confusion.json` are written, and the
-            temporary files are; None writes nothing there.
+        output_dir: where `coco_instances_results.json`, `confusion.json` and `report.html` are
+            written, and the temporary files are; None writes nothing there.
         distributed: gather from all processes; False evaluates what this process has seen.
         engine: of `engines.ENGINES`.
+        describe: says what the report tells of the run, when it is written; None writes no report,
+            nor does an `output_dir` of None.
 
     Raises:
         ValueError: no such dataset or engine, the JSON's categories are not those of the metadata,
@@ -48,8 +53,10 @@ class JointCOCOEvaluator(DatasetEvaluator):
         output_dir: str | pathlib.Path | None = None,
         distributed: bool = True,
         engine: str = "own",
+        describe: Callable[[], Run] | None = None,
     ) -> None:
         check_engine(engine)
+        self._describe = describe
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else pathlib.Path(output_dir)
         self._distributed = distributed
@@ -66,6 +73,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
         """Forgets all predictions."""
         self._store = PredictionStore(self._output_dir)
         self.evaluation = None
+        self._started = time.monotonic()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Encodes the predictions of a batch.
@@ -132,10 +140,31 @@ class JointCOCOEvaluator(DatasetEvaluator):
             path = self._output_dir / RESULTS_FILE
             write_predictions(store, self._truth.image_ids, path)
             logger.info("wrote the predictions to %s", path)
-        evaluation = evaluate(self._truth, store.entries(self._truth.image_ids), engine=self.engine)
+        with_report = self._output_dir is not None and self._describe is not None
+        predicted = time.monotonic()
+        evaluation = evaluate(
+            self._truth,
+            store.entries(self._truth.image_ids),
+            engine=self.engine,
+            **(EXPLAINING if with_report else {}),
+        )
         if self._output_dir is not None and len(self._truth.spec):
             write_confusion(evaluation, self._output_dir)
         self.evaluation = evaluation
+        if with_report:
+            times = (
+                ("predicted in", f"{predicted - self._started:.1f} s"),
+                ("evaluated in", f"{time.monotonic() - predicted:.1f} s"),
+            )
+            run = self._describe()
+            report = write_report(
+                self._output_dir,
+                evaluation,
+                dataset_name=self._dataset_name,
+                predictions=path,
+                run=dataclasses.replace(run, facts=(*run.facts, *times)),
+            )
+            logger.info("wrote the report to %s", report)
         table = format_table(evaluation.metrics, self._truth.spec)
         logger.info("results on %s:\n%s", self._dataset_name, table)
         return nested_metrics(evaluation.metrics)

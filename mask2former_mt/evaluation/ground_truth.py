@@ -26,6 +26,7 @@ class GroundTruth:
 
     Args:
         image_ids: I ids of the dataset, sorted, as COCO sorts them.
+        file_names: I names, as the dataset lists them; empty where it does not.
         sizes: int64 (I, 2), height and width in pixels.
         category_ids: K ids of the dataset, sorted.
         class_names: of the K categories.
@@ -43,6 +44,7 @@ class GroundTruth:
     """
 
     image_ids: list
+    file_names: list[str]
     sizes: np.ndarray
     category_ids: list
     class_names: list[str]
@@ -122,6 +124,7 @@ def read_ground_truth(
     mask_areas_G, extents_G4 = measure_masks(rles)
     return GroundTruth(
         image_ids=image_ids,
+        file_names=[str(coco_gt.imgs[i].get("file_name", "")) for i in image_ids],
         sizes=np.array(
             [[coco_gt.imgs[i]["height"], coco_gt.imgs[i]["width"]] for i in image_ids],
             dtype=np.int64,

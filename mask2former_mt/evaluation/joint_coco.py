@@ -200,13 +200,7 @@ def joint_curves(
     Returns:
         Curves over (T, ...).
     """
-    columns = list(columns)
-    statuses_TD = matches.statuses[ALL_AREAS].copy()
-    t, of_D = (statuses_TD == TRUE_POSITIVE).nonzero()
-    annotated = truth.labels[matches.objects[t, of_D]][:, columns]
-    predicted = detections.labels[of_D][:, columns]
-    wrong = ((annotated != UNKNOWN) & (annotated != predicted)).any(axis=1)
-    statuses_TD[t[wrong], of_D[wrong]] = FALSE_POSITIVE
+    statuses_TD = verified_statuses(truth, detections, matches, columns)
     found = curves(
         statuses_TD[None],
         matches.counts[[ALL_AREAS]],
@@ -215,3 +209,24 @@ def joint_curves(
         detections.scores,
     )
     return Curves(found.precisions[0], found.scores[0], found.recalls[0])
+
+
+def verified_statuses(
+    truth: GroundTruth, detections: Detections, matches: Matches, columns: Iterable[int]
+) -> np.ndarray:
+    """What each detection is over all areas when its match's labels in `columns` are verified.
+
+    Args:
+        truth, detections, matches, columns: as of `joint_curves`.
+
+    Returns:
+        int8 (T, D): FALSE_POSITIVE, TRUE_POSITIVE or IGNORED.
+    """
+    columns = list(columns)
+    statuses_TD = matches.statuses[ALL_AREAS].copy()
+    t, of_D = (statuses_TD == TRUE_POSITIVE).nonzero()
+    annotated = truth.labels[matches.objects[t, of_D]][:, columns]
+    predicted = detections.labels[of_D][:, columns]
+    wrong = ((annotated != UNKNOWN) & (annotated != predicted)).any(axis=1)
+    statuses_TD[t[wrong], of_D[wrong]] = FALSE_POSITIVE
+    return statuses_TD

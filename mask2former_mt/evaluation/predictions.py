@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
+import msgspec
 from detectron2.utils import comm
-
-try:
-    import msgspec
-except ImportError:
-    msgspec = None
 
 RESULTS_FILE = "coco_instances_results.json"
 # Bytes that a process sends at a time: what the first one holds of each.
@@ -45,7 +40,7 @@ class PredictionStore:
     def add(self, image_id: int | str, results: Sequence[Mapping]) -> None:
         """Writes the entries of an image that has none yet."""
         assert image_id not in self._places
-        text = _to_json(results)[1:-1]
+        text = msgspec.json.encode(results)[1:-1]
         self._places[image_id] = (self._num_bytes, len(text))
         self._append(text)
 
@@ -57,7 +52,7 @@ class PredictionStore:
         """The entries of those of the images that are here, in that order."""
         for image_id in image_ids:
             if image_id in self._places:
-                yield from _from_json(b"[%b]" % self.text_of(image_id))
+                yield from msgspec.json.decode(b"[%b]" % self.text_of(image_id))
 
     def gather(self) -> PredictionStore | None:
         """Brings the predictions of all processes together; all of them have to call it.
@@ -134,14 +129,3 @@ def write_predictions(
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _to_json(results: Sequence[Mapping]) -> bytes:
-    if msgspec is not None:
-        # Several times as fast as the standard library, and no other numbers.
-        return msgspec.json.encode(results)
-    return json.dumps(results, allow_nan=False).encode("utf-8")
-
-
-def _from_json(text: bytes) -> list[dict]:
-    return json.loads(text) if msgspec is None else msgspec.json.decode(text)

@@ -17,6 +17,7 @@ from mask2former_mt.visualization.overlay import (
     draw_predictions,
     draw_results,
 )
+from mask2former_mt.visualization.pairs import draw_pair
 from mask2former_mt.visualization.sheet import contact_sheet, side_by_side, with_legend
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "draw_disagreements",
     "draw_ground_truth",
     "draw_instances",
+    "draw_pair",
     "draw_predictions",
     "draw_results",
     "label_parts",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene
+from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene, write_scene
 
 from mask2former_mt.evaluation.joint_coco import evaluate_joint
 
@@ -18,18 +18,8 @@ TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
 def scene(tmp_path):
     """A dataset YAML and a file of predictions, and what they evaluate to."""
     annotations, results = crowded_scene(3)
-    gt = coco(annotations, num_images=4)
-    (tmp_path / "images").mkdir()
-    document = {**gt.dataset, "subcategories": SPEC.to_json()}
-    for image in document["images"]:
-        image["file_name"] = f"{image['id']}.png"
-    (tmp_path / "val.json").write_text(json.dumps(document), encoding="utf-8")
-    (tmp_path / "fruit.yaml").write_text(
-        "name: my_fruit\nroot: .\nval: {images: images, annotations: val.json}\n",
-        encoding="utf-8",
-    )
-    (tmp_path / "predictions.json").write_text(json.dumps(results), encoding="utf-8")
-    return tmp_path, evaluate_joint(gt, results, SPEC, CLASSES)
+    write_scene(tmp_path, annotations, results, name="my_fruit")
+    return tmp_path, evaluate_joint(coco(annotations, num_images=4), results, SPEC, CLASSES)
 
 
 @pytest.fixture
@@ -62,6 +52,15 @@ def test_the_numbers_are_those_of_the_run(program, scene, capsys, engine):
     assert metrics == {k: None if math.isnan(v) else v for k, v in expected.items()}
     confusion = json.loads((folder / "out" / "confusion.json").read_text(encoding="utf-8"))
     assert set(confusion) == {"style", "ripeness"}
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"<td>{engine}</td>" in page  # what matched
+    assert f'<td class="r">{expected["joint/AP"]:.2f}</td>' in page
+
+
+def test_the_report_can_be_left_out(program, scene, capsys):
+    run(program, scene[0], "--no-report")
+    assert "report.html" not in capsys.readouterr().out
+    assert not (scene[0] / "out" / "report.html").exists()
 
 
 def test_a_file_that_is_cut_short_is_one_line(program, scene):

@@ -26,9 +26,9 @@ from mask2former_mt.data.check.dataset import Split
 from mask2former_mt.data.check.findings import shown
 from mask2former_mt.data.check.geometry import read_outline
 from mask2former_mt.data.check.shapes import Problem, Shape, scan_segmentation
-from mask2former_mt.data.check.writing import write_whole
 from mask2former_mt.data.coco_document import read_document
 from mask2former_mt.data.rle import MAX_SIDE, is_int
+from mask2former_mt.data.writing import write_whole
 
 _OUTLINE_KINDS = {"too-few-points", "zero-area", "out-of-bounds"}
 _BOX_KINDS = {"bad-box", "box-unlike-mask", "out-of-bounds"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
 from collections.abc import Iterable
+
+from mask2former_mt.visualization.pages import printable
 
 ERROR, WARNING = "error", "warning"
 SEVERITIES = (ERROR, WARNING)
@@ -122,14 +123,6 @@ def findings_text(findings: Iterable[Finding], *, show: int) -> str:
             if len(found) > show:
                 lines.append(f"    ... and {len(found) - show} more")
     return printable("\n".join(lines))
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal or a browser would not show as it is."""
-    return "".join(
-        c if c == "\n" or unicodedata.category(c)[0] != "C" else c.encode("unicode-escape").decode()
-        for c in text
-    )
 
 
 def shown(value: object) -> str:

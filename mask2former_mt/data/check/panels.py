@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,26 +16,14 @@ from mask2former_mt.data.coco_document import CocoHeader
 from mask2former_mt.data.images import read_image
 from mask2former_mt.data.rle import decode_rle
 from mask2former_mt.visualization import draw_ground_truth
+from mask2former_mt.visualization.pages import Panel, encode_jpeg
 
 MAX_SAMPLES = 12  # pictures of a split
 MAX_FAULTS_OF_A_KIND = 2
 MAX_FAULTS = 24
 _MAX_SIDE = 640  # pixels of a panel
 _MIN_SIDE = 240
-_QUALITY = 85
 _OUTLINE, _BOX = (255, 0, 0), (255, 210, 0)
-
-
-class Panel(NamedTuple):
-    """A picture with a line below it.
-
-    Args:
-        jpeg: the file's content.
-        caption: one line.
-    """
-
-    jpeg: bytes
-    caption: str
 
 
 class _Fault(NamedTuple):
@@ -96,7 +83,7 @@ def draw_samples(
         except (ValueError, OSError):
             continue  # a finding says what is wrong with it
         caption = f"{job.path}, image {job.image_id}: {len(annotations)} annotations"
-        panels.append(Panel(_encode(picture), caption))
+        panels.append(Panel(encode_jpeg(picture, _MAX_SIDE), caption))
     return panels
 
 
@@ -115,7 +102,7 @@ def draw_faults(faults: Faults, coordinates: Coordinates) -> list[Panel]:
             scale = 1.0
         _draw_entry(image, entry, job, coordinates, scale)
         messages = ". ".join(finding.message for finding in findings)
-        panels.append(Panel(_encode(image), f"{findings[0].place}: {messages}"))
+        panels.append(Panel(encode_jpeg(image, _MAX_SIDE), f"{findings[0].place}: {messages}"))
     return panels
 
 
@@ -154,14 +141,3 @@ def _draw_ring(
         return
     fixed = np.rint(points - 0.5).astype(np.int32)
     cv2.polylines(image, [fixed], True, colour, thickness, cv2.LINE_AA)
-
-
-def _encode(picture: np.ndarray) -> bytes:
-    largest = max(picture.shape[:2])
-    if largest > _MAX_SIDE:
-        scale = _MAX_SIDE / largest
-        size = [max(1, math.floor(side * scale)) for side in picture.shape[1::-1]]
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    done, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done
-    return content.tobytes()

@@ -7,8 +7,9 @@ import json
 import numpy as np
 
 from mask2former_mt.data.check.check import CheckResult
-from mask2former_mt.data.check.findings import count_texts, printable
+from mask2former_mt.data.check.findings import count_texts
 from mask2former_mt.data.check.statistics import SplitStatistics
+from mask2former_mt.visualization.pages import printable
 
 _MAX_NAMES = 20
 

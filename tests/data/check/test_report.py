@@ -13,11 +13,12 @@ import pytest
 from dataset_to_check import polygon_annotation
 from PIL import Image
 
-from mask2former_mt.data.check import writing
+from mask2former_mt.data import writing
 from mask2former_mt.data.check.check import check_dataset
-from mask2former_mt.data.check.findings import Finding, findings_text, printable
+from mask2former_mt.data.check.findings import Finding, findings_text
 from mask2former_mt.data.check.report import report_html, report_json
 from mask2former_mt.data.check.summary import summary_text
+from mask2former_mt.visualization.pages import printable
 
 NASTY = "<script>alert('x')</script> $\\frac$ \x1b[31m \ud800 猫"
 

@@ -1,0 +1,43 @@
+"""What a report tells of the run that it belongs to."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+
+from detectron2.config import CfgNode
+from detectron2.utils.events import get_event_storage, has_event_storage
+
+from mask2former_mt.collect_env import collect_env
+from mask2former_mt.evaluation.report.report import Run
+
+
+def describe_run(cfg: CfgNode) -> Run:
+    """Command, seed, model and date; while training also the iteration.
+
+    Args:
+        cfg: of the run.
+    """
+    facts = [*_command_and_date(), ("seed", cfg.SEED if cfg.SEED >= 0 else "none (random)")]
+    if has_event_storage():
+        facts.append(("iteration", f"{get_event_storage().iter + 1} of {cfg.SOLVER.MAX_ITER}"))
+    else:
+        facts.append(("weights", cfg.MODEL.WEIGHTS or f"{cfg.OUTPUT_DIR}/model_final.pth"))
+    return Run(facts=facts, versions=collect_env(), config=cfg.dump())
+
+
+def describe_offline(predictions: str, dataset_file: str, split: str, engine: str) -> Run:
+    """The same where there are predictions and no model."""
+    facts = [
+        *_command_and_date(),
+        ("predictions", predictions),
+        ("dataset", f"{dataset_file}, {split}"),
+        ("matching", engine),
+    ]
+    return Run(facts=facts, versions=collect_env())
+
+
+def _command_and_date() -> list[tuple[str, str]]:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return [("command", shlex.join(sys.argv)), ("date", f"{now:%Y-%m-%d %H:%M} UTC")]

@@ -1,0 +1,132 @@
+"""Charts with matplotlib, as SVG: the same numbers give the same file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mask2former_mt.visualization.pages import printable
+
+COLOUR = "#3567a8"
+WIDTH = 7.0  # inches
+MAX_BARS = 60
+_MAX_NAME = 28  # characters
+_BAR = 0.22  # inches
+_MAX_CELLS = 600  # with their numbers in them
+
+# A browser has fonts for letters that matplotlib's own has not, and the text stays text.
+_STYLE = {"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "mask2former_mt"}
+
+
+@contextlib.contextmanager
+def chart_style() -> Iterator[None]:
+    """Everything that is drawn within looks alike."""
+    # Letters that are missing in the font that only the layout is made with.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    with rc_context(_STYLE):
+        yield
+
+
+def new_axes(width: float = WIDTH, height: float = 2.6) -> tuple[Figure, Axes]:
+    """A figure of so many inches and its axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def bars(names: Sequence[str], counts: np.ndarray) -> bytes:
+    """A bar for each name; of more than 60 the most and the least frequent ones.
+
+    Args:
+        names: N texts.
+        counts: int (N,).
+    """
+    order = np.arange(len(names))
+    if len(names) > MAX_BARS:
+        # The most and the fewest: both are what one looks for.
+        by_count = np.argsort(-counts, kind="stable")
+        order = np.concatenate((by_count[: MAX_BARS // 2], by_count[-MAX_BARS // 2 :]))
+    figure, axes = new_axes(WIDTH, 0.6 + _BAR * len(order))
+    positions = np.arange(len(order))
+    drawn = axes.barh(positions, counts[order], color=COLOUR)
+    axes.bar_label(drawn, padding=2, fontsize=8)
+    name_ticks(axes, positions, [names[i] for i in order], vertical=False)
+    axes.invert_yaxis()
+    axes.margins(x=0.12, y=0.01)
+    if len(names) > MAX_BARS:
+        axes.set_xlabel(f"the {MAX_BARS // 2} most and the {MAX_BARS // 2} least frequent")
+    return svg(figure)
+
+
+def heat(
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    counts: np.ndarray,
+    *,
+    labels: tuple[str, str] = ("", ""),
+) -> bytes:
+    """Counts as a table, each cell coloured by its share of the row.
+
+    Args:
+        row_names, column_names: M and N texts; of more than 60 the most frequent ones are shown.
+        counts: int (M, N).
+        labels: what the columns and the rows are.
+    """
+    rows, columns = (_most_frequent(counts.sum(axis=axis)) for axis in (1, 0))
+    shown = counts[np.ix_(rows, columns)]
+    shares = shown / np.maximum(counts[rows].sum(axis=1, keepdims=True), 1)
+    figure = Figure(
+        figsize=(max(WIDTH, 2.5 + 0.34 * len(columns)), 1.6 + _BAR * len(rows)),
+        layout="constrained",
+    )
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    name_ticks(axes, np.arange(len(rows)), [row_names[i] for i in rows], vertical=False)
+    name_ticks(axes, np.arange(len(columns)), [column_names[i] for i in columns], vertical=True)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    if shown.size <= _MAX_CELLS:
+        for (row, column), count in np.ndenumerate(shown):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=7)
+    return svg(figure)
+
+
+def name_ticks(axes: Axes, positions: np.ndarray, names: Sequence[str], *, vertical: bool) -> None:
+    """Names along an axis.
+
+    Args:
+        vertical: along the lower edge, written upwards; else along the left one.
+    """
+    texts = [short(name) for name in names]
+    if vertical:
+        axes.set_xticks(positions, texts, rotation=60, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_yticks(positions, texts)
+    for label in axes.get_xticklabels() if vertical else axes.get_yticklabels():
+        label.set_parse_math(False)  # a name may hold a dollar sign
+
+
+def short(name: str) -> str:
+    """A name as a chart has room for it."""
+    plain = printable(name).replace("\n", " ")
+    return plain if len(plain) <= _MAX_NAME else f"{plain[: _MAX_NAME - 3]}..."
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure's file."""
+    buffer = io.BytesIO()
+    # Without a date, so that the same numbers give the same file.
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _most_frequent(counts: np.ndarray) -> np.ndarray:
+    return np.sort(np.argsort(-counts, kind="stable")[:MAX_BARS])
