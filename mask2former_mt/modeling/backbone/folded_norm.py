@@ -2,22 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import nn
 
 
-class FoldedConv2d(Conv2d):
-    """detectron2's convolution, its `FrozenBatchNorm2d` multiplied into weight and bias.
+class FoldedNorm:
+    """A convolution's frozen norm, multiplied into weight and bias; mixed into its class.
 
     A frozen norm is `scale * x + shift` per channel, so that the convolution with `scale * weight`
     and `shift` as bias is the same function, with the same gradient of `weight`, up to rounding.
     Parameters, buffers and their names are those of the convolution and the norm.
     """
 
-    # What the folded tensors were made from, and they; for as long as nothing is trained.
+    # What was made of the norm's buffers, and of them and the weight while that is not trained,
+    # each with what it was made from.
+    _affine: tuple[tuple, tuple[torch.Tensor, torch.Tensor]] | None = None
     _folded: tuple[tuple, tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def frozen_norm(self) -> nn.Module:
+        """With `weight`, `bias`, `running_mean`, `running_var` and `eps`."""
+        raise NotImplementedError
+
+    def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of both as one."""
+        if torch.compiler.is_compiling():
+            return self._fold(*self._scale_and_shift())
+        norm = self.frozen_norm()
+        buffers = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        self._affine = _kept(self._affine, buffers, self._scale_and_shift)
+        scale, shift = self._affine[1]
+        trained = [p for p in (self.weight, self.bias) if p is not None]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in trained):
+            return self._fold(scale, shift)
+        sources = (*trained, scale, shift)
+        self._folded = _kept(self._folded, sources, lambda: self._fold(scale, shift))
+        return self._folded[1]
+
+    def _scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        norm = self.frozen_norm()
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        return scale, norm.bias - norm.running_mean * scale
+
+    def _fold(self, scale: torch.Tensor, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.bias is not None:
+            shift = shift + self.bias * scale
+        return self.weight * scale.view(-1, 1, 1, 1), shift
+
+    def train(self, mode: bool = True):
+        self._folded = None
+        return super().train(mode)
+
+
+def _kept(
+    kept: tuple[tuple, tuple] | None, sources: Iterable[torch.Tensor], make: Callable[[], tuple]
+) -> tuple[tuple, tuple]:
+    """What is kept, or made anew if its sources have changed since."""
+    # The version counts changes in place, as an optimizer or a checkpoint makes them.
+    state = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in sources)
+    if kept is not None and kept[0] == state:
+        return kept
+    # Inside inference_mode it would be of no use outside.
+    with torch.inference_mode(False), torch.no_grad():
+        return state, make()
+
+
+class FoldedConv2d(FoldedNorm, Conv2d):
+    """detectron2's convolution with its `FrozenBatchNorm2d`."""
+
+    def frozen_norm(self) -> nn.Module:
+        return self.norm
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolves, normalises and activates.
@@ -28,34 +85,9 @@ class FoldedConv2d(Conv2d):
         Returns:
             float (B, C_out, H', W').
         """
-        weight, bias = self._weight_and_bias()
+        weight, bias = self.weight_and_bias()
         x = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         return x if self.activation is None else self.activation(x)
-
-    def _weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._fold()
-        norm = self.norm
-        sources = (self.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        # The version counts changes in place, as an optimizer or a checkpoint makes them.
-        state = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in sources)
-        if self._folded is None or self._folded[0] != state:
-            # Inside inference_mode these would be of no use outside it.
-            with torch.inference_mode(False), torch.no_grad():
-                self._folded = (state, self._fold())
-        return self._folded[1]
-
-    def _fold(self) -> tuple[torch.Tensor, torch.Tensor]:
-        norm = self.norm
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        shift = norm.bias - norm.running_mean * scale
-        if self.bias is not None:
-            shift = shift + self.bias * scale
-        return self.weight * scale.view(-1, 1, 1, 1), shift
-
-    def train(self, mode: bool = True) -> FoldedConv2d:
-        self._folded = None
-        return super().train(mode)
 
 
 def fold_frozen_norms(module: nn.Module) -> int:

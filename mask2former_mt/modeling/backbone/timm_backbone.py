@@ -11,6 +11,8 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 
+from mask2former_mt.modeling.backbone.folded_timm import fold_timm_norms
+
 # Feature names by stride, as detectron2's ResNets have them.
 NAME_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
@@ -70,6 +72,7 @@ class TimmBackbone(Backbone):
         )
         if norm == "FrozenBN":
             self.body = timm.layers.freeze_batch_norm_2d(self.body)
+            fold_timm_norms(self.body)
         self._freeze(info, freeze_at)
         strides, channels = self.body.feature_info.reduction(), self.body.feature_info.channels()
         self._shapes = {
