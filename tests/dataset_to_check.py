@@ -1,4 +1,4 @@
-"""A small dataset without a fault, for tests that put one in."""
+"""A small dataset without a fault, for tests that put one in, and its check."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from PIL import Image
 
 from mask2former_mt.data import catalog
 from mask2former_mt.data.annotations import Coordinates
+from mask2former_mt.data.check.check import check_dataset
 from mask2former_mt.data.coco_document import read_header
 from mask2former_mt.data.coco_json import load_dataset_dicts
 
 HEIGHT, WIDTH = 30, 40
+ERROR, WARNING = "error", "warning"
 SQUARE = [5, 5, 15, 5, 15, 15, 5, 15]  # 10 x 10 pixels
 HEADER = {
     "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
@@ -131,3 +133,17 @@ class DatasetToCheck:
         except (ValueError, FileNotFoundError):
             return True
         return False
+
+
+def check(dataset, **options):
+    options.setdefault("num_workers", 2)
+    return check_dataset(dataset.write(), show_progress=False, **options)
+
+
+def kinds_of(result) -> list[tuple[str, str]]:
+    return sorted({(finding.severity, finding.kind) for finding in result.findings})
+
+
+def the_one(result, kind):
+    (finding,) = [finding for finding in result.findings if finding.kind == kind]
+    return finding

@@ -1,0 +1,114 @@
+"""Contact sheets, legends and text, and what the package exports."""
+
+import cv2
+import numpy as np
+import pytest
+from visualization_tools import grey
+
+from mask2former_mt import visualization
+from mask2former_mt.visualization import (
+    contact_sheet,
+    side_by_side,
+    text,
+    with_legend,
+)
+
+
+class TestSheets:
+    def test_side_by_side(self):
+        picture = side_by_side(grey(50, 30), grey(40, 30), ("left", "right"), gap=8)
+        # two titles of 2 * 18 pixels and the higher picture; gaps above, below, beside, between
+        assert picture.shape == (8 + 36 + 50 + 8, 8 + 30 + 8 + 30 + 8, 3)
+        assert (picture[44:94, 8:38] == 128).all()
+        assert (picture[44:84, 46:76] == 128).all()
+
+    def test_no_titles_take_no_room(self):
+        assert side_by_side(grey(50, 30), grey(40, 30), gap=0).shape == (50, 60, 3)
+
+    def test_rows_and_columns(self):
+        images = [grey(10, 20), grey(30, 20), grey(10, 8), grey(10, 20), grey(6, 20)]
+        # rows are as high as their highest: 30, then 10
+        sheet = contact_sheet(images, 3, gap=2)
+        assert sheet.shape == (2 + 30 + 2 + 10 + 2, 2 + 3 * (20 + 2), 3)
+        # the last place stays empty
+        assert (sheet[34:44, 46:66] == 32).all()
+
+    def test_more_columns_than_images(self):
+        assert contact_sheet([grey(10, 20)], 6, gap=0).shape == (10, 20, 3)
+
+    def test_cell_width_keeps_the_aspect(self):
+        # 40x20 to width 10 is 10x5; 10x20 to width 10 stays 10x20 (width x height)
+        sheet = contact_sheet([grey(20, 40), grey(20, 10)], 2, cell_width=10, gap=0)
+        assert sheet.shape == (20, 20, 3)
+        assert (sheet[:5, :10] == 128).all()
+        assert (sheet[5:, :10] == 32).all()
+
+    def test_long_title_stays_in_its_cell(self):
+        sheet = contact_sheet([grey(10, 100), grey(10, 100)], 2, titles=["W" * 99, ""], gap=0)
+        assert (sheet[:36, :100] != 32).any()
+        assert (sheet[:36, 102:] == 32).all()
+
+    def test_legend_below_the_picture(self):
+        whole = with_legend(grey(200, 400), [((250, 0, 0), "one"), (None, "two")])
+        # text of 10 + 200 // 128 = 11 pixels: a gap of 11 and a line of 14
+        assert whole.shape == (225, 400, 3)
+        np.testing.assert_array_equal(whole[:200], grey(200, 400))
+        assert (whole[200:] == (250, 0, 0)).all(axis=2).any()
+
+    def test_legend_wraps_and_widens_a_narrow_picture(self):
+        entries = [((250, 0, 0), "the first entry"), ((0, 250, 0), "the second entry")]
+        whole = with_legend(grey(20, 20), entries)
+        # text of 10 pixels: two lines of 13
+        assert whole.shape[0] == 20 + 10 + 2 * 13
+        assert 20 < whole.shape[1] < 200
+        assert (whole[:20, :20] == 128).all()
+
+    def test_wrong_input_is_refused(self):
+        with pytest.raises(ValueError, match="at least one image and one column, got 0 images"):
+            contact_sheet([], 2)
+        with pytest.raises(ValueError, match="got 1 images, 0 columns"):
+            contact_sheet([grey(5, 5)], 0)
+        with pytest.raises(ValueError, match=r"one per image \(1\), got 2"):
+            contact_sheet([grey(5, 5)], 1, titles=["a", "b"])
+        with pytest.raises(ValueError, match=r"got uint8 \(5, 5\)"):
+            contact_sheet([grey(5, 5)[..., 0]], 1)
+        with pytest.raises(ValueError, match="titles must be two texts"):
+            side_by_side(grey(5, 5), grey(5, 5), ("one",))
+
+
+class TestText:
+    def test_letters_beyond_ascii_have_their_own_shapes(self):
+        # A font without them draws the same empty box for all.
+        shapes = set()
+        for letter in "–?éßЖ果物":
+            picture = np.zeros((40, 40, 3), dtype=np.uint8)
+            text.put_text(picture, letter, (5, 30), (255, 255, 255), 20)
+            assert picture.any()
+            shapes.add(picture.tobytes())
+        assert len(shapes) == 7
+
+    def test_cut(self):
+        assert text.cut("short", 14, 100) == "short"
+        shortened = text.cut("a long class name", 14, 60)
+        assert shortened.endswith("…")
+        assert text.text_width(shortened, 14) <= 60
+
+    def test_accents_are_composed_and_line_breaks_are_blanks(self):
+        assert text.text_width("e\u0301", 20) == text.text_width("é", 20)
+        assert text.text_width("a\nb", 20) == text.text_width("a b", 20)
+
+    def test_cut_of_a_very_long_name_is_the_longest_that_fits(self):
+        shortened = text.cut("ab" * 50_000, 14, 100)
+        assert text.text_width(shortened, 14) <= 100
+        more = ("ab" * 99)[: len(shortened)] + "…"
+        assert text.text_width(more, 14) > 100
+
+    def test_opencv_without_the_font_says_so(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.delattr(cv2, "FontFace")
+        text.font.cache_clear()
+        with pytest.raises(ImportError, match="need OpenCV 5"):
+            text.text_width("a", 14)
+
+
+def test_all_public_names_are_exported():
+    assert all(hasattr(visualization, name) for name in visualization.__all__)

@@ -1,0 +1,44 @@
+"""Hand-made masks, and what their labels are drawn as."""
+
+import numpy as np
+
+from mask2former_mt.structures import Subcategory, SubcategorySpec
+
+SPEC = SubcategorySpec(
+    (
+        Subcategory("ink", ("black", "red")),
+        Subcategory("size", ("small", "medium", "large")),
+    )
+)
+NO_SPEC = SubcategorySpec()
+NAMES = [str(i) for i in range(10)]
+
+
+def grey(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 128, dtype=np.uint8)
+
+
+def box_masks(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
+    masks = np.zeros((len(boxes), height, width), dtype=bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return masks
+
+
+def lines_of(drawn: list) -> list[str]:
+    return [line for lines, _, _ in drawn for line in lines]
+
+
+def inside(box: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= shape[1] and box[3] <= shape[0]
+
+
+def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0, width) * max(0, height)
+
+
+def any_overlap(drawn: list) -> bool:
+    boxes = [box for _, box, _ in drawn]
+    return any(overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
