@@ -81,7 +81,7 @@ CONFIG = {
         "MIN_SIZE_TEST": SIDE,
     },
     "DATALOADER": {"NUM_WORKERS": 0, "FILTER_EMPTY_ANNOTATIONS": False},
-    "TEST": {"DETECTIONS_PER_IMAGE": 6},
+    "TEST": {"DETECTIONS_PER_IMAGE": 6, "REPORT": False},
 }
 
 

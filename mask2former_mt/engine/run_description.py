@@ -21,7 +21,9 @@ def describe_run(cfg: CfgNode) -> Run:
     """
     facts = [*_command_and_date(), ("seed", cfg.SEED if cfg.SEED >= 0 else "none (random)")]
     if has_event_storage():
-        facts.append(("iteration", f"{get_event_storage().iter + 1} of {cfg.SOLVER.MAX_ITER}"))
+        # Behind an iteration its number from 0, behind the last one the number of all.
+        done = min(get_event_storage().iter + 1, cfg.SOLVER.MAX_ITER)
+        facts.append(("iteration", f"{done} of {cfg.SOLVER.MAX_ITER}"))
     else:
         facts.append(("weights", cfg.MODEL.WEIGHTS or f"{cfg.OUTPUT_DIR}/model_final.pth"))
     return Run(facts=facts, versions=collect_env(), config=cfg.dump())

@@ -228,6 +228,26 @@ def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeyp
     assert "resuming at iteration 2 of 5" in (output / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["evaluation", "training"])
+def test_the_report_tells_of_the_run(trained, dataset, tmp_path, again):
+    if again:
+        run(trained / "c.yaml", "--eval-only", "TEST.REPORT", "True")
+        expected = ("weights", str(trained / "output" / "model_final.pth"))
+    else:
+        changes = {"SOLVER.MAX_ITER": 1, "TEST.REPORT": True}
+        run(write_config(tmp_path / "c.yaml", dataset, changes))
+        expected = ("iteration", "1 of 1")
+    report = (tmp_path / "output" / "inference" / "report.html").read_text(encoding="utf-8")
+    for name, value in (expected, ("seed", "1")):
+        assert f"<tr><th>{name}</th><td>{value}</td></tr>" in report
+    for text in ("predicted in", "evaluated in", "<th>PyTorch</th>", "MAX_ITER: "):
+        assert text in report
+
+
+def test_without_report_there_is_none(finished):
+    assert not (finished / "output" / "inference" / "report.html").exists()
+
+
 def test_resuming_what_is_finished_only_evaluates(trained):
     before = json.loads((trained / "output" / "metrics.json").read_text())
     weights = contents(trained / "output")["model_final.pth"]
