@@ -31,6 +31,7 @@ PACKAGE = Path(mask2former_mt.config.__file__).parent
 ELSEWHERE = {
     "MODEL.DEVICE": "engine/test_setup.py",
     "TEST.COCO_ENGINE": "evaluation/test_evaluator.py",
+    "TEST.REPORT": "engine/test_train.py",
     "SOLVER.AMP.DTYPE": "modeling/test_precision.py",
     "DATASETS.FILES": "engine/test_setup.py",
     "SOLVER.REFERENCE_IMS_PER_BATCH": "engine/test_lr_scaling.py",
