@@ -27,7 +27,7 @@ RULES = {
     "data": ("data", "structures"),
     # Draws the samples of its report.
     "data.check": ("data", "structures", "visualization"),
-    "modeling.backbone": ("layers", "ops", "structures"),
+    "modeling.backbone": ("modeling.backbone", "layers", "ops", "structures"),
     "modeling.pixel_decoder": ("layers", "ops", "structures"),
     "modeling.heads": ("layers", "ops", "structures"),
     "modeling.transformer_decoder": ("layers", "ops", "structures", "modeling.heads"),
