@@ -36,6 +36,18 @@ class ScoreCurve:
         """The threshold with the best F1, the highest of them; infinite without detections."""
         return float(self.scores[self.f1.argmax()]) if self.scores.size else float("inf")
 
+    def at(self, thresholds: np.ndarray) -> ScoreCurve:
+        """The same at other thresholds, such as few of them for a chart.
+
+        Args:
+            thresholds: float64 (M,), falling; those above all scores, which leave no detections,
+                are left out.
+        """
+        places = np.searchsorted(-self.scores, -thresholds, side="right") - 1
+        kept = places >= 0
+        places = places[kept]
+        return ScoreCurve(thresholds[kept], self.precisions[places], self.recalls[places])
+
 
 def score_curve(statuses_D: np.ndarray, scores_D: np.ndarray, num_objects: int) -> ScoreCurve:
     """Precision and recall at every score that occurs.

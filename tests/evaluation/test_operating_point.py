@@ -23,6 +23,14 @@ def test_by_hand():
     assert curve.best_score == 0.8
 
 
+def test_at_other_thresholds():
+    curve = score_curve(STATUSES, SCORES, num_objects=4).at(np.array([0.95, 0.9, 0.85, 0.5, 0.0]))
+    # Above .9 there is nothing; from .9 to above .8 one; from .6 on all.
+    np.testing.assert_allclose(curve.scores, [0.9, 0.85, 0.5, 0.0])
+    np.testing.assert_allclose(curve.precisions, [1, 1, 1 / 2, 1 / 2])
+    np.testing.assert_allclose(curve.recalls, [1 / 4, 1 / 4, 1 / 2, 1 / 2])
+
+
 def test_nothing_right_is_no_division_by_zero():
     curve = score_curve(np.array([FALSE_POSITIVE]), np.array([0.5]), num_objects=3)
     assert curve.f1.tolist() == [0]

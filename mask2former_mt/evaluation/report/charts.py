@@ -79,6 +79,8 @@ def precision_by_score(curves: Mapping[str, ScoreCurve], chosen: float) -> bytes
     """
     figure, axes = new_axes(WIDTH, _HEIGHT)
     for (name, curve), colour in zip(curves.items(), (_SEGM, _JOINT), strict=False):
+        # As many as there are pixels: there may be a million scores.
+        curve = curve.at(np.linspace(1, 0, 501))
         for what, values, dashes in (
             ("precision", curve.precisions, "-"),
             ("recall", curve.recalls, ":"),
