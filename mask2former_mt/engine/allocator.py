@@ -47,7 +47,8 @@ def usual_blocks() -> None:
     """Has glibc's malloc give large blocks back again, as it does in the end where nobody asks.
 
     Its own thresholds follow the blocks that are freed; these are what they come to with large
-    tensors. What was kept is given back with the next blocks that are freed.
+    tensors. What was kept is given back with the next blocks that are freed, but for holes below
+    blocks that are in use: those go on serving what fits them.
 
     Source: mallopt(3), "dynamic mmap threshold".
     """

@@ -11,10 +11,10 @@ import resource
 import torch
 from mask2former_mt.engine.allocator import keep_large_blocks, usual_blocks
 
-def faults():
+def faults(mib=48):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
-        torch.empty(48 * 2**20, dtype=torch.uint8).fill_(1)
+        torch.empty(mib * 2**20, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 faults()
@@ -23,8 +23,9 @@ assert keep_large_blocks()
 faults()
 kept = faults()
 usual_blocks()
-faults()
-print(without, kept, faults())
+# Larger than whatever hole is left among the blocks in use, which would serve.
+faults(256)
+print(without, kept, faults(256))
 """
 
 
@@ -42,4 +43,4 @@ def test_large_blocks_are_kept_or_given_back():
     assert without >= 4 * 24
     assert kept < without / 4
     # And given back again when that is asked for.
-    assert again >= 4 * 24
+    assert again >= 4 * 128
