@@ -151,6 +151,8 @@ class JointCOCOEvaluator(DatasetEvaluator):
         if self._output_dir is not None and len(self._truth.spec):
             write_confusion(evaluation, self._output_dir)
         self.evaluation = evaluation
+        table = format_table(evaluation.metrics, self._truth.spec)
+        logger.info("results on %s:\n%s", self._dataset_name, table)
         if with_report:
             times = (
                 ("predicted in", f"{predicted - self._started:.1f} s"),
@@ -165,8 +167,6 @@ class JointCOCOEvaluator(DatasetEvaluator):
                 run=dataclasses.replace(run, facts=(*run.facts, *times)),
             )
             logger.info("wrote the report to %s", report)
-        table = format_table(evaluation.metrics, self._truth.spec)
-        logger.info("results on %s:\n%s", self._dataset_name, table)
         return nested_metrics(evaluation.metrics)
 
     def _predicted_twice(self, message: str) -> ValueError:

@@ -23,8 +23,9 @@ from mask2former_mt.evaluation.labels import LabelMatches, label_metrics, match_
 from mask2former_mt.evaluation.matching import (
     ALL_AREAS,
     AREAS,
+    AT_50,
+    AT_75,
     FALSE_POSITIVE,
-    IOU_THRESHOLDS,
     MAX_DETS,
     TRUE_POSITIVE,
     Matches,
@@ -33,8 +34,6 @@ from mask2former_mt.evaluation.overlaps import Pairs
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
 # T IoU thresholds, R recall thresholds, K classes, A area ranges, S subcategories, D detections
-
-_AT_50, _AT_75 = (int(np.argmin(abs(IOU_THRESHOLDS - t))) for t in (0.5, 0.75))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +136,7 @@ def evaluate(
             metrics[f"{task}/AP-{class_name}"] = mean_percent(per_class)
     joint = joint_curves(truth, detections, matches, range(len(spec)))
     metrics["joint/AP"] = mean_percent(joint.precisions)
-    metrics["joint/AP50"] = mean_percent(joint.precisions[_AT_50])
+    metrics["joint/AP50"] = mean_percent(joint.precisions[AT_50])
     joint_of = {
         name: joint_curves(truth, detections, matches, [column])
         for column, name in enumerate(spec.names)
@@ -177,8 +176,8 @@ def coco_metrics(found: Curves, *, max_dets: int = MAX_DETS) -> dict[str, float]
     precisions_ATRK, recalls_ATK = found.precisions, found.recalls
     metrics = {
         "AP": mean_percent(precisions_ATRK[ALL_AREAS]),
-        "AP50": mean_percent(precisions_ATRK[ALL_AREAS, _AT_50]),
-        "AP75": mean_percent(precisions_ATRK[ALL_AREAS, _AT_75]),
+        "AP50": mean_percent(precisions_ATRK[ALL_AREAS, AT_50]),
+        "AP75": mean_percent(precisions_ATRK[ALL_AREAS, AT_75]),
     }
     small_to_large = [(a, name[0]) for a, name in enumerate(AREAS) if a != ALL_AREAS]
     metrics |= {f"AP{letter}": mean_percent(precisions_ATRK[a]) for a, letter in small_to_large}

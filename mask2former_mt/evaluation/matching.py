@@ -21,6 +21,7 @@ from mask2former_mt.evaluation.overlaps import Pairs
 # C detections that have pairs, N of them in one turn
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+AT_50, AT_75 = (int(np.argmin(abs(IOU_THRESHOLDS - t))) for t in (0.5, 0.75))
 AREAS = {
     "all": (0, 1e5**2),
     "small": (0, 32**2),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
+from registered import restored_datasets
 
 # Two images, 40 wide and 30 high; the second has no objects. Category 3 is never used.
 COCO = {
@@ -77,8 +77,5 @@ def dataset(tmp_path: Path) -> DatasetOnDisk:
 
 @pytest.fixture(autouse=True)
 def _forget_datasets():
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    with restored_datasets():
+        yield

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 from detectron2.structures import Instances
+from registered import restored_datasets
 from training_files import CLASSES, SUBCATEGORIES, write_config, write_dataset
 
 from mask2former_mt.data import watch
@@ -25,11 +25,8 @@ NO_EVALUATION = {"DATASETS.TEST": []}
 
 @pytest.fixture(autouse=True)
 def _forget_datasets():
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    with restored_datasets():
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from registered import restored_datasets
 from training_files import write_config, write_dataset
 
 from mask2former_mt.engine.setup import (
@@ -24,11 +25,8 @@ from mask2former_mt.engine.setup import (
 
 @pytest.fixture(autouse=True)
 def _forget_datasets():
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    with restored_datasets():
+        yield
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
+from registered import restored_datasets
 from training_files import CLASSES, write_config, write_dataset
 
 from mask2former_mt.engine.main import launch_training, main
@@ -78,11 +78,8 @@ def steps_taken(state: dict) -> set[int]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_datasets():
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    with restored_datasets():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from importer_scenes import (
     check_masks_and_classes,
     cvat_attributes,
@@ -20,6 +19,7 @@ from importer_scenes import (
     write_labelme,
     write_yolo,
 )
+from registered import restored_datasets
 
 PROGRAM = Path(__file__).parents[2] / "tools" / "import_dataset.py"
 
@@ -34,11 +34,8 @@ def program():
 
 @pytest.fixture(autouse=True)
 def _forget_datasets():
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    with restored_datasets():
+        yield
 
 
 def write(format_name: str, folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from mask2former_mt.evaluation.calibration import NUM_BINS, Bins
 from mask2former_mt.evaluation.curves import RECALLS, UNDEFINED
 from mask2former_mt.evaluation.error_kinds import KINDS
 from mask2former_mt.evaluation.joint_coco import Evaluation
-from mask2former_mt.evaluation.matching import ALL_AREAS, IOU_THRESHOLDS
+from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, AT_75, IOU_THRESHOLDS
 from mask2former_mt.evaluation.operating_point import ScoreCurve
 from mask2former_mt.visualization.charts import COLOUR, WIDTH, name_ticks, new_axes, short, svg
 
@@ -31,7 +31,7 @@ def precision_recall(evaluation: Evaluation) -> bytes:
         ("joint (all labels right)", evaluation.joint.precisions, _JOINT),
     )
     for name, precisions_TRK, colour in sides:
-        for t, dashes in ((0, "-"), (5, "--")):
+        for t, dashes in ((AT_50, "-"), (AT_75, "--")):
             line_R = _class_mean(precisions_TRK[t])
             label = f"{name}, IoU {IOU_THRESHOLDS[t]:.2f}"
             axes.plot(RECALLS, line_R, dashes, color=colour, label=label)
@@ -43,7 +43,7 @@ def precision_recall(evaluation: Evaluation) -> bytes:
 def precision_recall_by_class(evaluation: Evaluation) -> bytes:
     """Precision by recall of each class at IoU .5; beyond the ten with the most objects in grey."""
     truth = evaluation.truth
-    precisions_RK = evaluation.segm.precisions[ALL_AREAS, 0]
+    precisions_RK = evaluation.segm.precisions[ALL_AREAS, AT_50]
     objects_K = np.bincount(
         truth.classes[evaluation.matches.counts[ALL_AREAS]], minlength=len(truth.class_names)
     )

@@ -9,10 +9,8 @@ import numpy as np
 from mask2former_mt.evaluation.curves import mean_percent
 from mask2former_mt.evaluation.error_kinds import KINDS, MEANINGS
 from mask2former_mt.evaluation.joint_coco import Evaluation
-from mask2former_mt.evaluation.matching import ALL_AREAS, AREAS, IOU_THRESHOLDS
+from mask2former_mt.evaluation.matching import ALL_AREAS, AREAS, AT_50, AT_75, IOU_THRESHOLDS
 from mask2former_mt.visualization import pages
-
-_AT_50, _AT_75 = 0, 5  # of IOU_THRESHOLDS
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -24,15 +22,15 @@ def headline(evaluation: Evaluation) -> str:
             "masks, classes and all subcategories (joint)",
             metrics["joint/AP"],
             metrics["joint/AP50"],
-            mean_percent(evaluation.joint.precisions[_AT_75]),
+            mean_percent(evaluation.joint.precisions[AT_75]),
         ),
     ]
     rows += [
         (
             f"masks, classes and {name}",
             mean_percent(found.precisions),
-            mean_percent(found.precisions[_AT_50]),
-            mean_percent(found.precisions[_AT_75]),
+            mean_percent(found.precisions[AT_50]),
+            mean_percent(found.precisions[AT_75]),
         )
         for name, found in evaluation.joint_of.items()
     ]
@@ -62,11 +60,11 @@ def per_class(evaluation: Evaluation) -> str:
                 name,
                 int(objects_K[k].sum()),
                 mean_percent(segm[ALL_AREAS, ..., k]),
-                mean_percent(segm[ALL_AREAS, _AT_50, :, k]),
-                mean_percent(segm[ALL_AREAS, _AT_75, :, k]),
+                mean_percent(segm[ALL_AREAS, AT_50, :, k]),
+                mean_percent(segm[ALL_AREAS, AT_75, :, k]),
                 *(mean_percent(segm[a, ..., k]) for a in sizes),
                 mean_percent(evaluation.joint.precisions[..., k]),
-                mean_percent(evaluation.joint.precisions[_AT_50, :, k]),
+                mean_percent(evaluation.joint.precisions[AT_50, :, k]),
                 mean_percent(evaluation.bbox.precisions[ALL_AREAS, ..., k]),
             )
         )
