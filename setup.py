@@ -12,6 +12,7 @@ from setuptools.errors import CompileError
 
 HERE = pathlib.Path(__file__).parent
 SOURCES = "mask2former_mt/ops/csrc"
+IMPORTERS = "mask2former_mt.importers"
 # The package cannot be imported yet.
 TOOLCHAIN = runpy.run_path(str(HERE / "mask2former_mt" / "ops" / "toolchain.py"))
 # The oldest release whose stable ABI the builds shall fit: 2.10.
@@ -124,7 +125,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["mask2former_mt", "mask2former_mt.*"]),
+    # The importers stand apart, as nothing in the package uses them; they are installed within it.
+    packages=[*find_packages(include=["mask2former_mt", "mask2former_mt.*"]), IMPORTERS],
+    package_dir={IMPORTERS: "importers"},
     ext_modules=native_extensions(),
     cmdclass={"build_ext": BuildNative},
     package_data={"mask2former_mt": ["ops/csrc/*"]},

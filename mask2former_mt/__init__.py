@@ -3,7 +3,7 @@
 # First of all: without detectron2 nothing below can be imported.
 from mask2former_mt import _requirements
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.data.catalog import register_dataset_files
+from mask2former_mt.dataset.catalog import register_dataset_files
 
 # These register backbone, head, decoders and meta-architectures with detectron2.
 from mask2former_mt.modeling import meta_arch

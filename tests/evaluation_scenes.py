@@ -10,9 +10,9 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from mask2former_mt.evaluation import joint_coco
+from mask2former_mt.evaluation import joint
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint_coco import evaluate_joint
+from mask2former_mt.evaluation.joint import evaluate_joint
 from mask2former_mt.evaluation.report.report import EXPLAINING
 from mask2former_mt.structures import SubcategorySpec
 
@@ -105,7 +105,7 @@ def write_scene(folder, annotations, results, *, name, class_names=CLASSES, spec
 def explained(annotations, results, spec=SPEC, num_images=1):
     """The whole evaluation, with the overlaps that the report needs."""
     gt = read_ground_truth(coco(annotations, num_images=num_images), spec, CLASSES)
-    return joint_coco.evaluate(gt, results, **EXPLAINING)
+    return joint.evaluate(gt, results, **EXPLAINING)
 
 
 def assert_metrics(metrics, **expected):

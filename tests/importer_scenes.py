@@ -13,8 +13,8 @@ import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from mask2former_mt.data.catalog import register_dataset_files
 from mask2former_mt.data.rasterize import rasterize
+from mask2former_mt.dataset.catalog import register_dataset_files
 
 CLASSES = ("cat", "dog")
 MISSING = object()  # the source says nothing

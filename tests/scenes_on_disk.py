@@ -9,7 +9,7 @@ import pycocotools.mask as mask_util
 from detectron2.data import transforms as T
 from PIL import Image
 
-from mask2former_mt.data.augmentation import named_augmentations
+from mask2former_mt.data.augment import named_augmentations
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.structures import SubcategorySpec
 

@@ -11,7 +11,7 @@ from detectron2.data import transforms as T
 from detectron2.solver import build_lr_scheduler
 from torch import nn
 
-from mask2former_mt.data.augmentation import build_test_augmentations, build_train_augmentations
+from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.engine.optimizer import build_optimizer
 from mask2former_mt.structures import SubcategorySpec

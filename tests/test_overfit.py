@@ -14,8 +14,8 @@ from detectron2.utils.env import seed_all_rng
 from PIL import Image
 from tiny import tiny_cfg, tiny_model
 
-from mask2former_mt.data.catalog import register_dataset_files, spec_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.optimizer import build_optimizer
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.evaluation.summary import flat_metrics

@@ -34,7 +34,7 @@ from benchmarks import (
 )
 from benchmarks.pairs import Settings, print_rows
 
-from mask2former_mt.engine.allocator import keep_large_blocks
+from mask2former_mt.engine.memory import keep_large_blocks
 
 BENCHMARKS = {
     "op": op.run,

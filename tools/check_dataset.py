@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask2former_mt.data.check.check import check_dataset
-from mask2former_mt.data.check.clean import write_clean
-from mask2former_mt.data.check.dataset import Split, open_dataset
-from mask2former_mt.data.check.findings import exit_code, findings_text
-from mask2former_mt.data.check.report import report_html, report_json
-from mask2former_mt.data.check.summary import summary_text
-from mask2former_mt.data.writing import refuse_inputs, write_whole
+from mask2former_mt.check.check import check_dataset
+from mask2former_mt.check.check_report import report_html, report_json
+from mask2former_mt.check.files_to_check import Split, open_dataset
+from mask2former_mt.check.findings import exit_code, findings_text
+from mask2former_mt.check.repair import write_clean
+from mask2former_mt.check.summary import summary_text
+from mask2former_mt.files import refuse_inputs, write_whole
 
 REPORT_HTML, REPORT_JSON = "report.html", "report.json"
 

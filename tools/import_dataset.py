@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask2former_mt.data.importers.model import ImportOptions
-from mask2former_mt.data.importers.run import DEFAULT_SPLIT, by_split, import_dataset
+from mask2former_mt.importers.run import DEFAULT_SPLIT, by_split, import_dataset
+from mask2former_mt.importers.source import ImportOptions
+
 from mask2former_mt.engine.setup import errors_named
 
 FORMATS = {

@@ -7,18 +7,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mask2former_mt.data.catalog import register_dataset_files
-from mask2former_mt.engine.allocator import keep_large_blocks
-from mask2former_mt.engine.predict_files import MAX_SIDE, predict_files
-from mask2former_mt.engine.predict_inputs import find_inputs
-from mask2former_mt.engine.predict_options import (
+from mask2former_mt.dataset.catalog import register_dataset_files
+from mask2former_mt.engine.memory import keep_large_blocks
+from mask2former_mt.engine.setup import errors_named, load_config
+from mask2former_mt.predict.job import MAX_SIDE, predict_files
+from mask2former_mt.predict.media import find_inputs
+from mask2former_mt.predict.options import (
     add_filter_arguments,
     filter_overrides,
     probability,
 )
-from mask2former_mt.engine.predict_outputs import check_output
-from mask2former_mt.engine.predictor import Predictor
-from mask2former_mt.engine.setup import errors_named, load_config
+from mask2former_mt.predict.outputs import check_output
+from mask2former_mt.predict.predictor import Predictor
 
 
 def positive(text: str) -> int:

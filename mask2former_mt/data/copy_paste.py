@@ -10,8 +10,8 @@ import pycocotools.mask as mask_util
 from detectron2.data import transforms as T
 
 from mask2former_mt.data.objects import Layer
-from mask2former_mt.data.rle import decode_rle
 from mask2former_mt.data.transforms import PAD_VALUE, VOID, size_after
+from mask2former_mt.dataset.rle import decode_rle
 
 
 class PasteTransform(T.Transform):

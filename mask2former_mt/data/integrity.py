@@ -10,9 +10,9 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from mask2former_mt.data.alignment import Measures, measure
+from mask2former_mt.check.alignment import Measures, measure
+from mask2former_mt.check.ground import PHOTOMETRIC, ways_of
 from mask2former_mt.data.copy_paste import PasteTransform
-from mask2former_mt.data.ground import PHOTOMETRIC, ways_of
 from mask2former_mt.data.transforms import size_after
 from mask2former_mt.structures import (
     GT_CLASSES,

@@ -17,8 +17,8 @@ from detectron2.data import (
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
+from mask2former_mt.data.monitor import count_classes
 from mask2former_mt.data.seeding import seeded
-from mask2former_mt.data.watch import count_classes
 
 
 class DrawSampler(Sampler):

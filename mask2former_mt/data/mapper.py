@@ -11,14 +11,14 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from mask2former_mt.data.augmentation import build_test_augmentations, build_train_augmentations
+from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.data.copy_paste import PasteInput, layers_of
-from mask2former_mt.data.images import check_image_size, read_image
+from mask2former_mt.data.instances import TargetMaker, objects_of
 from mask2former_mt.data.integrity import check_sample, deep_check
 from mask2former_mt.data.objects import Layer
 from mask2former_mt.data.random_transforms import PadToMultiple
 from mask2former_mt.data.seeding import seeded
-from mask2former_mt.data.targets import TargetMaker, objects_of
+from mask2former_mt.dataset.images import check_image_size, read_image
 from mask2former_mt.structures import SubcategorySpec
 
 LOGGER = logging.getLogger("mask2former_mt")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
-from mask2former_mt.data.rle import check_size, decode_rle
+from mask2former_mt.dataset.rle import check_size, decode_rle
 
 # N instances, P points, H and W of the output.
 

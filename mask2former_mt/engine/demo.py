@@ -10,13 +10,13 @@ import pathlib
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser
 
-from mask2former_mt.data.catalog import register_dataset_files, spec_of
+from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.main import main as train
-from mask2former_mt.engine.predict_files import predict_files
-from mask2former_mt.engine.predictor import Predictor
 from mask2former_mt.engine.setup import errors_named, load_config
 from mask2former_mt.evaluation.report.report import REPORT_FILE
 from mask2former_mt.evaluation.summary import format_table
+from mask2former_mt.predict.job import predict_files
+from mask2former_mt.predict.predictor import Predictor
 
 LOGGER = logging.getLogger("mask2former_mt")
 

@@ -12,7 +12,7 @@ import numpy as np
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from mask2former_mt.data.watch import WatchedLoader
+from mask2former_mt.data.monitor import WatchedLoader
 from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
 from mask2former_mt.visualization import contact_sheet, draw_instances
 

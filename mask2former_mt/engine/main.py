@@ -13,7 +13,7 @@ from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 
 from mask2former_mt.data.bad_samples import TooManyBadSamplesError
-from mask2former_mt.data.catalog import spec_of
+from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import (
     errors_named,

@@ -18,9 +18,9 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from mask2former_mt.config import add_mask2former_mt_config, check_config
-from mask2former_mt.data.catalog import register_dataset_files, spec_of
-from mask2former_mt.engine.allocator import keep_large_blocks
+from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
+from mask2former_mt.engine.memory import keep_large_blocks
 
 LOGGER = logging.getLogger("mask2former_mt")
 # What a run shows and records.

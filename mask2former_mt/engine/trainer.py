@@ -24,10 +24,10 @@ from detectron2.utils.events import CommonMetricPrinter, JSONWriter, Tensorboard
 from torch import nn
 
 from mask2former_mt.data.bad_samples import BadSampleLedger, SkipBadSamples
-from mask2former_mt.data.catalog import spec_of
 from mask2former_mt.data.loader import build_train_loader
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
-from mask2former_mt.data.watch import ShareWatch, WatchedLoader
+from mask2former_mt.data.monitor import ShareWatch, WatchedLoader
+from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
 from mask2former_mt.engine.optimizer import build_optimizer, match_memory_layout

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from mask2former_mt.evaluation.detections import Detections
-from mask2former_mt.evaluation.error_kinds import CLASS, NOT_COUNTED, RIGHT, SUBCATEGORY, Errors
+from mask2former_mt.evaluation.errors import CLASS, NOT_COUNTED, RIGHT, SUBCATEGORY, Errors
 from mask2former_mt.evaluation.ground_truth import GroundTruth
 from mask2former_mt.evaluation.matching import ALL_AREAS, Matches
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mask2former_mt.data.rle import looks_compressed, sums_of_lengths
+from mask2former_mt.dataset.rle import looks_compressed, sums_of_lengths
 from mask2former_mt.evaluation.ground_truth import GroundTruth, measure_masks
 from mask2former_mt.structures import UNKNOWN, Subcategory
 

@@ -13,8 +13,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from mask2former_mt.evaluation.engines import check_engine
-from mask2former_mt.evaluation.joint_coco import Evaluation, evaluate
+from mask2former_mt.evaluation.coco import check_engine
+from mask2former_mt.evaluation.joint import Evaluation, evaluate
 from mask2former_mt.evaluation.predictions import RESULTS_FILE, PredictionStore, write_predictions
 from mask2former_mt.evaluation.registered import ground_truth_of
 from mask2former_mt.evaluation.report.report import EXPLAINING, Run, write_report

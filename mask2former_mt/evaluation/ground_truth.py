@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from mask2former_mt.data.rle import run_lengths
+from mask2former_mt.dataset.rle import run_lengths
 from mask2former_mt.structures import SubcategorySpec
 
 # I images, K classes, G annotated objects, S subcategories

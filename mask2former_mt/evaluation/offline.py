@@ -7,7 +7,7 @@ import os
 import pathlib
 import time
 
-from mask2former_mt.evaluation.joint_coco import Evaluation, evaluate
+from mask2former_mt.evaluation.joint import Evaluation, evaluate
 from mask2former_mt.evaluation.prediction_files import read_predictions
 from mask2former_mt.evaluation.registered import ground_truth_of
 from mask2former_mt.evaluation.report.report import EXPLAINING, Run, write_report

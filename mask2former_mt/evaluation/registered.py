@@ -8,7 +8,7 @@ import io
 from detectron2.data import MetadataCatalog
 from pycocotools.coco import COCO
 
-from mask2former_mt.data.catalog import document_to_pixels, spec_of
+from mask2former_mt.dataset.catalog import document_to_pixels, spec_of
 from mask2former_mt.evaluation.ground_truth import GroundTruth, read_ground_truth
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from detectron2.evaluation.testing import flatten_results_dict
 
-from mask2former_mt.evaluation.joint_coco import Evaluation
-from mask2former_mt.evaluation.labels import confusion_json
+from mask2former_mt.evaluation.attributes import confusion_json
+from mask2former_mt.evaluation.joint import Evaluation
 from mask2former_mt.structures import SubcategorySpec
 
 METRICS_FILE = "metrics.json"

@@ -1,12 +1,12 @@
 """Queries to instances, semantic and panoptic maps: pure functions on tensors."""
 
 from mask2former_mt.postprocess.filters import Filters
-from mask2former_mt.postprocess.instances import (
+from mask2former_mt.postprocess.panoptic import PanopticOptions, predict_panoptic
+from mask2former_mt.postprocess.predicted_instances import (
     InstanceOptions,
     PredictedInstances,
     predict_instances,
 )
-from mask2former_mt.postprocess.panoptic import PanopticOptions, predict_panoptic
 from mask2former_mt.postprocess.selection import SelectedQueries, select_queries
 from mask2former_mt.postprocess.semantic import SemanticOptions, predict_semantic
 

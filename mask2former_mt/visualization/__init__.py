@@ -10,7 +10,7 @@ from mask2former_mt.visualization.disagreements import (
     compare_results,
     draw_disagreements,
 )
-from mask2former_mt.visualization.labels import label_parts
+from mask2former_mt.visualization.label_painting import label_parts
 from mask2former_mt.visualization.overlay import (
     draw_ground_truth,
     draw_instances,

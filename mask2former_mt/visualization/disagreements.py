@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
-from mask2former_mt.visualization.labels import label_parts, value_text
+from mask2former_mt.visualization.label_painting import label_parts, value_text
 from mask2former_mt.visualization.overlay import (
     annotated_values,
     class_name_of,

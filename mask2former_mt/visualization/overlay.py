@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from mask2former_mt import structures
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 from mask2former_mt.visualization.colours import class_colour
-from mask2former_mt.visualization.labels import label_parts, short_label
+from mask2former_mt.visualization.label_painting import label_parts, short_label
 from mask2former_mt.visualization.painting import MIN_SIDE, paint_instances
 from mask2former_mt.visualization.segmentations import to_mask
 from mask2former_mt.visualization.sheet import check_image

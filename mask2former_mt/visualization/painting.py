@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from mask2former_mt.visualization.labels import labels_area, paint_labels
+from mask2former_mt.visualization.label_painting import labels_area, paint_labels
 from mask2former_mt.visualization.regions import Region, region_of
 from mask2former_mt.visualization.text import text_size_for
 

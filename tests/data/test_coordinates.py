@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mask2former_mt.data import catalog
-from mask2former_mt.data.annotations import Coordinates
 from mask2former_mt.data.rasterize import rasterize
+from mask2former_mt.dataset import catalog
+from mask2former_mt.dataset.annotation import Coordinates
 
 YAML = "name: tiny\nroot: .\ntrain: {images: images, annotations: train.json}\n"
 # The image is 40 wide and 30 high: x from 10 to 20, y from 6 to 24.

@@ -12,10 +12,10 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 from scenes_on_disk import HEIGHT, SPEC, WIDTH, mapper_of, record_of, write_coordinates
 
+from mask2former_mt.check.alignment import measure
+from mask2former_mt.check.ground import ways_of
 from mask2former_mt.data import integrity
-from mask2former_mt.data.alignment import measure
-from mask2former_mt.data.augmentation import named_augmentations
-from mask2former_mt.data.ground import ways_of
+from mask2former_mt.data.augment import named_augmentations
 from mask2former_mt.data.integrity import IntegrityError, check_sample, deep_check
 from mask2former_mt.data.seeding import seeded
 

@@ -14,9 +14,9 @@ from PIL import Image
 from torch.utils.data import Sampler
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.data.catalog import register_dataset_files, spec_of
 from mask2former_mt.data.loader import DrawSampler, MappedRecords, build_train_loader
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 
 PICTURES = 7
 

@@ -15,7 +15,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.data.augmentation import build_test_augmentations, build_train_augmentations
+from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.structures import SubcategorySpec
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mask2former_mt.data.annotations import Coordinates, read_annotation
 from mask2former_mt.data.rasterize import BACKENDS, SegmentationError, rasterize
-from mask2former_mt.data.rle import sums_of_lengths
+from mask2former_mt.dataset.annotation import Coordinates, read_annotation
+from mask2former_mt.dataset.rle import sums_of_lengths
 from mask2former_mt.structures import SubcategorySpec
 
 HEIGHT, WIDTH = 12, 17

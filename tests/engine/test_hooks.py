@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from registered import restored_datasets
 from training_files import CLASSES, SUBCATEGORIES, write_config, write_dataset
 
-from mask2former_mt.data import watch
+from mask2former_mt.data import monitor
 from mask2former_mt.engine.hooks import sample_panel
 from mask2former_mt.engine.main import main
 from mask2former_mt.engine.trainer import MultiTaskTrainer
@@ -138,7 +138,7 @@ def test_pictures_of_the_evaluation_are_never_skipped(dataset, tmp_path):
 
 @pytest.mark.parametrize(("alarm", "warned"), [(0.9, True), (0.0, False)])
 def test_a_class_that_is_augmented_away_is_warned_of(dataset, tmp_path, alarm, warned, monkeypatch):
-    monkeypatch.setattr(watch, "MIN_EXPECTED", 1)
+    monkeypatch.setattr(monitor, "MIN_EXPECTED", 1)
     # Of the third picture, whose only object is the second bar, there is nothing to learn.
     truncate(dataset, "2.png")
     changes = {"SOLVER.MAX_ITER": 6, "DATALOADER.ON_BAD_SAMPLE": "skip"}

@@ -5,7 +5,7 @@ import pytest
 from evaluation_scenes import ERROR_SCENE, PEAR, explained, found, truth
 
 from mask2former_mt.evaluation.at_threshold import ImageScores, class_confusion, image_scores
-from mask2former_mt.evaluation.error_kinds import find_errors
+from mask2former_mt.evaluation.errors import find_errors
 
 
 def parts(annotations, results, **options):

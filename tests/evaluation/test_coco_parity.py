@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 from pycocotools.cocoeval import COCOeval
 
-from mask2former_mt.evaluation.engines import ENGINES, run_engine
+from mask2former_mt.evaluation.coco import ENGINES, run_engine
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint_coco import evaluate, evaluate_joint
+from mask2former_mt.evaluation.joint import evaluate, evaluate_joint
 from mask2former_mt.evaluation.matching import NONE
 
 TWELVE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

@@ -14,10 +14,10 @@ from detectron2.utils import comm
 from pycocotools.coco import COCO
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.data.catalog import register_dataset_files, spec_of
+from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.trainer import MultiTaskTrainer
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
-from mask2former_mt.evaluation.joint_coco import evaluate_joint
+from mask2former_mt.evaluation.joint import evaluate_joint
 from mask2former_mt.evaluation.offline import evaluate_file
 from mask2former_mt.evaluation.summary import flat_metrics
 

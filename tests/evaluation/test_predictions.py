@@ -13,7 +13,7 @@ from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene
 
 from mask2former_mt.evaluation import predictions
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint_coco import evaluate
+from mask2former_mt.evaluation.joint import evaluate
 from mask2former_mt.evaluation.predictions import PredictionStore, write_predictions
 from mask2former_mt.evaluation.results import instances_to_results
 

@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_scenes import CLASSES, ERROR_SCENE, SPEC, found, truth, without, write_scene
 from PIL import Image
 
-from mask2former_mt.data.catalog import register_dataset_files
+from mask2former_mt.dataset.catalog import register_dataset_files
 from mask2former_mt.evaluation.offline import evaluate_file
 from mask2former_mt.evaluation.report.report import Run
 from mask2former_mt.structures import SubcategorySpec

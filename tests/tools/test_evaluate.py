@@ -9,7 +9,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene, write_scene
 
-from mask2former_mt.evaluation.joint_coco import evaluate_joint
+from mask2former_mt.evaluation.joint import evaluate_joint
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
 

@@ -11,11 +11,11 @@ from PIL import Image
 from predict_tools import COUNTS, RECORD, arguments
 from pycocotools.coco import COCO
 
-from mask2former_mt.engine import prediction_lines
-from mask2former_mt.engine.predict_inputs import find_inputs
-from mask2former_mt.engine.predict_outputs import overlay_names
-from mask2former_mt.engine.predictor import Predictor
 from mask2former_mt.engine.setup import load_config
+from mask2former_mt.predict import journal
+from mask2former_mt.predict.media import find_inputs
+from mask2former_mt.predict.outputs import overlay_names
+from mask2former_mt.predict.predictor import Predictor
 from mask2former_mt.structures import SubcategorySpec
 
 
@@ -349,7 +349,7 @@ class TestRefusals:
             raise KeyboardInterrupt
 
         # The rename is the moment that counts: whatever happens before it must change nothing.
-        monkeypatch.setattr(prediction_lines.Path, "replace", interrupted)
+        monkeypatch.setattr(journal.Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             program.main([*command[:-1], "1", "--overwrite"])
         assert (tmp_path / "out" / "predictions.json").read_bytes() == before

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from predict_tools import PROGRAM, arguments, cut_file, save_model, write_video
 
-from mask2former_mt.engine.predictor import Predictor
-from mask2former_mt.engine.videos import VideoReader
+from mask2former_mt.predict.predictor import Predictor
+from mask2former_mt.predict.videos import VideoReader
 
 
 @pytest.fixture

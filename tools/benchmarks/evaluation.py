@@ -21,7 +21,7 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks.pairs import Settings, alternate, profile
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint_coco import evaluate
+from mask2former_mt.evaluation.joint import evaluate
 from mask2former_mt.evaluation.predictions import PredictionStore
 from mask2former_mt.evaluation.results import instances_to_results
 from mask2former_mt.structures import SubcategorySpec

@@ -18,8 +18,8 @@ from pycocotools.coco import COCO
 
 from benchmarks.memory import reset_peak, resident
 from benchmarks.pairs import Settings, alternate
-from mask2former_mt.data.coco_document import parse_header
-from mask2former_mt.data.coco_json import load_dataset_dicts
+from mask2former_mt.dataset.document import parse_header
+from mask2former_mt.dataset.split import load_dataset_dicts
 
 HEIGHT, WIDTH = 480, 640
 PER_PICTURE = 8

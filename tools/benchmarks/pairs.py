@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from mask2former_mt.engine.allocator import keep_large_blocks, usual_blocks
+from mask2former_mt.engine.memory import keep_large_blocks, usual_blocks
 
 # What a peer is imported as, and how it is installed.
 MODULES = {

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from mask2former_mt.evaluation.calibration import NUM_BINS, Bins
 from mask2former_mt.evaluation.curves import RECALLS, UNDEFINED
-from mask2former_mt.evaluation.error_kinds import KINDS
-from mask2former_mt.evaluation.joint_coco import Evaluation
+from mask2former_mt.evaluation.errors import KINDS
+from mask2former_mt.evaluation.joint import Evaluation
 from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, AT_75, IOU_THRESHOLDS
 from mask2former_mt.evaluation.operating_point import ScoreCurve
 from mask2former_mt.visualization.charts import COLOUR, WIDTH, name_ticks, new_axes, short, svg

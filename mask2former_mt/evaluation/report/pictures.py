@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
-from mask2former_mt.data.images import read_image
+from mask2former_mt.dataset.images import read_image
 from mask2former_mt.evaluation.at_threshold import ImageScores
 from mask2former_mt.evaluation.detections import Detections
 from mask2former_mt.evaluation.ground_truth import GroundTruth

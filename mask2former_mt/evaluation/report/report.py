@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import MetadataCatalog
 
-from mask2former_mt.data.writing import write_whole
-from mask2former_mt.evaluation import error_kinds
+from mask2former_mt.evaluation import errors as error_kinds
 from mask2former_mt.evaluation.at_threshold import class_confusion, image_scores
-from mask2former_mt.evaluation.joint_coco import Evaluation, verified_statuses
+from mask2former_mt.evaluation.joint import Evaluation, verified_statuses
 from mask2former_mt.evaluation.matching import ALL_AREAS
 from mask2former_mt.evaluation.operating_point import score_curve
 from mask2former_mt.evaluation.report import charts, tables
 from mask2former_mt.evaluation.report.pictures import choose_images, draw_images
+from mask2former_mt.files import write_whole
 from mask2former_mt.visualization import pages
 from mask2former_mt.visualization.charts import chart_style, heat
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from mask2former_mt.evaluation.curves import mean_percent
-from mask2former_mt.evaluation.error_kinds import KINDS, MEANINGS
-from mask2former_mt.evaluation.joint_coco import Evaluation
+from mask2former_mt.evaluation.errors import KINDS, MEANINGS
+from mask2former_mt.evaluation.joint import Evaluation
 from mask2former_mt.evaluation.matching import ALL_AREAS, AREAS, AT_50, AT_75, IOU_THRESHOLDS
 from mask2former_mt.visualization import pages
 

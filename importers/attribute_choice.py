@@ -1,0 +1,189 @@
+"""From a source's attributes to subcategories: which of them, and each object's labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
+
+from mask2former_mt.structures import Subcategory, SubcategorySpec
+
+YES_NO = ("no", "yes")
+# What annotation tools write where nothing was chosen: CVAT's name for "no choice yet", or no text.
+_UNFILLED = ("", "__undefined__")
+# What CVAT adds to every object for its own use.
+_BOOKKEEPING = ("keyframe", "label_id", "rotation", "track_id")
+
+
+class Survey:
+    """Turns attributes of any JSON type into texts, and remembers what there was.
+
+    Yes/no values, texts and lists of texts can become subcategories; numbers only where they are
+    asked for by name; anything else cannot.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, dict[str, None]] = {}
+        self._kinds: dict[str, set[str]] = {}
+
+    def add(self, attributes: Mapping[str, object]) -> dict[str, Texts]:
+        """The texts of one object's attributes; what was not filled in cannot be told."""
+        return {name: self._add(name, value) for name, value in attributes.items()}
+
+    def _add(self, name: str, value: object) -> Texts:
+        kinds = self._kinds.setdefault(name, set())
+        seen = self._texts.setdefault(name, {})
+        texts = []
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, bool):
+                kinds.add("bool")
+                texts.append(YES_NO[item])
+            elif isinstance(item, str):
+                text = item.strip()
+                if text not in _UNFILLED:
+                    kinds.add("text")
+                    texts.append(text)
+            elif isinstance(item, (int, float)):
+                kinds.add("number")
+                texts.append(_number_text(item))
+            elif item is not None:
+                kinds.add("other")
+        seen.update(dict.fromkeys(texts))
+        return tuple(dict.fromkeys(texts)) or None
+
+    def choose(self, options: ImportOptions, report: Report) -> dict[str, list[str]]:
+        """The attributes that become subcategories, with their texts in a fixed order.
+
+        Raises:
+            ValueError: one that was asked for is not there or cannot become a subcategory.
+        """
+        names = options.subcategories
+        if names is None:
+            names = [n for n in sorted(self._kinds) if self._is_fit(n, options, report)]
+        chosen = {}
+        for name in names:
+            if name not in self._kinds:
+                raise ValueError(
+                    f"--subcategories: no object has an attribute {name!r}; "
+                    f"there are {sorted(self._kinds)}"
+                )
+            why = self._hindrance(name, options)
+            if why:
+                raise ValueError(f"--subcategories: attribute {name!r} {why}")
+            chosen[name] = self._ordered(name)
+        return chosen
+
+    def _is_fit(self, name: str, options: ImportOptions, report: Report) -> bool:
+        why = self._hindrance(name, options)
+        texts = self._texts[name]
+        if not why and name in _BOOKKEEPING:
+            why = "is CVAT's own"
+        if not why and "number" in self._kinds[name]:
+            why = "holds numbers"
+        if not why and len(texts) == 1:
+            why = f"is {next(iter(texts))!r} wherever it is set"
+        if why:
+            report.note(f"attribute {name!r} is left out: it {why}")
+        return not why
+
+    def _hindrance(self, name: str, options: ImportOptions) -> str | None:
+        num_texts = len(self._texts[name])
+        if "other" in self._kinds[name]:
+            return "holds more than texts, numbers and yes/no"
+        if num_texts == 0:
+            return "is set on no object"
+        if num_texts > options.max_values:
+            return (
+                f"has {num_texts} different values, free text rather than a choice; "
+                f"--max-values {num_texts} allows them"
+            )
+        return None
+
+    def _ordered(self, name: str) -> list[str]:
+        kinds, texts = self._kinds[name], self._texts[name]
+        if kinds == {"bool"}:
+            return list(YES_NO)
+        if kinds == {"number"}:
+            return sorted(texts, key=lambda text: (float(text), text))
+        return sorted(texts)
+
+
+def _number_text(value: float) -> str:
+    # CVAT writes whole numbers as 3.0.
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        value = int(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class Labeller:
+    """Gives objects their subcategories, as an annotation of the JSON holds them.
+
+    Args:
+        source: with the attributes that become subcategories.
+        options: what to do with several texts, none and missing attributes.
+        report: gets what could not be kept.
+
+    Raises:
+        ValueError: names that a subcategory cannot have, or an attribute without a text left.
+    """
+
+    def __init__(self, source: Source, options: ImportOptions, report: Report) -> None:
+        self._options = options
+        self._report = report
+        self._absent_is_unknown = source.absent_is_unknown or options.absent == "unknown"
+        subcategories = []
+        self._names: dict[str, str] = {}
+        for attribute, texts in source.attributes.items():
+            # A subcategory's name becomes part of a state-dict key.
+            name = attribute.replace(".", "_")
+            if name != attribute:
+                report.note(f"attribute {attribute!r} is called {name!r}, without the dot")
+            values = tuple(text for text in texts if text not in options.none_values)
+            if not values:
+                raise ValueError(
+                    f"--none-values leaves attribute {attribute!r} without a value, it has {texts}"
+                )
+            subcategories.append(Subcategory(name, values))
+            self._names[attribute] = name
+        self.spec = SubcategorySpec(tuple(subcategories))
+        # Which attributes the objects of a class carry at all.
+        self._carried: dict[int, set[str]] = {}
+        if not self._absent_is_unknown:
+            for split in source.splits:
+                for picture in split.pictures:
+                    for item in picture.objects:
+                        self._carried.setdefault(item.category_id, set()).update(item.attributes)
+
+    def labels(
+        self, attributes: Mapping[str, Texts], category_id: int, origin: str
+    ) -> dict[str, str | None]:
+        """Value per subcategory, None for none; what is unknown is left out."""
+        labels = {}
+        for attribute, name in self._names.items():
+            if attribute in attributes:
+                texts = attributes[attribute]
+            elif self._absent_is_unknown:
+                texts = None
+            elif self._options.absent == "none":
+                texts = ()
+            else:
+                texts = None if attribute in self._carried.get(category_id, ()) else ()
+            if texts is None:
+                continue
+            values = [text for text in texts if text not in self._options.none_values]
+            if len(values) <= 1:
+                labels[name] = values[0] if values else None
+            elif self._options.several == "first":
+                self._report.note(
+                    f"objects with several values of {name!r}, the first taken", origin
+                )
+                labels[name] = values[0]
+            elif self._options.several == "refuse":
+                self._report.refuse(
+                    f"{origin}: {attribute!r} must have one value, got {values}; a subcategory "
+                    "holds one: correct it, or choose --several unknown or first"
+                )
+            else:
+                self._report.note(f"objects with several values of {name!r}, now unknown", origin)
+        return labels

@@ -1,0 +1,100 @@
+"""Imports Fashionpedia: COCO JSON with a list of `attributes` and `attribute_ids` per annotation.
+
+Every attribute has a supercategory ("length", "textile pattern", ...), which becomes a subcategory
+with its attributes as values, those never used included. The ids have gaps. A supercategory may
+have several attributes on one object; `ImportOptions.several` says what becomes of them. One that
+an object has no attribute of is unknown unless `ImportOptions.absent` says otherwise: the file does
+not tell "does not apply" (the neckline of a shoe) from "could not be seen" or "fits none of the
+list". Where something is decidedly absent, Fashionpedia has a value for it, such as "no waistline".
+
+Source: github.com/KMnP/fashionpedia-api, data/sample.json and README; Jia et al., "Fashionpedia",
+ECCV 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mask2former_mt.importers.coco_lists import CocoFiles
+from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
+
+from mask2former_mt.dataset.rle import is_int
+
+
+def read_fashionpedia(
+    inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
+) -> Source:
+    """Reads Fashionpedia's annotation files.
+
+    Args:
+        inputs: JSON file by split.
+        images: picture folder by split; a missing one is looked for beside the JSON.
+        options: which supercategories, and what of several and missing attributes.
+        report: gets what is wrong.
+
+    Raises:
+        FileNotFoundError: a file or folder.
+        ValueError: not such a file.
+    """
+    files = CocoFiles(inputs, images, report)
+    # Supercategory and name by attribute id; a validation file lists the same ones.
+    meanings: dict[int, tuple[str, str]] = {}
+    for split, file in inputs.items():
+        for number, entry in files.named_entries(split, "attributes").items():
+            group = entry.get("supercategory")
+            if not isinstance(group, str) or not group:
+                report.refuse(
+                    f"{file}: attribute {number} ({entry['name']}) must have a 'supercategory', "
+                    f"got {group!r}; that is what becomes a subcategory"
+                )
+            elif meanings.setdefault(number, (group, entry["name"])) != (group, entry["name"]):
+                report.refuse(
+                    f"{file}: attribute {number} is {entry['name']!r} of {group!r} here and "
+                    f"{meanings[number][1]!r} of {meanings[number][0]!r} before; import files "
+                    "of one release together"
+                )
+    listed: dict[str, dict[str, None]] = {}
+    for _, (group, name) in sorted(meanings.items()):
+        listed.setdefault(group, {})[name] = None
+
+    def attributes_of(split: str, entry: dict, origin: str) -> dict[str, Texts] | None:
+        numbers = entry.get("attribute_ids")
+        if numbers is None:
+            return None
+        found: dict[str, dict[str, None]] = {}
+        if not isinstance(numbers, list) or not all(map(is_int, numbers)):
+            report.refuse(
+                f"{origin}: 'attribute_ids' must be a list of integers, got {str(numbers)[:80]}"
+            )
+            return None
+        for number in numbers:
+            if number in meanings:
+                group, name = meanings[number]
+                found.setdefault(group, {})[name] = None
+            else:
+                report.refuse(
+                    f"{origin}: attribute id {number} is not listed in 'attributes'; "
+                    "import the whole file as it was released"
+                )
+        return {group: tuple(names) for group, names in found.items()}
+
+    chosen = choose_listed({group: list(names) for group, names in listed.items()}, options)
+    return files.source(options, attributes_of, chosen)
+
+
+def choose_listed(listed: Mapping[str, list[str]], options: ImportOptions) -> dict[str, list[str]]:
+    """The listed groups that `options.subcategories` names, in its order; all without it.
+
+    Raises:
+        ValueError: one that is not listed.
+    """
+    if options.subcategories is None:
+        return dict(listed)
+    unlisted = [name for name in options.subcategories if name not in listed]
+    if unlisted:
+        raise ValueError(
+            f"--subcategories: no attributes are listed under {unlisted[0]!r}; "
+            f"there are {sorted(listed)}"
+        )
+    return {name: list(listed[name]) for name in options.subcategories}

@@ -1,0 +1,146 @@
+"""Turns LabelMe's shapes into polygons and run lengths.
+
+Source: github.com/wkentaro/labelme, labelme/_label_file.py and labelme/utils/shape.py: what each
+`shape_type` draws. X-AnyLabeling, which writes the same files, has rectangles of four points and
+`rotation` for an oriented one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+
+import numpy as np
+import pycocotools.mask as mask_util
+from PIL import Image
+
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
+
+POLYGONS = ("polygon", "rectangle", "circle", "oriented_rectangle", "rotation")
+MASK = "mask"
+# Drawn with a pen of no width: they have no area.
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
+# The polygon of a circle stays this near to it.
+_MAX_SAGITTA_PX = 0.1
+_DECIMALS = 3  # a thousandth of a pixel
+
+Points = list[list[float]]
+
+
+def read_points(shape: dict) -> Points:
+    """The shape's points, xy in pixels.
+
+    Raises:
+        ValueError: no list of pairs of finite numbers.
+    """
+    points = shape.get("points")
+    try:
+        is_sound = bool(points) and all(
+            len(point) == 2 and all(not isinstance(v, bool) and math.isfinite(v) for v in point)
+            for point in points
+        )
+    except (TypeError, OverflowError):
+        is_sound = False
+    if not is_sound or not isinstance(points, list):
+        raise ValueError(f"'points' must be a list of [x, y] in pixels, got {str(points)[:80]}")
+    return points
+
+
+def polygon_of(shape_type: str, points: Points, height: int, width: int) -> list[float]:
+    """The outline [x1, y1, x2, y2, ...] of a shape other than a mask.
+
+    Args:
+        shape_type: one of `POLYGONS`.
+        points: as `read_points` gives them.
+        height, width: of the picture; circles are cut off at its edge, as LabelMe draws them.
+
+    Raises:
+        ValueError: not the number of points that this type has.
+    """
+    allowed = {"rectangle": (2, 4), "circle": (2,), "oriented_rectangle": (4,), "rotation": (4,)}
+    numbers = allowed.get(shape_type)
+    if (numbers and len(points) not in numbers) or (not numbers and len(points) < 3):
+        expected = " or ".join(map(str, numbers)) if numbers else "at least 3"
+        raise ValueError(
+            f"a {shape_type} must have {expected} points, got {len(points)}; draw it again"
+        )
+    if shape_type == "circle":
+        return _circle(points[0], points[1], height, width)
+    if shape_type == "rectangle" and len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    return [float(value) for point in points for value in point]
+
+
+def _circle(centre: list[float], edge: list[float], height: int, width: int) -> list[float]:
+    radius = math.dist(centre, edge)
+    if not 0 < radius < 4 * (height + width):
+        raise ValueError(
+            f"a circle's second point must lie on its edge, got radius {radius:g}; draw it again"
+        )
+    # A chord of angle a stays r * (1 - cos(a / 2)) inside the circle.
+    sagitta = min(_MAX_SAGITTA_PX / radius, 0.1)
+    num_points = math.ceil(math.pi / math.acos(1 - sagitta))
+    angles = np.arange(num_points) * (2 * math.pi / num_points)
+    xs = np.clip(centre[0] + radius * np.cos(angles), 0, width)
+    ys = np.clip(centre[1] + radius * np.sin(angles), 0, height)
+    return np.stack([xs, ys], axis=1).round(_DECIMALS).reshape(-1).tolist()
+
+
+def mask_of(shape: dict, points: Points, height: int, width: int) -> np.ndarray:
+    """The mask of a shape of type mask, bool (height, width).
+
+    Args:
+        shape: `mask` is a PNG in base64, of the pixels from the first to the second point,
+            both included.
+        points: as `read_points` gives them.
+        height, width: of the picture.
+
+    Raises:
+        ValueError: no PNG, one of another size than the points say, or outside of the picture.
+    """
+    if len(points) != 2:
+        raise ValueError(f"a mask must have 2 points, got {len(points)}; draw it again")
+    (x0, y0), (x1, y1) = ([int(value) for value in point] for point in points)
+    if (
+        min(x0, y0) < -MAX_OUTSIDE_PX
+        or x1 >= width + MAX_OUTSIDE_PX
+        or y1 >= height + MAX_OUTSIDE_PX
+    ):
+        raise ValueError(
+            f"a mask must lie inside the picture of {width}x{height}, got x from {x0} to {x1}, y "
+            f"from {y0} to {y1}; it may belong to another picture"
+        )
+    try:
+        data = base64.b64decode(shape.get("mask"), validate=True)
+        with Image.open(io.BytesIO(data)) as image:
+            if image.size != (x1 - x0 + 1, y1 - y0 + 1):
+                raise ValueError(
+                    f"'mask' must be {x1 - x0 + 1}x{y1 - y0 + 1} (width x height) as its points "
+                    f"say, got {image.size[0]}x{image.size[1]}; draw it again"
+                )
+            crop = np.asarray(image.convert("L")) != 0
+    except (TypeError, binascii.Error, OSError, SyntaxError, EOFError) as error:
+        raise ValueError(
+            f"'mask' must be a PNG in base64, got {str(shape.get('mask'))[:40]!r}: {error}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"'mask' is too large: {error}") from error
+    mask = np.zeros((height, width), dtype=bool)
+    top, left = max(y0, 0), max(x0, 0)
+    inside = crop[top - y0 : height - y0, left - x0 : width - x0]
+    mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return mask
+
+
+def join(polygons: list[list[float]], masks: list[np.ndarray], height: int, width: int):
+    """One object's segmentation: polygons if it has no masks, else COCO's compressed RLE."""
+    if not masks:
+        return polygons
+    rles = [mask_util.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
+    if polygons:
+        rles += mask_util.frPyObjects(polygons, height, width)
+    rle = mask_util.merge(rles)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}

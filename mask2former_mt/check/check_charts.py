@@ -1,0 +1,64 @@
+"""Charts of a split's numbers, as SVG."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mask2former_mt.check.statistics import SplitStatistics
+from mask2former_mt.visualization.charts import COLOUR, bars, chart_style, heat, new_axes, svg
+
+_BINS = 40
+
+
+def draw_charts(statistics: SplitStatistics) -> list[tuple[str, bytes]]:
+    """Draws what there is to draw.
+
+    Returns:
+        Titles and SVG files.
+    """
+    with chart_style():
+        charts = []
+        if statistics.num_instances:
+            charts.append(
+                ("Instances per class", bars(statistics.class_names, statistics.class_counts))
+            )
+        for subcategory, counts in zip(statistics.spec, statistics.value_counts, strict=True):
+            if not counts.any():
+                continue
+            names = (*subcategory.values, "(none)", "(unknown)")
+            title = f"Instances per value of {subcategory.name}"
+            charts.append((title, bars(names, counts.sum(axis=0))))
+            title = f"Class by {subcategory.name}: share of each class's instances"
+            charts.append((title, heat(statistics.class_names, names, counts)))
+        if len(statistics.sides):
+            title = "Object size: square root of the area, in pixels of the picture"
+            charts.append((title, _sizes(np.frombuffer(statistics.sides, np.float32))))
+        if len(statistics.per_image):
+            counts = np.frombuffer(statistics.per_image, statistics.per_image.typecode)
+            charts.append(("Instances per picture", _counts(counts)))
+        return charts
+
+
+def _sizes(sides: np.ndarray) -> bytes:
+    figure, axes = new_axes()
+    axes.set_ylabel("instances")
+    low, high = max(float(sides.min()), 0.5), max(float(sides.max()), 1.0)
+    edges = np.geomspace(low, max(high, low * 1.1) * 1.001, _BINS + 1)
+    axes.hist(np.maximum(sides, low), bins=edges, color=COLOUR)
+    axes.set_xscale("log")
+    ticks = [2.0**i for i in range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    return svg(figure)
+
+
+def _counts(counts: np.ndarray) -> bytes:
+    figure, axes = new_axes()
+    axes.set_ylabel("pictures")
+    step = max(1, math.ceil((int(counts.max()) + 1) / _BINS))
+    edges = np.arange(0, int(counts.max()) + 1 + step, step) - 0.5
+    axes.hist(counts, bins=edges, color=COLOUR, rwidth=0.9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return svg(figure)

@@ -1,0 +1,134 @@
+"""The numbers of one split, kept small however many pictures it has."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from mask2former_mt.check.annotation_rules import Measure
+from mask2former_mt.check.pictures import Picture
+from mask2former_mt.dataset.document import CocoHeader
+from mask2former_mt.structures import SubcategorySpec
+
+# K classes, S subcategories, K_s values of one.
+
+_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+
+class SplitStatistics:
+    """Counts pictures and their sound annotations; crowds are counted and then left out.
+
+    Args:
+        header: None if the file's own is unusable: then only pictures are counted.
+    """
+
+    def __init__(self, header: CocoHeader | None) -> None:
+        self.class_names = header.thing_classes if header else ()
+        self.spec = header.spec if header else SubcategorySpec()
+        self.num_images = 0
+        self.num_decoded = 0
+        self.num_crowds = 0
+        self.class_counts = np.zeros(len(self.class_names), dtype=np.int64)
+        # Columns: the K_s values, none, unknown.
+        self.value_counts = [
+            np.zeros((len(self.class_names), s.num_values + 2), dtype=np.int64) for s in self.spec
+        ]
+        # One number each, 4 or 8 bytes, and no object: a picture costs 12, an instance 12.
+        self.per_image = array("l")
+        self.short_sides = array("f")
+        self.sides = array("f")  # square roots of the areas
+        self.relative_sides = array("f")  # the same by the picture's short side
+        self._colour_sum = np.zeros(3)
+        self._square_sum = np.zeros(3)
+
+    def add(self, picture: Picture, measures: Sequence[Measure]) -> None:
+        """Counts one picture and its sound annotations."""
+        self.num_images += 1
+        if picture.mean is not None:
+            self.num_decoded += 1
+            self._colour_sum += picture.mean
+            self._square_sum += picture.mean_square
+        objects = [measure for measure in measures if not measure.is_crowd]
+        self.num_crowds += len(measures) - len(objects)
+        self.per_image.append(len(objects))
+        short = min(picture.size) if picture.size else 0
+        if short:
+            self.short_sides.append(short)
+        for measure in objects:
+            self.class_counts[measure.class_index] += 1
+            for counts, label in zip(self.value_counts, measure.labels, strict=True):
+                # Unknown is -1, and that is the last column.
+                counts[measure.class_index, label] += 1
+            side = measure.area**0.5
+            self.sides.append(side)
+            if short:
+                self.relative_sides.append(side / short)
+
+    @property
+    def num_instances(self) -> int:
+        return int(self.class_counts.sum())
+
+    @property
+    def colours(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and standard deviation of red, green and blue, 0 to 255, every picture counting the
+        same; None if no picture could be read."""
+        if self.num_decoded == 0:
+            return None
+        mean = self._colour_sum / self.num_decoded
+        variance = np.maximum(self._square_sum / self.num_decoded - mean**2, 0)
+        return mean, np.sqrt(variance)
+
+    def to_json(self) -> dict:
+        """Everything as JSON holds it."""
+        colours = self.colours
+        return {
+            "images": self.num_images,
+            "images_decoded": self.num_decoded,
+            "images_without_instances": int(sum(count == 0 for count in self.per_image)),
+            "instances": self.num_instances,
+            "crowds": self.num_crowds,
+            "instances_per_image": _summary(self.per_image),
+            "instance_side_px": _summary(self.sides),
+            "image_short_side_px": _summary(self.short_sides),
+            "instances_per_class": dict(
+                zip(self.class_names, self.class_counts.tolist(), strict=True)
+            ),
+            "subcategories": [
+                {
+                    "name": subcategory.name,
+                    "instances_per_value": dict(
+                        zip(subcategory.values, counts.sum(axis=0).tolist(), strict=False)
+                    ),
+                    "share_none": self._share(counts[:, -2]),
+                    "share_unknown": self._share(counts[:, -1]),
+                    "columns": [*subcategory.values, "none", "unknown"],
+                    "class_by_value": counts.tolist(),
+                }
+                for subcategory, counts in zip(self.spec, self.value_counts, strict=True)
+            ],
+            "colour_mean_rgb": None if colours is None else _rounded(colours[0]),
+            "colour_std_rgb": None if colours is None else _rounded(colours[1]),
+        }
+
+    def _share(self, counts: np.ndarray) -> float | None:
+        total = self.num_instances
+        return float(counts.sum()) / total if total else None
+
+
+def _summary(values: array) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    numbers = np.frombuffer(values, dtype=values.typecode)
+    percentiles = np.percentile(numbers, _PERCENTILES)
+    return {
+        "mean": float(numbers.mean(dtype=np.float64)),
+        "min": float(numbers.min()),
+        "max": float(numbers.max()),
+        **{f"p{p}": float(v) for p, v in zip(_PERCENTILES, percentiles, strict=True)},
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(v, 3) for v in values.tolist()]

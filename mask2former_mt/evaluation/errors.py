@@ -1,0 +1,201 @@
+"""Why detections are wrong and objects are not found, after TIDE, with wrong labels as a kind.
+
+Every false positive of AP^J at IoU .5 has one reason, and each reason has a price: what AP^J at .5
+would gain if that reason alone were repaired. A detection that the mask and the class are right of
+and whose labels are not is such a reason too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mask2former_mt.evaluation.curves import curves, mean_percent, ranked_by_class
+from mask2former_mt.evaluation.detections import Detections
+from mask2former_mt.evaluation.ground_truth import GroundTruth
+from mask2former_mt.evaluation.joint import verified_statuses
+from mask2former_mt.evaluation.matching import (
+    ALL_AREAS,
+    FALSE_POSITIVE,
+    IGNORED,
+    IOU_THRESHOLDS,
+    NONE,
+    TRUE_POSITIVE,
+    Matches,
+)
+from mask2former_mt.evaluation.overlaps import Pairs
+from mask2former_mt.structures import UNKNOWN
+
+# D detections, G objects, K classes
+
+# A detection that overlaps less than this with everything lies on the background.
+LEAST_IOU = 0.1
+CLASS, SUBCATEGORY, LOCALISATION = "class wrong", "subcategory wrong", "localisation"
+BOTH, DUPLICATE, BACKGROUND = "class and localisation", "duplicate", "background"
+MISSED = "missed"
+KINDS = (CLASS, SUBCATEGORY, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED)
+MEANINGS = {
+    CLASS: "the mask fits an object of another class",
+    SUBCATEGORY: "mask and class fit, a subcategory is wrong",
+    LOCALISATION: f"an object of the class, at an IoU of {LEAST_IOU} to 0.5",
+    BOTH: f"an object of another class, at an IoU of {LEAST_IOU} to 0.5",
+    DUPLICATE: "an object that a better score has found already",
+    BACKGROUND: f"no object at an IoU of {LEAST_IOU}",
+    MISSED: "an object that no detection above is about",
+}
+RIGHT, NOT_COUNTED = "right", "not counted"
+_CODES = (*KINDS[:-1], RIGHT, NOT_COUNTED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Every detection's error.
+
+    Args:
+        kinds: int8 (D,), see `of`.
+        objects: int64 (D,), the object that a right one is, or that the error is about; -1 where
+            there is none.
+        missed: bool (G,): to be found, and neither found nor what a wrong class or localisation is
+            about.
+    """
+
+    kinds: np.ndarray
+    objects: np.ndarray
+    missed: np.ndarray
+
+    def of(self, kind: str) -> np.ndarray:
+        """bool (D,): which detections are of a kind, RIGHT or NOT_COUNTED (as COCO leaves out)."""
+        return self.kinds == _CODES.index(kind)
+
+    def counts(self, chosen_D: np.ndarray | None = None) -> dict[str, int]:
+        """How many errors of each kind there are, in the order of `KINDS`.
+
+        Args:
+            chosen_D: bool (D,): only these detections. What is missed follows from all of them.
+        """
+        chosen_D = np.ones(len(self.kinds), dtype=bool) if chosen_D is None else chosen_D
+        found = {kind: int((self.of(kind) & chosen_D).sum()) for kind in KINDS[:-1]}
+        return found | {MISSED: int(self.missed.sum())}
+
+
+def find_errors(
+    truth: GroundTruth, detections: Detections, pairs: Pairs, matches: Matches
+) -> Errors:
+    """Gives every detection at IoU .5 one reason.
+
+    Args:
+        truth, detections, matches: of an `Evaluation`.
+        pairs: of all classes, with an IoU of `LEAST_IOU` and more.
+
+    Source: Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors",
+        sec. 2.2, and its order of reasons where several hold. The wrong subcategory is ours; its
+        "missed" leaves out, as there, what another error is about.
+    """
+    # A crowd explains nothing: detections on it are not counted already.
+    pairs = pairs.select(~truth.crowds[pairs.objects])
+    same = detections.classes[pairs.detections] == truth.classes[pairs.objects]
+    iou_D, best_D = _best(pairs, len(detections))
+    same_iou_D, same_D = _best(pairs.select(same), len(detections))
+    other_iou_D, other_D = _best(pairs.select(~same), len(detections))
+
+    least = IOU_THRESHOLDS[0]
+    statuses_D = matches.statuses[ALL_AREAS, 0]
+    verified_D = verified_statuses(truth, detections, matches, range(len(truth.spec)))[0]
+    reasons = [
+        (statuses_D == IGNORED, NOT_COUNTED, NONE),
+        (verified_D == TRUE_POSITIVE, RIGHT, matches.objects[0]),
+        (statuses_D == TRUE_POSITIVE, SUBCATEGORY, matches.objects[0]),
+        ((same_iou_D >= LEAST_IOU) & (same_iou_D < least), LOCALISATION, same_D),
+        (other_iou_D >= least, CLASS, other_D),
+        (same_iou_D >= least, DUPLICATE, same_D),
+        (iou_D < LEAST_IOU, BACKGROUND, NONE),
+        (np.ones(len(detections), dtype=bool), BOTH, best_D),
+    ]
+    holds = [condition for condition, _, _ in reasons]
+    kinds_D = np.select(holds, [_CODES.index(kind) for _, kind, _ in reasons]).astype(np.int8)
+    objects_D = np.select(holds, [found for _, _, found in reasons]).astype(np.int64)
+
+    explained_G = np.zeros(len(truth), dtype=bool)
+    for kind in (RIGHT, SUBCATEGORY, CLASS, LOCALISATION):
+        explained_G[objects_D[kinds_D == _CODES.index(kind)]] = True
+    return Errors(kinds_D, objects_D, matches.counts[ALL_AREAS] & ~explained_G)
+
+
+def gains(
+    truth: GroundTruth, detections: Detections, matches: Matches, errors: Errors
+) -> dict[str, float]:
+    """What AP^J at IoU .5 would gain if one kind of error were repaired, each by itself.
+
+    A wrong subcategory becomes right. A wrong class becomes that of its object, and a badly placed
+    mask fits, if nobody has found the object: of several the best score, the others go. Duplicates,
+    detections on the background and those with both wrong go. Missed objects need not be found.
+    Repaired masks and classes keep their labels, which may be wrong.
+
+    Returns:
+        Percent by kind, in the order of `KINDS`; NaN without objects to find.
+
+    Source: TIDE, sec. 2.3 (its oracles), applied to AP^J.
+    """
+    statuses_D = verified_statuses(truth, detections, matches, range(len(truth.spec)))[0]
+    to_find_G = matches.counts[ALL_AREAS]
+
+    def average_precision(
+        statuses_D: np.ndarray,
+        classes_D: np.ndarray = detections.classes,
+        to_find_G: np.ndarray = to_find_G,
+    ) -> float:
+        ranked = ranked_by_class(classes_D, detections.scores, len(truth.class_names))
+        found = curves(
+            statuses_D[None, None], to_find_G[None], truth.classes, ranked, detections.scores
+        )
+        return mean_percent(found.precisions)
+
+    before = average_precision(statuses_D)
+    found_G = np.zeros(len(truth), dtype=bool)
+    found_G[errors.objects[errors.of(RIGHT) | errors.of(SUBCATEGORY)]] = True
+    after = {}
+    for kind in KINDS[:-1]:
+        of_D = errors.of(kind)
+        if kind == SUBCATEGORY:
+            after[kind] = average_precision(np.where(of_D, TRUE_POSITIVE, statuses_D))
+            continue
+        repaired_D = np.where(of_D, IGNORED, statuses_D)
+        classes_D = detections.classes
+        if kind in (CLASS, LOCALISATION):
+            candidates = np.flatnonzero(of_D)
+            candidates = candidates[~found_G[errors.objects[candidates]]]
+            chosen = _best_for_each_object(candidates, detections, errors)
+            classes_D = classes_D.copy()
+            classes_D[chosen] = truth.classes[errors.objects[chosen]]
+            right = _labels_agree(truth, detections, chosen, errors.objects[chosen])
+            repaired_D[chosen] = np.where(right, TRUE_POSITIVE, FALSE_POSITIVE)
+        after[kind] = average_precision(repaired_D, classes_D)
+    after[MISSED] = average_precision(statuses_D, to_find_G=to_find_G & ~errors.missed)
+    return {kind: value - before for kind, value in after.items()}
+
+
+def _best(pairs: Pairs, num_detections: int) -> tuple[np.ndarray, np.ndarray]:
+    """The highest IoU of each detection, 0 without a pair, and its object, or -1."""
+    order = np.lexsort((pairs.ious, pairs.detections))
+    last = order[np.flatnonzero(np.diff(pairs.detections[order], append=-1))]
+    ious_D, objects_D = np.zeros(num_detections), np.full(num_detections, NONE, dtype=np.int64)
+    ious_D[pairs.detections[last]] = pairs.ious[last]
+    objects_D[pairs.detections[last]] = pairs.objects[last]
+    return ious_D, objects_D
+
+
+def _best_for_each_object(
+    candidates: np.ndarray, detections: Detections, errors: Errors
+) -> np.ndarray:
+    """Of the detections about the same object the one with the best score."""
+    by_score = candidates[np.argsort(-detections.scores[candidates], kind="stable")]
+    _, first = np.unique(errors.objects[by_score], return_index=True)
+    return by_score[first]
+
+
+def _labels_agree(
+    truth: GroundTruth, detections: Detections, which: np.ndarray, objects: np.ndarray
+) -> np.ndarray:
+    annotated, predicted = truth.labels[objects], detections.labels[which]
+    return ((annotated == UNKNOWN) | (annotated == predicted)).all(axis=1)

@@ -1,0 +1,132 @@
+"""What --write-clean repairs, and that it leaves the rest alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from dataset_to_check import SQUARE, image_entry, polygon_annotation, rle_annotation
+
+from mask2former_mt.check.check import check_dataset
+from mask2former_mt.check.files_to_check import open_dataset
+from mask2former_mt.check.repair import clean_document, write_clean
+from mask2former_mt.dataset.annotation import PIXELS, Coordinates
+
+
+def clean_one(annotation, coordinates=PIXELS):
+    document = {
+        "images": [image_entry(10, "a.png")],
+        "annotations": [annotation],
+        "categories": [{"id": 7, "name": "cat"}],
+        "info": {"kept": True},
+    }
+    before = copy.deepcopy(document)
+    cleaned, repairs = clean_document(document, coordinates)
+    assert document == before  # the input stays
+    assert cleaned["info"] == {"kept": True}
+    return cleaned["annotations"][0], sum(repairs.values())
+
+
+def test_a_sound_annotation_stays_as_it_is():
+    for annotation in (polygon_annotation(1, 10), rle_annotation(1, 10)):
+        assert clean_one(annotation) == (annotation, 0)
+
+
+@pytest.mark.parametrize("part", [[1, 1, 9, 9], [1, 1, 5, 5, 9, 9]])
+def test_a_part_that_encloses_nothing_is_taken_out(part):
+    annotation = polygon_annotation(1, 10, segmentation=[list(SQUARE), part])
+    assert clean_one(annotation) == (polygon_annotation(1, 10), 1)
+
+
+def test_a_small_overshoot_is_cut_and_the_box_with_it():
+    # 40 wide, one pixel too far; 10 x 10 pixels are left of 11 x 10.
+    annotation = polygon_annotation(
+        1, 10, segmentation=[[30, 5, 41, 5, 41, 15, 30, 15]], bbox=[30, 5, 11, 10], area=110
+    )
+    cleaned, _ = clean_one(annotation)
+    assert cleaned["segmentation"] == [[30, 5, 40, 5, 40, 15, 30, 15]]
+    assert cleaned["bbox"] == [30, 5, 10, 10]
+    assert cleaned["area"] == 110  # within what COCO's own areas are off by
+
+
+def test_box_and_area_are_taken_from_the_mask():
+    annotation = polygon_annotation(1, 10, bbox=[9, 5, 10, 10], area=300)
+    assert clean_one(annotation) == (polygon_annotation(1, 10), 2)
+    annotation = rle_annotation(1, 10, bbox=[0, 0, -1, 1], area="big")
+    assert clean_one(annotation) == (rle_annotation(1, 10), 2)
+
+
+def test_normalised_numbers_stay_normalised():
+    normalized = [5 / 40, 5 / 30, 41 / 40, 5 / 30, 41 / 40, 15 / 30, 5 / 40, 15 / 30]
+    annotation = polygon_annotation(1, 10, segmentation=[normalized], bbox=[0.5, 0.5, 0.1, 0.1])
+    cleaned, _ = clean_one(annotation, Coordinates("normalized", "normalized"))
+    # x from 5 to 40 of 40, y from 5 to 15 of 30.
+    assert cleaned["segmentation"][0] == pytest.approx(
+        [5 / 40, 5 / 30, 1, 5 / 30, 1, 15 / 30, 5 / 40, 15 / 30]
+    )
+    assert cleaned["bbox"] == pytest.approx([5 / 40, 5 / 30, 35 / 40, 10 / 30], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"segmentation": [[30, 5, 45, 5, 45, 15, 30, 15]]},  # five pixels too far
+        {"segmentation": [[1, 1, 9, 9]]},  # nothing would be left
+        {"segmentation": [list(SQUARE), ["a"] * 6]},
+        {"segmentation": [[40.5, 5, 41, 5, 41, 15, 40.5, 15]]},  # all of it beyond the edge
+        {"segmentation": [[5, 5, 15, 15, 15, 5, 5, 15]], "area": 50},  # which loop is meant?
+        {"segmentation": {"size": [40, 30], "counts": [600, 600]}},
+        {"segmentation": None},
+        {"category_id": 99},
+        {"subcategories": {"style": "oil"}},
+        {"iscrowd": 5},
+        {"image_id": 99},
+    ],
+)
+def test_nothing_is_guessed(changes):
+    annotation = {**polygon_annotation(1, 10), **changes}
+    assert clean_one(annotation) == (annotation, 0)
+
+
+def test_doubles_go_and_ids_become_unique():
+    document = {
+        "images": [image_entry(10, "a.png"), image_entry(10, "a.png"), image_entry(10, "b.png")],
+        "annotations": [
+            polygon_annotation(1, 10),
+            polygon_annotation(2, 10),  # the same again
+            polygon_annotation(1, 10, subcategories={}),
+            rle_annotation(None, 10),
+            rle_annotation(7, 10, iscrowd=1),
+        ],
+    }
+    cleaned, repairs = clean_document(document, PIXELS)
+    assert [entry["file_name"] for entry in cleaned["images"]] == ["a.png", "b.png"]
+    # 7 is the highest id in use: the new ones are 8 and 9.
+    assert [entry["id"] for entry in cleaned["annotations"]] == [1, 8, 9, 7]
+    assert sum(repairs.values()) == 4
+
+
+def test_the_written_file_passes_where_only_repairs_were_needed(dataset):
+    dataset.train["annotations"] += [
+        polygon_annotation(100, 11, segmentation=[[20, 5, 41, 5, 41, 15, 20, 15]], area=1),
+        rle_annotation(105, 10),
+    ]
+    dataset.write()
+    found = {f.kind for f in check_dataset(dataset.yaml, show_progress=False).findings}
+    assert found == {
+        "duplicate-annotation-id",
+        "out-of-bounds",
+        "box-unlike-mask",
+        "area-unlike-mask",
+        "duplicate-annotation",
+    }
+    before = dataset.json_file().read_bytes()
+    split = open_dataset(dataset.yaml)[0][0]
+    output = dataset.folder / "clean.json"
+    assert sum(write_clean(split, output).values()) == 5
+    assert dataset.json_file().read_bytes() == before
+    dataset.documents["train"] = json.loads(output.read_text(encoding="utf-8"))
+    dataset.write()
+    assert check_dataset(dataset.yaml, show_progress=False).findings == []
+    assert not dataset.is_refused()

@@ -1,0 +1,192 @@
+"""Broken datasets are refused before training, with the file, the annotation and the remedy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from detectron2.data import DatasetCatalog
+
+from mask2former_mt.dataset import catalog
+
+
+def _load(dataset):
+    path = dataset.write_json()
+    catalog.register_dataset_files([dataset.write_yaml()])
+    return path, lambda: DatasetCatalog.get("tiny_train")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b'{"images": [', "is not valid JSON: .*cut short"),
+        (b"", "is not valid JSON"),
+        (b"\xff\xd8\xff\xe0", "must be JSON text in UTF-8"),
+        (b"[]", "must be a COCO file, a JSON object .* got a list"),
+        (b'{"images": [], "annotations": []}', "needs a list 'categories', got no such key"),
+        (b'{"images": {}, "annotations": [], "categories": []}', "a list 'images', got dict"),
+        (b'{"images": [1], "annotations": [], "categories": []}', "every entry of 'images'"),
+        (b'{"images": [], "annotations": [], "categories": []}', "'categories' is empty"),
+    ],
+)
+def test_a_file_that_is_not_coco_is_named(dataset, content, match):
+    path = dataset.write_json()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"(?s){re.escape(str(path))}.*{match}"):
+        catalog.register_dataset_files([dataset.write_yaml()])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda d: d["categories"].append({"id": 7, "name": "lynx"}), "id 7 is listed twice"),
+        (lambda d: d["categories"].append({"id": 8, "name": "cat"}), "two categories .* 'cat'"),
+        (lambda d: d["categories"].append({"id": "8", "name": "x"}), "got {'id': '8'"),
+        (lambda d: d["categories"].append({"id": 8}), "must be .*got {'id': 8}"),
+        (lambda d: d["subcategories"][0].update(values=[]), "'style' has 0 values"),
+        (lambda d: d["subcategories"][0].update(values="ab"), "'values' must be a list"),
+        (lambda d: d["subcategories"].append({"name": "style", "values": ["x"]}), "listed twice"),
+        (lambda d: d.update(subcategories={"style": []}), "'subcategories' must be a list"),
+    ],
+)
+def test_bad_lists_are_refused_when_the_dataset_is_registered(dataset, change, match):
+    change(dataset.document)
+    path = dataset.write_json()
+    with pytest.raises(ValueError, match=f"(?s){re.escape(str(path))}.*{match}"):
+        catalog.register_dataset_files([dataset.write_yaml()])
+
+
+POLYGON, RLE = 0, 1  # which of the dataset's two annotations: id 100 and id 101
+
+
+@pytest.mark.parametrize(
+    ("which", "fields", "match"),
+    [
+        (POLYGON, {"category_id": 5}, r"category_id 5 is not listed .* \[3, 7, 9\]"),
+        (POLYGON, {"subcategories": {"colour": "red"}}, "'colour' is not listed; listed are"),
+        (POLYGON, {"subcategories": {"style": "oil"}}, "'style' has no value 'oil'; listed are"),
+        # style has 2 values: -1 is unknown, 0 and 1 are values, 2 is none.
+        (POLYGON, {"subcategories": {"style": 3}}, r"index must be in \[-1, 2\].*got 3"),
+        (POLYGON, {"subcategories": {"style": -2}}, r"index must be in \[-1, 2\].*got -2"),
+        (POLYGON, {"subcategories": {"style": True}}, "a name, an index or null, got True"),
+        (POLYGON, {"subcategories": ["photo"]}, "'subcategories' must be an object"),
+        (POLYGON, {"segmentation": []}, "'segmentation' is empty"),
+        (POLYGON, {"segmentation": None}, "must be a list of polygons or an RLE.*got None"),
+        (POLYGON, {"segmentation": [[1, 1, 9, 9]]}, "at least 3 points, got 2"),
+        (POLYGON, {"segmentation": [[1, 1, 9, 9, 5, 1, 3]]}, "flat list of finite numbers"),
+        (POLYGON, {"segmentation": [[1, 1], [9, 9], [5, 1]]}, "at least 3 points, got 1"),
+        (POLYGON, {"segmentation": [1, 1, 9, 9, 5, 1]}, "flat list of finite numbers"),
+        (POLYGON, {"segmentation": [["1", 1, 9, 9, 5, 1]]}, "flat list of finite numbers"),
+        (POLYGON, {"segmentation": [[float("nan"), 1, 9, 9, 5, 1]]}, "finite numbers"),
+        # The image is 40 wide; up to 2 px beyond it are rounding, 3 px are not.
+        (
+            POLYGON,
+            {"segmentation": [[30, 5, 43, 5, 43, 15]]},
+            r"a polygon must lie inside the image, x in \[0, 40\].*got x in \[30, 43\]",
+        ),
+        (POLYGON, {"segmentation": [[-3, 5, 9, 5, 9, 15]]}, r"got x in \[-3, 9\]"),
+        (POLYGON, {"segmentation": [[1, 5, 9, 5, 9, 33]]}, r"got .*y in \[5, 33\]"),
+        (POLYGON, {"bbox": [100, 100, 5, 5]}, r"'bbox' must lie inside .*\[100, 105\]"),
+        (POLYGON, {"bbox": [5, 5, -1, 5]}, r"'bbox' must be \[x, y, width, height\]"),
+        (POLYGON, {"bbox": [5, 5, 5]}, r"'bbox' must be \[x, y, width, height\]"),
+        (POLYGON, {"bbox": None}, r"'bbox' must be \[x, y, width, height\].*got None"),
+        (POLYGON, {"iscrowd": 2}, "'iscrowd' must be 0 or 1, got 2"),
+        # Height and width exchanged.
+        (
+            RLE,
+            {"segmentation": {"size": [40, 30], "counts": [600, 600]}},
+            r"RLE size must be .*\[30, 40\], got \[40, 30\]",
+        ),
+        (RLE, {"segmentation": {"counts": [600, 600]}}, "RLE size must be .* got None"),
+        (
+            RLE,
+            {"segmentation": {"size": [30, 40], "counts": [600, 599]}},
+            "run lengths that add up to height .* width = 1200",
+        ),
+        (RLE, {"segmentation": {"size": [30, 40], "counts": [1200]}}, "the RLE has no pixel"),
+        (RLE, {"segmentation": {"size": [30, 40]}}, "RLE counts must be a list .*'None'"),
+        # "hb0" is 600 in COCO's text: 0x18 | more, 0x12 | more, 0; without "0" it has no end.
+        (RLE, {"segmentation": {"size": [30, 40], "counts": "hb0hb"}}, "COCO's compressed text"),
+        (RLE, {"segmentation": {"size": [30, 40], "counts": "\u00e9"}}, "COCO's compressed text"),
+    ],
+)
+def test_a_bad_annotation_is_named(dataset, which, fields, match):
+    dataset.document["annotations"][which].update(fields)
+    path, load = _load(dataset)
+    with pytest.raises(
+        ValueError, match=f"annotation {100 + which} of image 10 .a.png.: .*{match}"
+    ):
+        load()
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        load()
+
+
+def test_an_annotation_without_segmentation_says_what_to_do(dataset):
+    del dataset.document["annotations"][0]["segmentation"]
+    _, load = _load(dataset)
+    with pytest.raises(ValueError, match=r"annotation 100 .*got no such key; boxes alone teach no"):
+        load()
+
+
+def test_two_pixels_beyond_the_image_are_rounding(dataset):
+    dataset.document["annotations"][0]["segmentation"] = [[30, 5, 42, 5, 42, 32, 30, 32]]
+    _, load = _load(dataset)
+    assert len(load()[0]["annotations"]) == 2
+
+
+def test_compressed_counts_are_read(dataset):
+    # In COCO's text 600 = 0b10010_11000 is, 5 bits at a time from the lowest, 11000 + more (bit 5),
+    # 10010 + more, 00000 (the sign): 48 + (24 + 32, 18 + 32, 0) are the characters "h", "b", "0".
+    dataset.document["annotations"][1]["segmentation"] = {"size": [30, 40], "counts": "hb0hb0"}
+    del dataset.document["annotations"][1]["bbox"]
+    _, load = _load(dataset)
+    assert load()[0]["annotations"][1]["bbox"] == [20.0, 0.0, 20.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda d: d["annotations"][1].update(id=100), "annotation id 100 is used twice"),
+        (lambda d: d["annotations"][0].pop("id"), "must have an integer 'id', got None"),
+        (lambda d: d["annotations"][0].update(image_id=99), "100: image_id 99 is not listed"),
+        (lambda d: d["annotations"][0].update(image_id=[1]), r"100: image_id \[1\] is not listed"),
+        (lambda d: d["images"][1].update(id=10), r"image id 10 is used twice, last by b\.png"),
+        (lambda d: d["images"][1].pop("id"), r"'images' must have an integer \"id\""),
+        (lambda d: d["images"][1].update(height=0), r"image 11 \(b\.png\).*positive.*got 0 and 40"),
+        (lambda d: d.update(images=[], annotations=[]), "'images' is empty"),
+        (
+            lambda d: d["images"][1].update(file_name="c.png"),
+            r"1 of 2 image files are missing from .*images: c\.png; check the YAML's",
+        ),
+    ],
+)
+def test_ids_and_images_that_do_not_fit_are_named(dataset, change, match):
+    change(dataset.document)
+    path, load = _load(dataset)
+    with pytest.raises(ValueError, match=f"(?s){re.escape(str(path))}.*{match}"):
+        load()
+
+
+def test_missing_images_are_counted_and_the_first_named(dataset):
+    dataset.document["images"] += [
+        {"id": 20 + i, "file_name": f"{i}.png", "height": 30, "width": 40} for i in range(5)
+    ]
+    _, load = _load(dataset)
+    with pytest.raises(ValueError, match=r"5 of 7 image files .*0\.png, 1\.png, 2\.png and 2 more"):
+        load()
+
+
+def test_all_problems_are_told_at_once_ten_in_words(dataset):
+    good = dataset.document["annotations"][0]
+    dataset.document["annotations"] = [{**good, "id": i, "category_id": 1} for i in range(12)]
+    dataset.document["images"][1]["file_name"] = "c.png"
+    path, load = _load(dataset)
+    with pytest.raises(ValueError, match="13 problems") as caught:
+        load()
+    lines = str(caught.value).splitlines()
+    # A headline, ten of the 1 + 12 problems, and how many more there are.
+    assert len(lines) == 1 + 10 + 1
+    assert lines[0] == f"{path.resolve()}: 13 problems"
+    assert lines[1].startswith("  1 of 2 image files are missing")
+    assert lines[2].startswith("  annotation 0 of image 10 (a.png): category_id 1 is not listed")
+    assert lines[-1] == "  ... and 3 more"

@@ -1,0 +1,192 @@
+"""Mutated files of every format: a named error and nothing written, or what training can read."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from importer_scenes import (
+    LEFT,
+    Thing,
+    cvat_attributes,
+    labelme_shape,
+    png_base64,
+    views,
+    write_coco,
+    write_labelme,
+    write_yolo,
+)
+from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.source import ImportOptions
+
+from mask2former_mt.dataset.document import read_header
+from mask2former_mt.dataset.split import load_dataset_dicts
+
+MANY = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+# What a damaged or badly written file may hold in place of anything.
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from(
+        [0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "x"]
+    ),
+    st.sampled_from(["a\0b", "\ud800", "../..", "/", "x" * 5000, "1", "__undefined__", "a.b"]),
+    st.sampled_from([[], {}, [[]], [{}], [1, 2], {"a": 1}, [[1, 2, 3, 4, 5, 6]], [0, 0, 1e9, 1e9]]),
+    st.sampled_from([{"size": [48, 64], "counts": c} for c in ([], [3072], "0", "h", [-5, 3077])]),
+)
+OPTIONS = st.builds(
+    ImportOptions,
+    unusable=st.sampled_from(["refuse", "skip"]),
+    absent=st.sampled_from(["unknown", "none", "by-class"]),
+    several=st.sampled_from(["unknown", "first", "refuse"]),
+    crowd=st.sampled_from(["keep", "object"]),
+    parts=st.booleans(),
+)
+
+
+def fashion_attributes(thing: Thing) -> dict:
+    return {"attribute_ids": [1, 2] if thing.occluded is True else [2]}
+
+
+def paco_attributes(thing: Thing) -> dict:
+    return fashion_attributes(thing) | {"dom_color_ids": [1], "unknown_color": 0, "obj_ann_id": 5}
+
+
+LISTED = [{"id": i, "name": n, "supercategory": "color"} for i, n in ((1, "red"), (2, "blue"))]
+
+
+def write(format_name: str, folder: Path) -> tuple[dict, dict]:
+    """A dataset of a format; returns the inputs and the picture folders."""
+    scene = views()
+    if format_name == "yolo":
+        return {"train": write_yolo(folder, scene)}, {}
+    if format_name == "labelme":
+        inputs = write_labelme(folder, scene)
+        file = folder / "val" / "v.json"
+        document = json.loads(file.read_text())
+        mask = png_base64(np.ones((3, 4), dtype=bool))
+        document["shapes"] += [
+            labelme_shape("cat", [[1, 1], [4, 3]], shape_type="mask", mask=mask, group_id=1),
+            labelme_shape("cat", [[30, 20], [35, 20]], shape_type="circle", group_id=1),
+            labelme_shape("dog", [[3, 3], [9, 9]], shape_type="rectangle", description="old"),
+        ]
+        file.write_text(json.dumps(document))
+        return inputs, {}
+    attributes_of, header = {
+        "coco": (cvat_attributes, {}),
+        "fashionpedia": (fashion_attributes, {"attributes": LISTED}),
+        "paco": (
+            paco_attributes,
+            {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}},
+        ),
+    }[format_name]
+    scene["val"][0].things.append(Thing("cat", [LEFT], "red", True))
+    return write_coco(folder, scene, attributes_of, **header)
+
+
+@pytest.fixture(scope="module", params=["yolo", "labelme", "coco", "fashionpedia", "paco"])
+def original(request, tmp_path_factory):
+    """A sound dataset on disk, of which every example changes a copy: (format, folder)."""
+    folder = tmp_path_factory.mktemp(request.param) / "in"
+    write(request.param, folder)
+    return request.param, folder
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    """The paths to everything in a JSON value."""
+    children = value.items() if isinstance(value, dict) else ()
+    children = enumerate(value) if isinstance(value, list) else children
+    return [path, *(p for key, child in children for p in places(child, (*path, key)))]
+
+
+def replaced(document: object, path: tuple, value: object, *, remove: bool) -> object:
+    if not path:
+        return value
+    document = copy.deepcopy(document)
+    parent = document
+    for key in path[:-1]:
+        parent = parent[key]
+    if remove:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    return document
+
+
+def damage(file: Path, data: st.DataObject) -> None:
+    """Changes a file: a JSON by one or two values, any file by its bytes."""
+    content = file.read_bytes()
+    if file.suffix == ".json" and data.draw(st.integers(0, 9), label="bytes?") > 1:
+        document = json.loads(content)
+        for _ in range(data.draw(st.integers(1, 2), label="changes")):
+            path = data.draw(st.sampled_from(places(document)), label="path")
+            remove = data.draw(st.booleans(), label="remove")
+            document = replaced(document, path, data.draw(ODD, label="value"), remove=remove)
+        file.write_text(json.dumps(document))
+        return
+    kind = data.draw(st.sampled_from(["cut", "insert", "swap", "empty", "gone"]), label="kind")
+    at = data.draw(st.integers(0, len(content)), label="at")
+    if kind == "gone":
+        file.unlink()
+        return
+    junk = data.draw(
+        st.sampled_from([b"\0", b"\xff", b"9", b"-", b".", b" ", b"\n", b"[", b"{", b": ", b"nan "])
+        | st.binary(max_size=8),
+        label="junk",
+    )
+    new = {
+        "cut": content[:at],
+        "insert": content[:at] + junk + content[at:],
+        "swap": content[:at] + junk + content[at + len(junk) :],
+        "empty": b"",
+    }[kind]
+    file.write_bytes(new)
+
+
+@MANY
+@given(data=st.data(), options=OPTIONS)
+def test_a_named_error_or_a_sound_dataset(original, data, options):
+    format_name, sound = original
+    with tempfile.TemporaryDirectory(dir=sound.parent) as scratch:
+        folder, out = Path(scratch, "in"), Path(scratch, "out")
+        shutil.copytree(sound, folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        damage(data.draw(st.sampled_from(files), label="file"), data)
+        splits = ("train", "val")
+        if format_name == "yolo":
+            inputs, images = {"train": folder / "data.yaml"}, {}
+        elif format_name == "labelme":
+            inputs, images = {split: folder / split for split in splits}, {}
+        else:
+            inputs = {s: folder / "annotations" / f"instances_{s}.json" for s in splits}
+            images = {split: folder / "images" / split for split in splits}
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        try:
+            done = import_dataset(
+                format_name, inputs, out, images=images, options=options, dataset_name="tiny"
+            )
+        except (ValueError, FileNotFoundError):
+            assert not out.exists()
+        else:
+            for file in done.files[:-1]:
+                root = folder / "images" / file.stem
+                if format_name == "labelme":
+                    root = folder / file.stem
+                records = load_dataset_dicts(file, root, read_header(file))
+                assert len(records) == done.num_images[file.stem]
+                assert sum(len(r["annotations"]) for r in records) == done.num_instances[file.stem]
+            assert len(os.listdir(out)) == len(done.files)
+        assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,357 @@
+"""LabelMe folders: the round trip, every kind of shape, and every refusal."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from importer_scenes import (
+    ELL,
+    LEFT,
+    RIGHT,
+    SQUARE,
+    Thing,
+    View,
+    check_masks_and_classes,
+    edit,
+    iou,
+    labelme_shape,
+    load,
+    mask_of,
+    pairs,
+    png_base64,
+    save_picture,
+    views,
+    write_labelme,
+    write_labelme_file,
+)
+from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.source import ImportOptions
+
+HEIGHT, WIDTH = 48, 64
+
+
+@pytest.fixture
+def one(tmp_path):
+    """A single picture with the shapes that a test gives: (write, import, output)."""
+    folder = tmp_path / "one"
+    view = View("a.png", WIDTH, HEIGHT, [])
+    save_picture(folder / "a.png", view)
+    out = tmp_path / "out"
+
+    def write(*shapes, **fields):
+        write_labelme_file(folder / "a.json", view, **{"shapes": list(shapes)} | fields)
+        return folder / "a.json"
+
+    def run(images=None, **options):
+        done = import_dataset(
+            "labelme",
+            {"train": folder},
+            out,
+            images=images,
+            options=ImportOptions(**options),
+            dataset_name="tiny",
+            force=True,
+        )
+        return done, load(out / "tiny.yaml")["train"]["a.png"]
+
+    return write, run, out
+
+
+def test_the_scene_comes_back(tmp_path):
+    scene = views()
+    scene["val"][0].things.append(Thing("cat", [LEFT, RIGHT], "red", True))
+    folders = write_labelme(tmp_path / "in", scene)
+    done = import_dataset("labelme", folders, tmp_path / "out", dataset_name="tiny")
+    loaded = load(tmp_path / "out" / "tiny.yaml")
+    check_masks_and_classes(loaded, scene, least=1.0)
+    assert done.spec.to_json() == [
+        {"name": "colour", "values": ["blue", "red"]},
+        {"name": "occluded", "values": ["no", "yes"]},
+    ]
+    assert [labels for _, _, labels in loaded["train"]["a b.png"]] == [
+        {"colour": "red", "occluded": "yes"},
+        {"colour": "unknown", "occluded": "unknown"},
+    ]
+    assert [labels for _, _, labels in loaded["val"]["v.png"]] == [
+        {"colour": "blue", "occluded": "no"},
+        {"colour": "red", "occluded": "yes"},
+    ]
+    document = json.loads((tmp_path / "out" / "val.json").read_text())
+    assert document["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert [a["id"] for a in document["annotations"]] == [1, 2]
+    assert len(document["annotations"][1]["segmentation"]) == 2
+    document = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert [(i["id"], i["file_name"]) for i in document["images"]] == [
+        (1, "a b.png"),
+        (2, "empty.png"),
+        (3, "turned.jpg"),
+    ]
+
+
+def test_every_shape_with_an_area(one):
+    write, run, _ = one
+    crop = np.zeros((10, 12), dtype=bool)
+    crop[2:8, 3:9] = True
+    crop[4:6, 4:6] = False  # a hole, not in the middle
+    write(
+        labelme_shape("a", [[4, 10], [24, 30]], shape_type="rectangle"),
+        labelme_shape("b", [[24, 30], [4, 10]], shape_type="rectangle"),  # drawn from below
+        labelme_shape("c", pairs(SQUARE), shape_type="rectangle"),  # as X-AnyLabeling has it
+        labelme_shape("d", pairs(SQUARE), shape_type="oriented_rectangle"),
+        labelme_shape("e", pairs(SQUARE), shape_type="rotation"),
+        labelme_shape("f", [[20, 7], [31, 16]], shape_type="mask", mask=png_base64(crop)),
+        labelme_shape("g", [[30, 24], [40, 24]], shape_type="circle"),
+        labelme_shape("h", pairs(ELL), shape_type=None),
+    )
+    _, found = run()
+    masks = {name: mask for name, mask, _ in found}
+    square = mask_of([SQUARE], HEIGHT, WIDTH)
+    for name in "abcde":
+        assert (masks[name] == square).all()
+    expected = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    expected[7:17, 20:32] = crop
+    assert (masks["f"] == expected).all()
+    # 6 * 6 - 2 * 2 = 32 pixels.
+    assert masks["f"].sum() == 32
+    ys, xs = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    assert iou(masks["g"], np.hypot(xs - 30, ys - 24) <= 10) > 0.95
+    assert masks["g"].sum() == pytest.approx(math.pi * 100, rel=0.03)
+    assert (masks["h"] == mask_of([ELL], HEIGHT, WIDTH)).all()
+
+
+def test_a_circle_is_cut_off_at_the_edge(one):
+    write, run, _ = one
+    write(labelme_shape("a", [[64, 24], [64, 4]], shape_type="circle"))
+    ((_, mask, _),) = run()[1]
+    ys, xs = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    assert iou(mask, np.hypot(xs - 64, ys - 24) <= 20) > 0.95
+
+
+def test_a_mask_that_reaches_over_the_edge(one):
+    write, run, _ = one
+    crop = np.zeros((4, 5), dtype=bool)
+    crop[:, 1:3] = True
+    write(labelme_shape("a", [[-1, -1], [3, 2]], shape_type="mask", mask=png_base64(crop)))
+    ((_, mask, _),) = run()[1]
+    # Rows -1 to 2 and columns 0 to 1: 3 * 2 pixels are inside.
+    assert mask[:3, :2].all()
+    assert mask.sum() == 6
+
+
+def test_groups_are_one_object_of_each_label(one):
+    write, run, _ = one
+    mask = np.ones((4, 4), dtype=bool)
+    write(
+        labelme_shape("a", pairs(LEFT), group_id=1, flags={"big": True}),
+        labelme_shape("b", pairs(SQUARE), group_id=1, flags={"big": False}),
+        labelme_shape(
+            "a", [[60, 0], [63, 3]], shape_type="mask", mask=png_base64(mask), group_id=1
+        ),
+        labelme_shape("a", pairs(RIGHT), flags={"big": False}),
+        labelme_shape("a", pairs(RIGHT), group_id=None, flags={}),
+    )
+    _, found = run()
+    assert [(name, labels["big"]) for name, _, labels in found] == [
+        ("a", "yes"),
+        ("b", "no"),
+        ("a", "no"),
+        ("a", "unknown"),
+    ]
+    both = mask_of([LEFT], HEIGHT, WIDTH)
+    both[:4, 60:] = True
+    assert (found[0][1] == both).all()
+
+
+def test_parts_that_differ(one):
+    write, run, _ = one
+    write(
+        labelme_shape("a", pairs(LEFT), group_id=1, flags={"big": True, "wet": False}),
+        labelme_shape("a", pairs(RIGHT), group_id=1, flags={"big": False}),
+        labelme_shape("a", pairs(SQUARE), flags={"big": False, "wet": True}),
+    )
+    done, found = run()
+    assert [labels for _, _, labels in found] == [
+        {"big": "unknown", "wet": "no"},
+        {"big": "no", "wet": "yes"},
+    ]
+    assert done.notes[0].startswith("objects with several values of 'big', now unknown: 1, the fi")
+    _, found = run(several="first")
+    assert found[0][2] == {"big": "yes", "wet": "no"}
+
+
+def test_descriptions_are_free_text_unless_asked_for(one):
+    write, run, _ = one
+    write(
+        labelme_shape("a", pairs(LEFT), description="old"),
+        labelme_shape("a", pairs(RIGHT), description="new"),
+        labelme_shape("a", pairs(SQUARE)),
+    )
+    _, found = run(subcategories=("description",))
+    assert [labels["description"] for _, _, labels in found] == ["old", "new", "unknown"]
+    done, _ = run(max_values=1)
+    assert len(done.spec) == 0
+    assert done.notes[0].startswith("attribute 'description' is left out: it has 2 different")
+
+
+def test_what_is_no_object_is_left_out_and_counted(one, tmp_path):
+    write, run, _ = one
+    save_picture(tmp_path / "one" / "later.png", View("later.png", 8, 8, []))
+    file = write(
+        labelme_shape("a", pairs(LEFT)),
+        labelme_shape("__ignore__", pairs(RIGHT)),
+        labelme_shape("_background_", pairs(RIGHT)),
+        flags={"blurred": True},
+    )
+    done, found = run()
+    assert len(found) == 1
+    assert done.notes == [
+        f"files with flags of the whole picture, which are left out: 1, the first {file}",
+        f"shapes labelled '__ignore__', left out as no objects: 1, the first {file}: shape 1",
+        f"shapes labelled '_background_', left out as no objects: 1, the first {file}: shape 2",
+        "pictures without JSON, left out as not annotated: 1, the first "
+        f"{tmp_path / 'one' / 'later.png'}",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
+def test_shapes_without_an_area(one, kind):
+    write, run, out = one
+    write(labelme_shape("a", pairs(LEFT)), labelme_shape("b", [[1, 1], [9, 9]], shape_type=kind))
+    with pytest.raises(ValueError, match=rf"a.json: shape 1 \(b\): a {kind} has no area; draw the"):
+        run()
+    assert not out.exists()
+    done, found = run(unusable="skip")
+    assert [name for name, _, _ in found] == ["a"]
+    assert "without area (learned as background): 1" in done.notes[0]
+
+
+@pytest.mark.parametrize("name", ["a.png", ".\\a.png", "..\\one\\a.png", "C:\\photos\\a.png"])
+def test_the_picture_is_found(one, name):
+    write, run, _ = one
+    write(labelme_shape("a", pairs(LEFT)), imagePath=name, imageData="AAAA", imageHeight=None)
+    assert len(run()[1]) == 1
+
+
+def test_pictures_elsewhere(one, tmp_path):
+    write, run, _ = one
+    write(labelme_shape("a", pairs(LEFT)))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "one" / "a.png").rename(tmp_path / "photos" / "a.png")
+    with pytest.raises(ValueError, match=r"the picture 'a.png' is not there; put it back, or give"):
+        run()
+    assert len(run(images={"train": tmp_path / "photos"})[1]) == 1
+    write(labelme_shape("a", pairs(LEFT)), imageData="AAAA")
+    with pytest.raises(ValueError, match="'imageData' holds it: save it there"):
+        run()
+
+
+PNG = png_base64(np.ones((4, 4), dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"label": None}, "shape 0: 'label' must be a text, got 'None'"),
+        ({"label": " "}, "shape 0: 'label' must be a text"),
+        ({"group_id": [1]}, "'group_id' must be a number or null"),
+        ({"flags": [True]}, "'flags' must be a JSON object, got"),
+        ({"attributes": "red"}, "'attributes' must be a JSON object, got red"),
+        ({"shape_type": "spline"}, "'shape_type' must be one of polygon, .*got 'spline'"),
+        ({"shape_type": []}, r"'shape_type' must be one of polygon, .*got '\[\]'"),
+        ({"points": None}, r"'points' must be a list of \[x, y\] in pixels, got None"),
+        ({"points": []}, "'points' must be a list"),
+        ({"points": [[1, 2], [3]]}, "'points' must be a list"),
+        ({"points": [[1, "2"], [3, 4], [5, 6]]}, "'points' must be a list"),
+        ({"points": [[1, 10**400], [3, 4], [5, 6]]}, "'points' must be a list"),
+        ({"points": [[1, 2], [3, 4]]}, "a polygon must have at least 3 points, got 2"),
+        ({"points": [[1, 2], [90, 4], [5, 6]]}, "a polygon must lie inside the image"),
+        ({"shape_type": "circle"}, "a circle must have 2 points, got 4"),
+        (
+            {"shape_type": "circle", "points": [[1, 1], [1, 1]]},
+            "second point must lie on its edge, got radius 0",
+        ),
+        ({"shape_type": "rectangle", "points": [[1, 1]]}, "must have 2 or 4 points, got 1"),
+        ({"shape_type": "mask"}, "a mask must have 2 points, got 4"),
+        (
+            {"shape_type": "mask", "points": [[0, 0], [3, 3]]},
+            "'mask' must be a PNG in base64, got 'None'",
+        ),
+        ({"shape_type": "mask", "points": [[0, 0], [3, 3]], "mask": "AAAA"}, "must be a PNG"),
+        ({"shape_type": "mask", "points": [[0, 0], [3, 3]], "mask": "*"}, "must be a PNG"),
+        ({"shape_type": "mask", "points": [[0, 0], [3, 3]], "mask": PNG[:40]}, "must be a PNG"),
+        (
+            {"shape_type": "mask", "points": [[0, 0], [4, 3]], "mask": PNG},
+            r"'mask' must be 5x4 \(width x height\) as its points say, got 4x4",
+        ),
+        (
+            {"shape_type": "mask", "points": [[70, 0], [73, 3]], "mask": PNG},
+            "a mask must lie inside the picture of 64x48, got x from 70 to 73",
+        ),
+    ],
+)
+def test_a_bad_shape_is_named(one, fields, match):
+    write, run, out = one
+    file = write(labelme_shape("a", pairs(LEFT)) | fields)
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))}: .*{match}"):
+        run()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"shapes": None}, "is no LabelMe file: it needs a list of JSON objects 'shapes'"),
+        ({"shapes": [1]}, "is no LabelMe file"),
+        ({"imagePath": None}, "'imagePath' must name the picture, got 'None'"),
+        ({"imagePath": "b.png"}, "the picture 'b.png' is not there"),
+        ({"imagePath": "a\0.png"}, "'imagePath' must name the picture"),
+        ({"imageHeight": 64}, "'imageHeight' must be the picture's, got 64, .* is 64x48 .width x"),
+        ({"imageWidth": 48}, "'imageWidth' must be the picture's, got 48"),
+    ],
+)
+def test_a_bad_file_is_named(one, fields, match):
+    write, run, out = one
+    file = write(labelme_shape("a", pairs(LEFT)), **fields)
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))}.*{match}"):
+        run()
+    assert not out.exists()
+
+
+def test_broken_json_and_broken_pictures_are_named(one, tmp_path):
+    write, run, _ = one
+    file = write(labelme_shape("a", pairs(LEFT)))
+    text = file.read_text()
+    file.write_text(text[:150])
+    with pytest.raises(ValueError, match=r"a.json is not valid JSON.*cut short"):
+        run()
+    file.write_text(text)
+    edit(file, lambda d: d.update(imageHeight=None))
+    (tmp_path / "one" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ValueError, match=r"a.png: the file cannot be read as an image"):
+        run()
+
+
+def test_two_files_of_one_picture_are_refused(one, tmp_path):
+    write, run, _ = one
+    file = write(labelme_shape("a", pairs(LEFT)))
+    (tmp_path / "one" / "copy.json").write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match=r"copy.json: a.json is of the same picture"):
+        run()
+
+
+def test_folders_without_anything(one, tmp_path):
+    write, run, out = one
+    with pytest.raises(FileNotFoundError, match="no JSON files there; is it the right folder"):
+        run()
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        import_dataset("labelme", {"train": tmp_path / "nowhere"}, out)
+    write()
+    with pytest.raises(ValueError, match="no shape has a mask and a label"):
+        run()
+    write(labelme_shape("a", pairs(LEFT)))
+    with pytest.raises(ValueError, match="is the input's own folder; give another one"):
+        import_dataset("labelme", {"train": tmp_path / "one"}, tmp_path / "one")

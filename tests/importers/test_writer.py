@@ -1,0 +1,210 @@
+"""Written whole or not at all, never over an input, and as training reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import yaml
+from importer_scenes import (
+    Thing,
+    View,
+    check_masks_and_classes,
+    coco_document,
+    cvat_attributes,
+    edit,
+    load,
+    save_picture,
+    views,
+    write_coco,
+    write_yolo,
+)
+from mask2former_mt.importers import writer
+from mask2former_mt.importers.run import by_split, import_dataset
+from mask2former_mt.importers.source import ImportOptions
+
+
+@pytest.fixture
+def cvat(tmp_path):
+    """A written dataset: (inputs, images)."""
+    return write_coco(tmp_path / "in", views(), cvat_attributes)
+
+
+def run(cvat, output, **kwargs):
+    inputs, images = cvat
+    return import_dataset("coco", inputs, output, images=images, dataset_name="tiny", **kwargs)
+
+
+def test_the_yaml_stands_on_relative_paths(cvat, tmp_path):
+    done = run(cvat, tmp_path / "deep" / "out")
+    assert [file.name for file in done.files] == ["train.json", "val.json", "tiny.yaml"]
+    assert yaml.safe_load(done.files[-1].read_text()) == {
+        "name": "tiny",
+        "root": ".",
+        "train": {"images": "../../in/images/train", "annotations": "train.json"},
+        "val": {"images": "../../in/images/val", "annotations": "val.json"},
+    }
+    # So that the whole may be moved.
+    (tmp_path / "moved").mkdir()
+    for name in ("in", "deep"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    loaded = load(tmp_path / "moved" / "deep" / "out" / "tiny.yaml")
+    check_masks_and_classes(loaded, views(), least=1.0)
+
+
+def test_no_yaml_unless_asked_for(cvat, tmp_path):
+    inputs, images = cvat
+    import_dataset("coco", inputs, tmp_path / "out", images=images)
+    assert sorted(os.listdir(tmp_path / "out")) == ["train.json", "val.json"]
+
+
+def test_what_is_there_stays_unless_forced(cvat, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "val.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"val.json is there already; give --force"):
+        run(cvat, out)
+    assert os.listdir(out) == ["val.json"]
+    assert (out / "val.json").read_text() == "mine"
+    run(cvat, out, force=True)
+    assert json.loads((out / "val.json").read_text())["annotations"]
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_an_input_is_never_written_over(tmp_path, through_link):
+    inputs, images = write_coco(tmp_path / "in", views(), cvat_attributes)
+    folder = inputs["val"].parent
+    source = folder / "val.json"
+    inputs["val"].rename(source)
+    before = source.read_bytes()
+    out = folder
+    if through_link:
+        out = tmp_path / "link"
+        out.symlink_to(folder)
+    with pytest.raises(ValueError, match="is one of the inputs and is never written over"):
+        import_dataset("coco", {"val": source}, out, images=images, force=True)
+    assert source.read_bytes() == before
+    assert sorted(os.listdir(folder)) == ["instances_train.json", "val.json"]
+
+
+def test_the_data_yaml_of_yolo_is_an_input_too(tmp_path):
+    data = write_yolo(tmp_path / "in", views())
+    with pytest.raises(ValueError, match=r"data.yaml is one of the inputs"):
+        import_dataset("yolo", {"train": data}, data.parent, dataset_name="data", force=True)
+    assert sorted(os.listdir(data.parent)) == ["data.yaml", "images", "labels"]
+
+
+def test_a_failure_while_writing_leaves_nothing(cvat, tmp_path, monkeypatch):
+    # What only the reading at the end can find, as a picture that changes under the import.
+    _, images = cvat
+    original = writer.make_documents
+
+    def change_a_picture(*args, **kwargs):
+        documents = original(*args, **kwargs)
+        save_picture(images["val"] / "v.png", View("v.png", 9, 9, []))
+        return documents
+
+    monkeypatch.setattr("mask2former_mt.importers.run.make_documents", change_a_picture)
+    out = tmp_path / "a" / "out"
+    with pytest.raises(ValueError, match=r"nothing was written: .*out/val.json: 1 problem") as info:
+        run(cvat, out)
+    assert "partial" not in str(info.value)
+    assert not (tmp_path / "a").exists()
+    out.mkdir(parents=True)
+    (out / "train.json").write_text("mine")
+    save_picture(images["val"] / "v.png", views()["val"][0])
+    with pytest.raises(ValueError, match="nothing was written"):
+        run(cvat, out, force=True)
+    assert os.listdir(out) == ["train.json"]
+    assert (out / "train.json").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_the_folder(cvat, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OSError, match="out"):
+        run(cvat, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("area", [0, -3, True, "big", None, 10**400, float("nan"), 64 * 48 + 1])
+def test_an_area_that_cannot_be_is_counted_again(cvat, tmp_path, area):
+    inputs, _ = cvat
+    edit(inputs["val"], lambda d: d["annotations"][0].update(area=area))
+    run(cvat, tmp_path / "out")
+    entry = json.loads((tmp_path / "out" / "val.json").read_text())["annotations"][0]
+    assert entry["area"] == 400  # SQUARE: 20 * 20
+
+
+def test_a_sound_area_is_kept(cvat, tmp_path):
+    inputs, _ = cvat
+    edit(inputs["val"], lambda d: d["annotations"][0].update(area=399.5))
+    run(cvat, tmp_path / "out")
+    entry = json.loads((tmp_path / "out" / "val.json").read_text())["annotations"][0]
+    assert entry["area"] == 399.5
+
+
+def test_objects_without_a_pixel_are_named(cvat, tmp_path):
+    inputs, _ = cvat
+    thin = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]]
+    edit(inputs["val"], lambda d: d["annotations"][0].update(segmentation=thin))
+    done = run(cvat, tmp_path / "out")
+    assert any(
+        note.startswith("objects that cover no pixel, which training drops: 1, the first")
+        for note in done.notes
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a\nb", " a"])
+def test_names_that_no_file_can_have(cvat, tmp_path, name):
+    inputs, images = cvat
+    with pytest.raises(ValueError, match="--name must be letters, digits"):
+        import_dataset("coco", inputs, tmp_path / "out", images=images, dataset_name=name)
+
+
+def test_inputs_by_split(tmp_path):
+    assert by_split(["a.json"], "input") == {"train": type(tmp_path)("a.json")}
+    assert list(by_split(["val=a.json", "test-2=b.json"], "input")) == ["val", "test-2"]
+    (tmp_path / "x=y").mkdir()
+    assert by_split([str(tmp_path / "x=y")], "input") == {"train": tmp_path / "x=y"}
+    with pytest.raises(ValueError, match=r"several need names, such as val=b.json"):
+        by_split(["train=a.json", "b.json"], "input")
+    with pytest.raises(ValueError, match="'train' is no name for a split, or named twice"):
+        by_split(["train=a.json", "train=b.json"], "input")
+    with pytest.raises(ValueError, match="'root' is no name for a split"):
+        by_split(["root=a.json"], "input")
+
+
+def test_many_objects_are_read_quickly(tmp_path):
+    """10,000 objects, polygons and run lengths; 100,000 take ten times as long."""
+    rng = np.random.default_rng(0)
+    number, size = 10_000, (480, 640)
+    mask = np.zeros(size, np.uint8, order="F")
+    mask[40:200, 50:300] = 1
+    counts = mask_util.encode(mask)["counts"].decode()
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    things = []
+    for x, y, r in zip(
+        rng.uniform(90, 550, number),
+        rng.uniform(90, 390, number),
+        rng.uniform(5, 80, number),
+        strict=True,
+    ):
+        outline = np.stack([x + r * np.cos(angles), y + r * np.sin(angles)], axis=1)
+        things.append(Thing("cat", [outline.reshape(-1).tolist()], "red", bool(r > 40)))
+    view = View("a.png", size[1], size[0], things)
+    save_picture(tmp_path / "a.png", view)
+    document = coco_document([view], cvat_attributes)
+    for entry in document["annotations"][::4]:
+        entry["segmentation"] = {"size": list(size), "counts": counts}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    start = time.process_time()
+    done = import_dataset(
+        "coco", {"train": tmp_path / "a.json"}, tmp_path / "out", options=ImportOptions()
+    )
+    # About 1 s; a way that grows with the square of the number would take minutes.
+    assert time.process_time() - start < 15
+    assert done.num_instances == {"train": number}

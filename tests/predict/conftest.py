@@ -1,0 +1,10 @@
+"""Tests of runs leave the loggers as they found them."""
+
+import pytest
+from training_files import restored_loggers
+
+
+@pytest.fixture(autouse=True)
+def _restored_loggers():
+    with restored_loggers():
+        yield

@@ -1,0 +1,150 @@
+"""The lines of predictions: finding them again, cut and damaged files, other settings."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mask2former_mt.predict.journal import PredictionLines, stamp_of
+
+SETTINGS = {"weights": "abc", "MODEL.X": [1, 2]}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    found = [folder / name for name in ("a.png", "b.png", "c.mp4")]
+    for file in found:
+        file.write_bytes(b"12345")
+    return found
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def line_of(file: Path, frame: int | None = None, score: float = 0.5) -> dict:
+    size, modified = stamp_of(file)
+    return {
+        "file_name": str(file),
+        **({} if frame is None else {"frame": frame}),
+        "height": 4,
+        "width": 5,
+        "picture": f"{file.stem}.png",
+        "bytes": size,
+        "modified": modified,
+        "annotations": [{"score": score}],
+    }
+
+
+def fill(out: Path, *lines: dict) -> None:
+    opened = PredictionLines(out, SETTINGS)
+    for line in lines:
+        opened.append(line)
+    opened.close()
+
+
+def test_lines_are_found_again(files, out):
+    a, b, c = files
+    fill(out, line_of(a), line_of(c, 0), line_of(c, 1, score=0.25))
+    lines = PredictionLines(out, SETTINGS)
+    assert lines.is_current(a)
+    assert lines.is_current(c, 1)
+    assert not lines.is_current(b)
+    assert not lines.is_current(c, 2)
+    assert not lines.is_current(c)
+    assert lines.read(c, 1)["annotations"] == [{"score": 0.25}]
+    assert lines.pictures == {str(a): "a.png", str(c): "c.png"}
+    # Whoever reads along has whole lines.
+    texts = (out / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(text).get("frame") for text in texts] == [None, 0, 1]
+
+
+def test_line_is_on_disk_as_soon_as_it_is_written(files, out):
+    lines = PredictionLines(out, SETTINGS)
+    lines.append(line_of(files[0]))
+    assert json.loads((out / "predictions.jsonl").read_text()) == line_of(files[0])
+    assert lines.is_current(files[0])
+
+
+def test_later_line_replaces_an_earlier_one(files, out):
+    fill(out, line_of(files[0], score=0.1), line_of(files[0], score=0.2))
+    assert PredictionLines(out, SETTINGS).read(files[0])["annotations"] == [{"score": 0.2}]
+
+
+def test_changed_file_is_not_current(files, out):
+    fill(out, line_of(files[0]), line_of(files[1]))
+    files[0].write_bytes(b"123456")
+    status = files[1].stat()
+    os.utime(files[1], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    lines = PredictionLines(out, SETTINGS)
+    assert not lines.is_current(files[0])
+    assert not lines.is_current(files[1])
+
+
+def test_relative_and_absolute_paths_are_the_same_file(files, out, monkeypatch):
+    monkeypatch.chdir(files[0].parent)
+    fill(out, line_of(Path("a.png")))
+    assert PredictionLines(out, SETTINGS).is_current(files[0])
+
+
+@pytest.mark.parametrize("left", [1, 20, -1])
+def test_cut_last_line_is_removed(files, out, left):
+    fill(out, line_of(files[0]))
+    whole = (out / "predictions.jsonl").read_bytes()
+    fill(out, line_of(files[1]))
+    text = (out / "predictions.jsonl").read_bytes()
+    end = len(whole) + left if left > 0 else len(text) - 1  # -1: all but the line's end
+    (out / "predictions.jsonl").write_bytes(text[:end])
+    lines = PredictionLines(out, SETTINGS)
+    assert lines.is_current(files[0])
+    assert not lines.is_current(files[1])
+    assert (out / "predictions.jsonl").read_bytes() == whole
+    lines.append(line_of(files[1]))
+    lines.close()
+    assert PredictionLines(out, SETTINGS).is_current(files[1])
+
+
+def test_damaged_line_is_named(files, out):
+    fill(out, line_of(files[0]), line_of(files[1]))
+    texts = (out / "predictions.jsonl").read_bytes().splitlines(keepends=True)
+    for damaged in (b"nonsense\n", b"{}\n", b"[1]\n"):
+        (out / "predictions.jsonl").write_bytes(texts[0] + damaged + texts[1])
+        with pytest.raises(ValueError, match=r"jsonl line 2 is damaged; .*--overwrite"):
+            PredictionLines(out, SETTINGS)
+    # As a crash of the whole machine leaves the last line.
+    (out / "predictions.jsonl").write_bytes(texts[0] + b"\0" * 40)
+    assert PredictionLines(out, SETTINGS).is_current(files[0])
+
+
+def test_other_settings_are_refused_and_named(files, out):
+    fill(out, line_of(files[0]))
+    with pytest.raises(ValueError, match=r"MODEL.X was \[1, 2\] and is now \[1, 3\].*--overwrite"):
+        PredictionLines(out, {**SETTINGS, "MODEL.X": [1, 3]})
+    with pytest.raises(ValueError, match=r"new was None and is now True"):
+        PredictionLines(out, {**SETTINGS, "new": True})
+    lines = PredictionLines(out, {**SETTINGS, "MODEL.X": [1, 3]}, overwrite=True)
+    assert not lines.is_current(files[0])
+    lines.close()
+    with pytest.raises(ValueError, match=r"MODEL.X was \[1, 3\]"):
+        PredictionLines(out, SETTINGS)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"{"])
+def test_lines_without_settings_are_refused(files, out, content):
+    fill(out, line_of(files[0]))
+    (out / "settings.json").unlink()
+    if content is not None:
+        (out / "settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match="--overwrite"):
+        PredictionLines(out, SETTINGS)
+
+
+def test_nan_never_reaches_the_file(files, out):
+    with pytest.raises(ValueError, match="Out of range float"):
+        PredictionLines(out, SETTINGS).append(line_of(files[0], score=float("nan")))
+    assert (out / "predictions.jsonl").read_bytes() == b""
