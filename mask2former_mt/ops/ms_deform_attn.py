@@ -9,6 +9,10 @@ import torch
 from mask2former_mt.ops import native
 from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
+# Which implementation of an operator runs: "auto" takes the compiled one where there is one for
+# the device, "native" insists on it, "torch" takes the one in PyTorch.
+IMPLEMENTATIONS = ("auto", "native", "torch")
+
 
 def check_arguments(
     value: torch.Tensor,
@@ -86,12 +90,12 @@ def choose_implementation(
     Raises:
         ValueError: another word, or "native" where nothing is compiled for the device.
     """
-    if implementation == "torch":
-        return "torch"
-    if implementation not in ("auto", "native"):
+    if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"the implementation must be 'auto', 'native' or 'torch', got {implementation!r}"
         )
+    if implementation == "torch":
+        return "torch"
     # Nothing runs on meta tensors; they take the way that the CPU's would.
     usable = native.is_available("cpu" if device.type == "meta" else device.type)
     if usable and device.type == "cuda" and (channels % 4 or levels > 16):

@@ -17,7 +17,7 @@ OTHER_CHUNK_ELEMENTS = 16 * 2**20
 # "parity" is the published way: bilinear to the padded size, crop, bilinear to the original size.
 # "direct" samples the grid once, where the original's pixels lie; the same where the network sees
 # the image at its original size.
-RESIZE_MODES = ("parity", "direct")
+MASK_RESIZES = ("parity", "direct")
 
 # N masks
 
@@ -38,7 +38,7 @@ def resize_masks(
         padded_size: (H, W) of the batch, in pixels.
         image_size: (H, W) of this image inside it, top-left.
         original_size: (H, W) of the image before it was resized for the network.
-        mode: of `RESIZE_MODES`.
+        mode: of `MASK_RESIZES`.
         implementation: "auto" takes the compiled operator on a CPU that has one, "native" insists
             on it there, "torch" does without; a GPU has none and needs none, nor has a direct
             resize to another size than the network's.
@@ -136,9 +136,9 @@ def upsampled_chunks(
 
 
 def _check_mode(mode: str) -> None:
-    if mode not in RESIZE_MODES:
+    if mode not in MASK_RESIZES:
         raise ValueError(
-            f"masks are resized in a mode of {list(RESIZE_MODES)}, got {mode!r}; "
+            f"masks are resized in a mode of {list(MASK_RESIZES)}, got {mode!r}; "
             "see MODEL.MASK_FORMER.TEST.MASK_RESIZE"
         )
 

@@ -7,11 +7,10 @@ import dataclasses
 
 import torch
 
+from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import SelectedQueries
 
 # N instances, S subcategories
-
-NMS_KINDS = ("none", "hard", "linear", "gaussian")
 
 
 @dataclasses.dataclass(frozen=True)

