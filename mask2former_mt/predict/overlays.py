@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from mask2former_mt.dataset.images import read_image
+from mask2former_mt.evaluation.disagreements import Comparison, compare_results
 from mask2former_mt.predict.journal import PredictionLines
 from mask2former_mt.predict.media import is_video
 from mask2former_mt.predict.outputs import write_picture
 from mask2former_mt.predict.predictor import Predictor
 from mask2former_mt.predict.videos import VideoReader
 from mask2former_mt.visualization import (
-    compare_results,
     contact_sheet,
     draw_disagreements,
     draw_pair,
@@ -66,7 +66,10 @@ class OverlayDrawer:
             return draw_results(image, results, **self.names, **self.ids, **size, grows=grows)
         annotations = self.annotated[file]["annotations"]
         if self.only_disagreements:
-            return draw_disagreements(image, results, annotations, **self.names, **self.ids, **size)
+            comparison = self._compare(file, results, image.shape[:2])._asdict()
+            return draw_disagreements(
+                image, results, annotations, **comparison, **self.names, **self.ids, **size
+            )
         return draw_pair(image, results, annotations, **self.names, **self.ids, **size)
 
     def is_worth_showing(self, file: Path, line: dict) -> bool:
@@ -74,10 +77,10 @@ class OverlayDrawer:
         if not self.only_disagreements:
             return True
         size = (line["height"], line["width"])
-        annotations = self.annotated[file]["annotations"]
-        return bool(
-            compare_results(line["annotations"], annotations, size, **self.ids).disagreements
-        )
+        return bool(self._compare(file, line["annotations"], size).disagreements)
+
+    def _compare(self, file: Path, results: list[dict], size: tuple[int, int]) -> Comparison:
+        return compare_results(results, self.annotated[file]["annotations"], size, **self.ids)
 
 
 def write_sheet(

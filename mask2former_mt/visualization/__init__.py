@@ -4,12 +4,7 @@ Everything here takes and gives uint8 RGB arrays (H, W, 3) and changes none of i
 """
 
 from mask2former_mt.visualization.colours import class_colour
-from mask2former_mt.visualization.disagreements import (
-    Comparison,
-    Disagreement,
-    compare_results,
-    draw_disagreements,
-)
+from mask2former_mt.visualization.disagreement_overlay import draw_disagreements
 from mask2former_mt.visualization.label_painting import label_parts
 from mask2former_mt.visualization.overlay import (
     draw_ground_truth,
@@ -21,10 +16,7 @@ from mask2former_mt.visualization.pairs import draw_pair
 from mask2former_mt.visualization.sheet import contact_sheet, side_by_side, with_legend
 
 __all__ = [
-    "Comparison",
-    "Disagreement",
     "class_colour",
-    "compare_results",
     "contact_sheet",
     "draw_disagreements",
     "draw_ground_truth",
