@@ -21,8 +21,8 @@ from mask2former_mt.importers.source import (
 )
 from mask2former_mt.importers.source_files import read_json_object
 
-from mask2former_mt.dataset.annotation import check_image_header
-from mask2former_mt.dataset.rle import check_size, is_int
+from mask2former_mt.check.old_annotation import check_image_header
+from mask2former_mt.check.old_rle import check_size, is_int
 
 _MAX_FILES_SHOWN = 3
 _LISTS = ("images", "annotations", "categories")

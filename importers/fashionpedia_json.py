@@ -19,7 +19,7 @@ from pathlib import Path
 from mask2former_mt.importers.coco_lists import CocoFiles
 from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
 
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.check.old_rle import is_int
 
 
 def read_fashionpedia(

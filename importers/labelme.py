@@ -46,7 +46,7 @@ from mask2former_mt.importers.source_files import (
     relative_name,
 )
 
-from mask2former_mt.dataset.image_size import upright_size
+from mask2former_mt.check.old_image_size import upright_size
 
 _NO_OBJECTS = ("__ignore__", "_background_")
 

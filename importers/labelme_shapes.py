@@ -16,7 +16,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 from PIL import Image
 
-from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
+from mask2former_mt.check.old_annotation import MAX_OUTSIDE_PX
 
 POLYGONS = ("polygon", "rectangle", "circle", "oriented_rectangle", "rotation")
 MASK = "mask"

@@ -24,7 +24,7 @@ from mask2former_mt.importers.coco_lists import CocoFiles
 from mask2former_mt.importers.fashionpedia_json import choose_listed
 from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
 
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.check.old_rle import is_int
 
 _TYPES_KEY = "attr_type_to_attr_idxs"
 _COLOR = "color"

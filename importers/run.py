@@ -17,7 +17,7 @@ from mask2former_mt.importers.source import ImportOptions, Report, Source
 from mask2former_mt.importers.writer import make_documents, write_dataset
 from mask2former_mt.importers.yolo_seg import read_yolo_seg
 
-from mask2former_mt.dataset.document import without_garbage_collection
+from mask2former_mt.check.old_document import without_garbage_collection
 from mask2former_mt.structures import SubcategorySpec
 
 READERS: dict[str, Callable[..., Source]] = {

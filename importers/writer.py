@@ -13,10 +13,10 @@ import yaml
 from mask2former_mt.importers.attribute_choice import Labeller
 from mask2former_mt.importers.source import Picture, Report, Source, SourceObject, Split
 
-from mask2former_mt.dataset.annotation import read_annotation
-from mask2former_mt.dataset.document import CocoHeader, parse_header
-from mask2former_mt.dataset.rle import run_lengths
-from mask2former_mt.dataset.split import load_dataset_dicts
+from mask2former_mt.check.old_annotation import read_annotation
+from mask2former_mt.check.old_document import CocoHeader, parse_header
+from mask2former_mt.check.old_rle import run_lengths
+from mask2former_mt.check.old_split import load_dataset_dicts
 
 _DECIMALS = 3  # a thousandth of a pixel
 

@@ -13,7 +13,7 @@ import yaml
 from mask2former_mt.importers.source import Report
 from mask2former_mt.importers.source_files import PICTURE_SUFFIXES, pictures_below, read_text
 
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.check.old_rle import is_int
 
 # labelImg and others leave the class names among the labels.
 _NO_LABELS = frozenset(("classes.txt", "labels.txt", "README.txt"))

@@ -37,7 +37,7 @@ from mask2former_mt.importers.yolo_files import (
     read_names,
 )
 
-from mask2former_mt.dataset.image_size import upright_size
+from mask2former_mt.check.old_image_size import upright_size
 
 _SPLITS = ("train", "val", "test")
 # Normalised coordinates may be rounded outwards; beyond this they are something else.

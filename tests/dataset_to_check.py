@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mask2former_mt.check import old_catalog as catalog
 from mask2former_mt.check.check import check_dataset
-from mask2former_mt.dataset import catalog
-from mask2former_mt.dataset.annotation import Coordinates
-from mask2former_mt.dataset.document import read_header
-from mask2former_mt.dataset.split import load_dataset_dicts
+from mask2former_mt.check.old_annotation import Coordinates
+from mask2former_mt.check.old_document import read_header
+from mask2former_mt.check.old_split import load_dataset_dicts
 
 HEIGHT, WIDTH = 30, 40
 ERROR, WARNING = "error", "warning"

@@ -47,7 +47,7 @@ RULES = {
         "losses",
         "structures",
     ),
-    "evaluation": ("evaluation", "dataset", "structures", "ops.encode_masks"),
+    "evaluation": ("check.old_catalog", "evaluation", "dataset", "structures", "ops.encode_masks"),
     # Draws the worst and best pictures.
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
     "visualization": ("visualization", "structures"),
@@ -81,7 +81,7 @@ RULES = {
         "structures",
         "visualization",
     ),
-    "importers": ("importers", "dataset", "files", "structures"),
+    "importers": ("importers", "check", "dataset", "files", "structures"),
 }
 # Free: the package's own first lines.
 FREE = {"", "_requirements"}

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mask2former_mt.check.findings import ERROR, WARNING, shown
+from mask2former_mt.check.old_annotation import Coordinates, read_annotation, scale_box
+from mask2former_mt.check.old_document import CocoHeader
+from mask2former_mt.check.old_rle import is_int
 from mask2former_mt.check.shape_rules import Problem, Shape, scan_bounds, scan_segmentation
-from mask2former_mt.dataset.annotation import Coordinates, read_annotation, scale_box
-from mask2former_mt.dataset.document import CocoHeader
-from mask2former_mt.dataset.rle import is_int
 
 # Side of one cell of the grid on which the network predicts masks, in pixels of its input.
 MASK_STRIDE = 4

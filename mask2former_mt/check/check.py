@@ -30,10 +30,10 @@ from mask2former_mt.check.files_to_check import (
 )
 from mask2former_mt.check.findings import Finding
 from mask2former_mt.check.label_rules import scan_labels, training_split
+from mask2former_mt.check.old_document import CocoHeader
 from mask2former_mt.check.scan import in_order, scan_job
 from mask2former_mt.check.statistics import SplitStatistics
 from mask2former_mt.check.suggestions import Suggestion, suggest
-from mask2former_mt.dataset.document import CocoHeader
 
 # More threads than this wait for the interpreter more than they decode.
 _MAX_WORKERS = 16

@@ -11,15 +11,15 @@ import numpy as np
 
 from mask2former_mt.check.files_to_check import ImageJob
 from mask2former_mt.check.findings import Finding
-from mask2former_mt.dataset.annotation import (
+from mask2former_mt.check.old_annotation import (
     Coordinates,
     read_annotation,
     scale_box,
     scale_polygons,
 )
-from mask2former_mt.dataset.document import CocoHeader
+from mask2former_mt.check.old_document import CocoHeader
+from mask2former_mt.check.old_rle import decode_rle
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.dataset.rle import decode_rle
 from mask2former_mt.visualization import draw_ground_truth
 from mask2former_mt.visualization.pages import Panel, encode_jpeg
 

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mask2former_mt.check.findings import ERROR, WARNING, Finding, shown
-from mask2former_mt.dataset.annotation import Coordinates
-from mask2former_mt.dataset.catalog import (
+from mask2former_mt.check.old_annotation import Coordinates
+from mask2former_mt.check.old_catalog import (
     check_headers_agree,
     read_coordinates,
     read_dataset_file,
     read_split,
 )
-from mask2former_mt.dataset.document import CocoHeader, parse_header, read_document
-from mask2former_mt.dataset.rle import MAX_SIDE, is_int
+from mask2former_mt.check.old_document import CocoHeader, parse_header, read_document
+from mask2former_mt.check.old_rle import MAX_SIDE, is_int
 
 # What reading a file raises: it is not there or not to be read, or it is nested too deep.
 _UNREADABLE = (ValueError, OSError, RecursionError, MemoryError)

@@ -24,10 +24,10 @@ from mask2former_mt.check.annotation_rules import scan_annotation
 from mask2former_mt.check.files_to_check import Split
 from mask2former_mt.check.findings import shown
 from mask2former_mt.check.geometry import read_outline
+from mask2former_mt.check.old_annotation import MAX_OUTSIDE_PX, Coordinates
+from mask2former_mt.check.old_document import read_document
+from mask2former_mt.check.old_rle import MAX_SIDE, is_int
 from mask2former_mt.check.shape_rules import Problem, Shape, scan_segmentation
-from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, Coordinates
-from mask2former_mt.dataset.document import read_document
-from mask2former_mt.dataset.rle import MAX_SIDE, is_int
 from mask2former_mt.files import write_whole
 
 _OUTLINE_KINDS = {"too-few-points", "zero-area", "out-of-bounds"}

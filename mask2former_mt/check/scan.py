@@ -15,12 +15,12 @@ from mask2former_mt.check.annotation_rules import (
 )
 from mask2former_mt.check.files_to_check import ImageJob
 from mask2former_mt.check.findings import WARNING, Finding
+from mask2former_mt.check.old_annotation import Coordinates
+from mask2former_mt.check.old_document import CocoHeader
+from mask2former_mt.check.old_rle import is_int
 from mask2former_mt.check.pictures import Picture, scan_image
 from mask2former_mt.check.repair import is_double
 from mask2former_mt.check.shape_rules import Problem
-from mask2former_mt.dataset.annotation import Coordinates
-from mask2former_mt.dataset.document import CocoHeader
-from mask2former_mt.dataset.rle import is_int
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

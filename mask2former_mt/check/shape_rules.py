@@ -11,9 +11,9 @@ import pycocotools.mask as mask_util
 
 from mask2former_mt.check.findings import ERROR, WARNING, shown
 from mask2former_mt.check.geometry import Outline, read_outline, united_area
+from mask2former_mt.check.old_annotation import MAX_OUTSIDE_PX, Coordinates, scale_polygons
+from mask2former_mt.check.old_rle import check_size, run_lengths
 from mask2former_mt.data.rasterize import polygon_points, rasterize
-from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, Coordinates, scale_polygons
-from mask2former_mt.dataset.rle import check_size, run_lengths
 
 # Coordinates are written with few decimals: so much beyond the picture is none.
 _MAX_ROUNDING_PX = 0.1

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mask2former_mt.check.annotation_rules import Measure
+from mask2former_mt.check.old_document import CocoHeader
 from mask2former_mt.check.pictures import Picture
-from mask2former_mt.dataset.document import CocoHeader
 from mask2former_mt.structures import SubcategorySpec
 
 # K classes, S subcategories, K_s values of one.

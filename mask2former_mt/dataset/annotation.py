@@ -1,17 +1,23 @@
-"""Checks one COCO annotation against its image, so that a broken one is refused before training."""
+"""Reads an entry of `annotations` into detectron2's form, and says all that is wrong with it.
+
+Nearly all entries of a file are sound, and there may be a million of them: what is usual is told
+from what is not by few and cheap comparisons.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
 
-from mask2former_mt.dataset.image_size import upright_size
-from mask2former_mt.dataset.rle import check_size, is_int, looks_compressed
-from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.dataset.document import Header
+from mask2former_mt.dataset.problems import ERROR, WARNING, shown
+from mask2former_mt.dataset.rle import compressed, is_int
+from mask2former_mt.structures import UNKNOWN
 
 # Annotation tools round outwards, and some count pixels from 1: so much beyond the image is clipped
 # without a word. What lies further out was drawn on another picture, or on another size of it.
@@ -24,10 +30,11 @@ COORDINATE_UNITS = ("pixel", "normalized")
 
 @dataclasses.dataclass(frozen=True)
 class Coordinates:
-    """What a dataset's numbers are; RLE is always in pixels.
+    """The units of a dataset's numbers; RLE is always in pixels.
 
     Args:
-        box_coords: of `bbox`: "pixel", or "normalized" to [0, 1] by the image's width and height.
+        box_coords: unit of `bbox`: "pixel", or "normalized" to [0, 1] by the image's width and
+            height.
         polygon_coords: the same of polygons.
 
     Raises:
@@ -46,93 +53,248 @@ class Coordinates:
 PIXELS = Coordinates()
 
 
-def check_image_header(path: str, height: float, width: float) -> None:
-    """Refuses a file that is no image, or an image of another size than the JSON says.
+class Fault(NamedTuple):
+    """A problem without its place; see `Problem`."""
 
-    Only the header is read: a picture cut short is found when it is decoded.
-
-    Args:
-        path: an existing file.
-        height, width: pixels that the JSON says; infinite where it says nothing usable.
-
-    Raises:
-        ValueError: names both sizes, or what the decoder says.
-    """
-    actual_height, actual_width = upright_size(path)
-    if math.isfinite(height) and (height, width) != (actual_height, actual_width):
-        raise ValueError(
-            f"the JSON says {width:g}x{height:g} (width x height), the file is "
-            f"{actual_width}x{actual_height}; correct the JSON, or put back the picture that was "
-            "annotated"
-        )
+    kind: str
+    message: str
+    remedy: str = ""
+    severity: str = ERROR
 
 
-def read_annotation(
-    entry: Mapping,
-    *,
-    height: float,
-    width: float,
-    contiguous_ids: Mapping[int, int],
-    spec: SubcategorySpec,
-    coordinates: Coordinates = PIXELS,
-) -> dict:
-    """Turns an entry of the JSON's `annotations` into detectron2's form.
+class AnnotationReader:
+    """Reads the annotations of one file.
 
     Args:
-        entry: the JSON object; its `id` and `image_id` are the caller's to check.
-        height, width: of its image, in pixels; infinite where the JSON does not tell.
-        contiguous_ids: from the JSON's category id to the class index 0..K-1.
-        spec: the dataset's S subcategories.
-        coordinates: what the JSON's numbers are. What looks like the other unit is refused.
-
-    Returns:
-        `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none),
-        `bbox_mode`, `segmentation` (polygons in pixels, or RLE with compressed counts),
-        `category_id` (contiguous), `iscrowd`, `subcategories` (S labels in {-1, 0..K_s}).
-
-    Raises:
-        ValueError: says what was expected, what was found and the remedy; the caller adds which
-            annotation it is.
+        header: classes and subcategories; None if the file's own cannot be used: then nothing is
+            said of labels.
+        coordinates: units of the JSON's numbers. What looks like the other unit is a fault.
     """
-    get = entry.get
-    category_id = get("category_id")
-    if not is_int(category_id) or category_id not in contiguous_ids:
-        raise ValueError(
-            f"category_id {category_id!r} is not listed in 'categories'; "
-            f"listed are {sorted(contiguous_ids)}"
+
+    def __init__(self, header: Header | None, coordinates: Coordinates) -> None:
+        self._header = header
+        self._coordinates = coordinates
+        # A dataset has few combinations of labels, each of which is looked up once.
+        self._known_labels: dict[str, list[int]] = {}
+
+    def read(self, entry: Mapping, height: float, width: float) -> tuple[dict, list[Fault]]:
+        """Turns an entry into detectron2's form.
+
+        Args:
+            entry: the JSON object; its `id` and `image_id` are the caller's to check.
+            height, width: of its image, in pixels; infinite where the JSON does not tell.
+
+        Returns:
+            `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none),
+            `bbox_mode`, `segmentation` (polygons in pixels, or RLE with compressed counts, of which
+            is not known yet whether the lengths add up), `category_id` (contiguous), `iscrowd`,
+            `area` (as the JSON says, in pixels; None where it does not), `subcategories` (S labels
+            in {-1, 0..K_s}). And what is wrong with it: after an error a part may be None, or hold
+            only what could be read.
+        """
+        faults: list[Fault] = []
+        get = entry.get
+        segmentation = get("segmentation")
+        if isinstance(segmentation, list):
+            segmentation = self._polygons(segmentation, height, width, faults)
+        elif isinstance(segmentation, dict):
+            segmentation = _rle(segmentation, height, width, faults)
+        else:
+            got = repr(segmentation) if "segmentation" in entry else "no such key"
+            faults.append(
+                Fault(
+                    "bad-annotation",
+                    f"'segmentation' must be a list of polygons or an RLE object, got {got[:80]}",
+                    "boxes alone teach no masks: draw the outline, or remove the annotation",
+                )
+            )
+            segmentation = None
+        if "bbox" in entry:
+            box = self._box(entry["bbox"], segmentation, height, width, faults)
+        else:
+            box = extent_of(segmentation) if segmentation else None
+        iscrowd = get("iscrowd", 0)
+        if iscrowd not in (0, 1):
+            faults.append(
+                Fault("bad-annotation", f"'iscrowd' must be 0 or 1, got {shown(iscrowd)}")
+            )
+            iscrowd = 0
+        category, labels = None, None
+        if self._header is not None:
+            category = self._class(get("category_id"), faults)
+            labels = self._labels(get("subcategories", {}), faults)
+        return {
+            "id": get("id"),
+            "bbox": box,
+            "bbox_mode": _BOX_MODE,
+            "segmentation": segmentation,
+            "category_id": category,
+            "iscrowd": int(iscrowd),
+            "area": self._area(get("area"), faults),
+            "subcategories": labels,
+        }, faults
+
+    def _class(self, category_id: object, faults: list[Fault]) -> int | None:
+        if is_int(category_id) and category_id in self._header.contiguous_ids:
+            return self._header.contiguous_ids[category_id]
+        faults.append(
+            Fault(
+                "unknown-category",
+                f"category_id {shown(category_id)} is not listed in 'categories'; listed are "
+                f"{shown(list(self._header.category_ids))}",
+                "add it there, or correct the annotation",
+            )
         )
-    labels = get("subcategories", {})
-    if not isinstance(labels, dict):
-        raise ValueError(
-            f'\'subcategories\' must be an object such as {{"style": "photo"}}, got {labels!r}'
+        return None
+
+    def _labels(self, labels: object, faults: list[Fault]) -> list[int] | None:
+        """S labels in {-1, 0..K_s}."""
+        # Written out, because True equals 1, and only one of them is a label.
+        key = shown(labels) if not isinstance(labels, dict) else repr(labels)
+        known = self._known_labels.get(key)
+        if known is not None:
+            return list(known)
+        if not isinstance(labels, dict):
+            faults.append(
+                Fault(
+                    "unknown-subcategory",
+                    f'\'subcategories\' must be an object such as {{"style": "photo"}}, got {key}',
+                    "correct the annotation",
+                )
+            )
+            return None
+        spec, found = self._header.spec, len(faults)
+        for name in labels:
+            if name not in spec.names:
+                faults.append(
+                    Fault(
+                        "unknown-subcategory",
+                        f"subcategory {shown(name)} is not listed; listed are {list(spec.names)}",
+                        "add it to the file's 'subcategories', or correct the annotation",
+                    )
+                )
+        values = []
+        for subcategory in spec:
+            try:
+                has_label = subcategory.name in labels
+                values.append(
+                    subcategory.value_index(labels[subcategory.name]) if has_label else UNKNOWN
+                )
+            except (ValueError, RecursionError) as error:
+                remedy = "add it to 'values', or correct the annotation"
+                faults.append(Fault("unknown-value", str(error), remedy))
+        if len(faults) > found:
+            return None
+        self._known_labels[key] = values
+        return list(values)
+
+    def _area(self, area: object, faults: list[Fault]) -> float | None:
+        # Nobody says what the area of a normalised outline is normalised by.
+        if area is None or self._coordinates.polygon_coords == "normalized":
+            return None
+        try:
+            if type(area) in (int, float) and math.isfinite(area):
+                return area
+        except OverflowError:
+            pass
+        faults.append(
+            Fault(
+                "area-unlike-mask",
+                f"'area' is {shown(area)}, which is no number of pixels",
+                "remove it: it is taken from the mask then",
+                WARNING,
+            )
         )
-    segmentation = get("segmentation")
-    if isinstance(segmentation, list):
-        segmentation = _read_polygons(segmentation, height, width, coordinates.polygon_coords)
-    elif isinstance(segmentation, dict):
-        segmentation = _read_rle(segmentation, height, width)
-    else:
-        raise ValueError(
-            "'segmentation' must be a list of polygons or an RLE object, got "
-            f"{'no such key' if 'segmentation' not in entry else repr(segmentation)}; "
-            "boxes alone teach no masks: draw the outline, or remove the annotation"
-        )
-    if "bbox" in entry:
-        box = _read_box(entry["bbox"], segmentation, height, width, coordinates.box_coords)
-    else:
-        box = _extent(segmentation)
-    iscrowd = get("iscrowd", 0)
-    if iscrowd not in (0, 1):
-        raise ValueError(f"'iscrowd' must be 0 or 1, got {iscrowd!r}")
-    return {
-        "id": entry["id"],
-        "bbox": box,
-        "bbox_mode": _BOX_MODE,
-        "segmentation": segmentation,
-        "category_id": contiguous_ids[category_id],
-        "iscrowd": int(iscrowd),
-        "subcategories": spec.labels_of(labels),
-    }
+        return None
+
+    def _polygons(
+        self, polygons: list, height: float, width: float, faults: list[Fault]
+    ) -> list | None:
+        """The sound ones in pixels; None without any."""
+        unit = self._coordinates.polygon_coords
+        lowest, highest = math.inf, -math.inf
+        damaged = []
+        for polygon in polygons:
+            try:
+                length = len(polygon)
+                is_sound = length % 2 == 0 and math.isfinite(sum(polygon))
+            except (TypeError, OverflowError):
+                is_sound = False
+            if not is_sound or length < 6:
+                damaged.append(polygon)
+                faults.append(_damaged_polygon(polygon, is_list_of_numbers=is_sound))
+                continue
+            if (low := min(polygon)) < lowest:
+                lowest = low
+            if (high := max(polygon)) > highest:
+                highest = high
+        if damaged or not polygons:
+            if not polygons:
+                remedy = "draw the outline, or remove the annotation"
+                faults.append(Fault("zero-area", "'segmentation' is empty", remedy))
+            polygons = [p for p in polygons if not any(p is d for d in damaged)]
+            if not polygons:
+                return None
+        if unit == "normalized":
+            if not math.isfinite(height):
+                return None  # the image's entry is refused already
+            polygons = scale_polygons(polygons, height, width)
+        elif highest <= _MAX_NORMALIZED and max(height, width) > 1:
+            faults.append(
+                _maybe_normalized("bad-polygon", "a polygon", "polygon_coords", highest, width)
+            )
+            return polygons
+        elif lowest >= -MAX_OUTSIDE_PX:
+            # Nearly all are well inside; what is not takes the longer way.
+            if highest <= height and highest <= width:
+                return polygons
+            if highest <= (width if width > height else height):
+                shorter, axis = (height, 1) if width > height else (width, 0)
+                if len(polygons) == 1 and max(polygons[0][axis::2]) <= shorter:
+                    return polygons
+        x, y, w, h = extent_of(polygons)
+        corners = (x, y, x + w, y + h)
+        _check_inside("a polygon", "polygon_coords", unit, corners, height, width, faults)
+        return polygons
+
+    def _box(
+        self,
+        box: object,
+        segmentation: list | Mapping | None,
+        height: float,
+        width: float,
+        faults: list[Fault],
+    ) -> list[float] | None:
+        """xywh in pixels."""
+        unit = self._coordinates.box_coords
+        try:
+            x, y, w, h = box
+            is_sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0
+        except (TypeError, ValueError, OverflowError):
+            is_sound = False
+        if not is_sound:
+            message = f"'bbox' must be [x, y, width, height] in pixels, got {shown(box)}"
+            faults.append(Fault("bad-box", message, "remove it: it is taken from the mask then"))
+            return None
+        right, bottom = x + w, y + h
+        # Nearly all are well inside; what is not, or may be of another unit, takes the longer way.
+        if unit == "pixel" and x >= 0 and y >= 0 and 2 <= right <= width and 2 <= bottom <= height:
+            return box
+        if unit == "normalized":
+            if not math.isfinite(height):
+                return None  # the image's entry is refused already
+            box = scale_box(box, height, width)
+            x, y, right, bottom = x * width, y * height, right * width, bottom * height
+        elif max(right, bottom) <= _MAX_NORMALIZED and w > 0 and h > 0 and segmentation:
+            # An object may really be one pixel large; its mask tells.
+            x0, y0, mask_width, mask_height = extent_of(segmentation)
+            if max(x0 + mask_width, y0 + mask_height) > _MAX_NORMALIZED:
+                most = max(right, bottom)
+                faults.append(_maybe_normalized("bad-box", "'bbox'", "box_coords", most, width))
+                return box
+        corners = (x, y, right, bottom)
+        _check_inside("'bbox'", "box_coords", unit, corners, height, width, faults)
+        return box
 
 
 def scale_polygons(polygons: list[list[float]], height: float, width: float) -> list[list[float]]:
@@ -146,10 +308,62 @@ def scale_polygons(polygons: list[list[float]], height: float, width: float) -> 
     return scaled
 
 
-def scale_box(box: list[float], height: float, width: float) -> list[float]:
+def scale_box(box: Sequence[float], height: float, width: float) -> list[float]:
     """Takes an xywh box from [0, 1] to pixels."""
     x, y, w, h = box
     return [x * width, y * height, w * width, h * height]
+
+
+def extent_of(segmentation: list | Mapping) -> list[float]:
+    """The extent of polygons or of a compressed RLE, xywh in their own unit."""
+    if isinstance(segmentation, Mapping):
+        return [float(v) for v in mask_util.toBbox(segmentation)]
+    xs, ys = segmentation[0][0::2], segmentation[0][1::2]
+    for polygon in segmentation[1:]:
+        xs += polygon[0::2]
+        ys += polygon[1::2]
+    x, y = min(xs), min(ys)
+    return [x, y, max(xs) - x, max(ys) - y]
+
+
+def _rle(rle: dict, height: float, width: float, faults: list[Fault]) -> dict | None:
+    """The compressed RLE; that its lengths add up is checked for many at once."""
+    size = rle.get("size")
+    if size != [height, width] and math.isfinite(height) and isinstance(size, list):
+        message = f"RLE size must be the image's [height, width] = [{height}, {width}], got {size}"
+        remedy = "export it again for this picture"
+        faults.append(Fault("rle-size-mismatch", message[:200], remedy))
+        return None
+    try:
+        rle = compressed(rle)
+    except ValueError as error:
+        faults.append(Fault("bad-rle", str(error), "export it again"))
+        return None
+    area, num_pixels = int(mask_util.area(rle)), math.prod(rle["size"])
+    if area == 0:
+        remedy = "draw the object, or remove the annotation"
+        faults.append(Fault("zero-area", "the RLE has no pixel", remedy))
+        return None
+    if area > num_pixels:
+        message = f"the RLE must cover at most height * width = {num_pixels} pixels, got {area}"
+        faults.append(Fault("bad-rle", message, "its counts are damaged, export it again"))
+        return None
+    return rle
+
+
+def _damaged_polygon(polygon: object, *, is_list_of_numbers: bool) -> Fault:
+    if is_list_of_numbers:
+        return Fault(
+            "too-few-points",
+            f"a polygon needs at least 3 points, got {len(polygon) // 2}: {shown(polygon)}",
+            "remove it or draw it again",
+        )
+    return Fault(
+        "bad-polygon",
+        "a polygon must be a flat list of finite numbers [x1, y1, x2, y2, ...], got "
+        f"{shown(polygon)}",
+        "export it again",
+    )
 
 
 def _check_inside(
@@ -159,6 +373,7 @@ def _check_inside(
     corners: tuple[float, float, float, float],
     height: float,
     width: float,
+    faults: list[Fault],
 ) -> None:
     """Checks xyxy in pixels; `key` and `unit` say what the JSON's numbers were said to be."""
     x0, y0, x1, y1 = corners
@@ -170,136 +385,25 @@ def _check_inside(
     ):
         return
     if unit == "normalized":
-        raise ValueError(
+        message = (
             f"{what} must lie in [0, 1], as '{key}: normalized' says, got x in "
-            f"[{x0 / width:g}, {x1 / width:g}], y in [{y0 / height:g}, {y1 / height:g}]; "
-            f"if these are pixels, write '{key}: pixel' into the dataset YAML"
+            f"[{x0 / width:g}, {x1 / width:g}], y in [{y0 / height:g}, {y1 / height:g}]"
         )
-    raise ValueError(
-        f"{what} must lie inside the image, x in [0, {width}], y in [0, {height}], got x in "
-        f"[{x0:g}, {x1:g}], y in [{y0:g}, {y1:g}]; it may belong to another image or size"
+        remedy = f"if these are pixels, write '{key}: pixel' into the dataset YAML"
+    else:
+        message = (
+            f"{what} must lie inside the image, x in [0, {width}], y in [0, {height}], got x in "
+            f"[{x0:g}, {x1:g}], y in [{y0:g}, {y1:g}]"
+        )
+        remedy = "it may belong to another image or size: draw it again"
+    faults.append(Fault("out-of-bounds", message, remedy))
+
+
+def _maybe_normalized(kind: str, what: str, key: str, highest: float, width: float) -> Fault:
+    return Fault(
+        kind,
+        f"{what} must be in pixels of the image, {width:g} wide, got no coordinate above "
+        f"{highest:g}: normalised to [0, 1]?",
+        f"then write '{key}: normalized' into the dataset YAML; if it is no larger than a pixel, "
+        "remove the annotation",
     )
-
-
-def _refuse_normalized(what: str, key: str, highest: float, height: float, width: float) -> None:
-    raise ValueError(
-        f"{what} must be in pixels of the {width:g}x{height:g} image (width x height), got no "
-        f"coordinate above {highest:g}: normalised to [0, 1]? Then write '{key}: normalized' into "
-        "the dataset YAML; if it is no larger than a pixel, remove the annotation"
-    )
-
-
-def _read_box(
-    box: object, segmentation: list | Mapping, height: float, width: float, unit: str
-) -> list[float]:
-    """Returns xywh in pixels."""
-    try:
-        x, y, w, h = box
-        is_sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0
-    except (TypeError, ValueError, OverflowError):
-        is_sound = False
-    if not is_sound:
-        raise ValueError(f"'bbox' must be [x, y, width, height] in pixels, got {box!r}")
-    right, bottom = x + w, y + h
-    # Nearly all are well inside; what is not, or may be of another unit, takes the longer way.
-    if unit == "pixel" and x >= 0 and y >= 0 and 2 <= right <= width and 2 <= bottom <= height:
-        return box
-    if unit == "normalized":
-        if not math.isfinite(height):
-            return _extent(segmentation)  # the image's entry is refused already
-        box = scale_box(box, height, width)
-        x, y, right, bottom = x * width, y * height, right * width, bottom * height
-    elif right <= _MAX_NORMALIZED and bottom <= _MAX_NORMALIZED and w > 0 and h > 0:
-        # An object may really be one pixel large; its mask tells.
-        x0, y0, mask_width, mask_height = _extent(segmentation)
-        if max(x0 + mask_width, y0 + mask_height) > _MAX_NORMALIZED:
-            _refuse_normalized("'bbox'", "box_coords", max(right, bottom), height, width)
-    _check_inside("'bbox'", "box_coords", unit, (x, y, right, bottom), height, width)
-    return box
-
-
-def _extent(segmentation: list | Mapping) -> list[float]:
-    """Of checked polygons or RLE in pixels, xywh."""
-    if isinstance(segmentation, Mapping):
-        return [float(v) for v in mask_util.toBbox(segmentation)]
-    xs, ys = segmentation[0][0::2], segmentation[0][1::2]
-    for polygon in segmentation[1:]:
-        xs += polygon[0::2]
-        ys += polygon[1::2]
-    x, y = min(xs), min(ys)
-    return [x, y, max(xs) - x, max(ys) - y]
-
-
-def _read_polygons(polygons: list, height: float, width: float, unit: str) -> list:
-    """Returns them in pixels. Few calls for each: a file may hold a hundred thousand."""
-    if not polygons:
-        raise ValueError("'segmentation' is empty; draw the outline, or remove the annotation")
-    lowest, highest = math.inf, -math.inf
-    for polygon in polygons:
-        try:
-            length = len(polygon)
-            is_sound = length % 2 == 0 and math.isfinite(sum(polygon))
-        except (TypeError, OverflowError):
-            is_sound = False
-        if not is_sound:
-            raise ValueError(
-                "a polygon must be a flat list of finite numbers [x1, y1, x2, y2, ...], "
-                f"got {str(polygon)[:80]}"
-            )
-        if length < 6:
-            raise ValueError(
-                f"a polygon needs at least 3 points, got {length // 2}: {polygon}; "
-                "remove it or draw it again"
-            )
-        if (low := min(polygon)) < lowest:
-            lowest = low
-        if (high := max(polygon)) > highest:
-            highest = high
-    if unit == "normalized":
-        if not math.isfinite(height):
-            return polygons  # the image's entry is refused already
-        polygons = scale_polygons(polygons, height, width)
-    elif highest <= _MAX_NORMALIZED and max(height, width) > 1:
-        _refuse_normalized("a polygon", "polygon_coords", highest, height, width)
-    elif lowest >= -MAX_OUTSIDE_PX:
-        # Nearly all are well inside; what is not takes the longer way.
-        if highest <= height and highest <= width:
-            return polygons
-        if highest <= (width if width > height else height):
-            shorter, axis = (height, 1) if width > height else (width, 0)
-            if len(polygons) == 1 and max(polygons[0][axis::2]) <= shorter:
-                return polygons
-    x, y, w, h = _extent(polygons)
-    _check_inside("a polygon", "polygon_coords", unit, (x, y, x + w, y + h), height, width)
-    return polygons
-
-
-def _read_rle(rle: dict, height: float, width: float) -> dict:
-    """Returns the compressed RLE. That its lengths add up is checked for many at once."""
-    size, counts = rle.get("size"), rle.get("counts")
-    if size != [height, width] and math.isfinite(height):
-        raise ValueError(
-            f"RLE size must be the image's [height, width] = [{height}, {width}], got {size!r}"
-        )
-    num_pixels = math.prod(check_size(size, "RLE size"))
-    if isinstance(counts, list):
-        if not all(is_int(c) and c >= 0 for c in counts) or sum(counts) != num_pixels:
-            raise ValueError(
-                f"RLE counts must be run lengths that add up to height * width = {num_pixels}, "
-                f"got {str(counts)[:80]}"
-            )
-        rle = mask_util.frPyObjects(rle, *size)
-    elif not looks_compressed(counts):
-        raise ValueError(
-            f"RLE counts must be a list of run lengths or COCO's compressed text, got "
-            f"{str(counts)[:80]!r}"
-        )
-    area = int(mask_util.area(rle))
-    if area == 0:
-        raise ValueError("the RLE has no pixel; draw the object, or remove the annotation")
-    if area > num_pixels:
-        raise ValueError(
-            f"the RLE must cover at most height * width = {num_pixels} pixels, got {area}; "
-            "its counts are damaged, export it again"
-        )
-    return rle

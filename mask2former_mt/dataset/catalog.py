@@ -2,103 +2,92 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mask2former_mt.dataset.annotation import PIXELS, Coordinates
-from mask2former_mt.dataset.document import CocoHeader, read_header
-from mask2former_mt.dataset.split import load_dataset_dicts, scale_to_pixels
+from mask2former_mt.dataset.annotation import Coordinates
+from mask2former_mt.dataset.problems import refuse
+from mask2former_mt.dataset.split import Split, SplitFiles, read_split, training_records
 from mask2former_mt.structures import SubcategorySpec
 
 EVALUATOR_TYPE = "joint_coco"
 _OWN_KEYS = ("name", "root")
-# May be left out: "pixel" or "normalized", see `Coordinates`.
-_COORDINATE_KEYS = ("box_coords", "polygon_coords")
+# May be left out; see `Coordinates`.
+_COORDINATE_KEYS = tuple(field.name for field in dataclasses.fields(Coordinates))
+# Keys of a dataset YAML that are no splits.
+OTHER_KEYS = (*_OWN_KEYS, *_COORDINATE_KEYS)
 _SPLIT_KEYS = {"images", "annotations"}
 _EXAMPLE = "val: {images: val, annotations: val.json}"
 
 
-def register_dataset_files(paths: Sequence[str | Path]) -> list[str]:
-    """Registers every split of every dataset YAML as `<name>_<split>`.
-
-    Only classes and subcategories are read here; images and annotations are read and checked when
-    the dataset is first asked for. Registering an unchanged file again does nothing, a changed one
-    replaces its own splits.
+@dataclasses.dataclass(frozen=True)
+class DatasetFile:
+    """A dataset YAML.
 
     Args:
-        paths: dataset YAMLs, relative to the working directory.
-
-    Returns:
-        The names registered, in the files' order.
-
-    Raises:
-        FileNotFoundError: a YAML, or an annotation file or image folder that it names.
-        ValueError: a YAML that is not of the documented form, a broken JSON, splits that list
-            different classes or subcategories, or a name that another dataset has already.
+        path: absolute path of the YAML.
+        name: the dataset's.
+        root: folder that the splits' paths are relative to.
+        coordinates: units of all splits' numbers.
+        entries: what the YAML says of each split, by name; see `files_of`.
     """
-    if isinstance(paths, (str, Path)):
-        raise ValueError(f"paths must be a list of dataset YAMLs, got {paths!r}; write [{paths!r}]")
-    names = []
-    for path in paths:
-        for name in _register_file(Path(os.path.abspath(path))):
-            if name not in names:
-                names.append(name)
-    return names
+
+    path: Path
+    name: str
+    root: Path
+    coordinates: Coordinates
+    entries: Mapping[str, Mapping]
+
+    def files_of(self, split: str) -> SplitFiles:
+        """Where a split is.
+
+        Args:
+            split: one of `entries`.
+
+        Raises:
+            FileNotFoundError: its image folder or its annotation file does not exist.
+            ValueError: a key that is missing, unknown or no path.
+        """
+        entry = self.entries[split]
+        unknown = sorted(map(str, set(entry) - _SPLIT_KEYS))
+        if unknown:
+            raise ValueError(
+                f"{self.path}: unknown key '{split}.{unknown[0]}'; a split has 'images' and "
+                "'annotations'"
+            )
+        for key in sorted(_SPLIT_KEYS):
+            if not isinstance(entry.get(key), str) or not entry[key]:
+                raise ValueError(
+                    f"{self.path}: '{split}.{key}' must be a path, got "
+                    f"{repr(entry[key]) if key in entry else 'no such key'}"
+                )
+        image_root, json_file = self.root / entry["images"], self.root / entry["annotations"]
+        for key, path, missing in (
+            ("images", image_root, None if image_root.is_dir() else "is not a folder"),
+            ("annotations", json_file, None if json_file.is_file() else "does not exist"),
+        ):
+            if missing:
+                raise FileNotFoundError(
+                    f"{self.path}: {split}.{key}: {path} {missing}; "
+                    "it is relative to 'root', which is relative to the YAML"
+                )
+        return SplitFiles(split, image_root.resolve(), json_file.resolve(), self.coordinates)
 
 
-def spec_of(dataset_name: str) -> SubcategorySpec:
-    """The subcategories of a registered dataset; empty for one that others registered.
-
-    Raises:
-        ValueError: no dataset has this name.
-    """
-    if dataset_name not in DatasetCatalog:
-        raise ValueError(
-            f"dataset {dataset_name!r} is not registered; add its YAML to DATASETS.FILES, "
-            f"registered are {sorted(DatasetCatalog.list())}"
-        )
-    return MetadataCatalog.get(dataset_name).get("subcategory_spec", SubcategorySpec())
-
-
-def document_to_pixels(dataset_name: str, document: Mapping) -> None:
-    """Takes the boxes and polygons of a registered dataset's JSON to pixels, in place.
-
-    Args:
-        dataset_name: a registered dataset; one that others registered is in pixels.
-        document: its JSON as COCO's tools parse it.
-    """
-    scale_to_pixels(document, MetadataCatalog.get(dataset_name).get("coordinates", PIXELS))
-
-
-def _register_file(yaml_file: Path) -> list[str]:
-    name, root, entries = read_dataset_file(yaml_file)
-    splits = {split: read_split(yaml_file, root, split, entry) for split, entry in entries.items()}
-    coordinates = read_coordinates(yaml_file)
-    headers = {split: read_header(json_file) for split, (_, json_file) in splits.items()}
-    check_headers_agree(yaml_file, splits, headers)
-    # All names are checked first, so that a refused file leaves nothing half registered.
-    for split in splits:
-        _check_name_is_free(f"{name}_{split}", yaml_file)
-    for split, (image_root, json_file) in splits.items():
-        _register(f"{name}_{split}", yaml_file, image_root, json_file, headers[split], coordinates)
-    return [f"{name}_{split}" for split in splits]
-
-
-def read_dataset_file(yaml_file: Path) -> tuple[str, Path, dict[str, Mapping]]:
+def read_dataset_file(yaml_file: Path) -> DatasetFile:
     """Reads a dataset YAML.
-
-    Returns:
-        The dataset's name, its root folder, and per split what `read_split` reads.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is not YAML, or not of the documented form.
     """
+    yaml_file = Path(os.path.abspath(yaml_file))
     content = _parse_yaml(yaml_file)
     for key in _OWN_KEYS:
         if not isinstance(content.get(key), str) or not content[key]:
@@ -106,32 +95,21 @@ def read_dataset_file(yaml_file: Path) -> tuple[str, Path, dict[str, Mapping]]:
                 f"{yaml_file}: {key!r} must be a text, got "
                 f"{repr(content[key]) if key in content else 'no such key'}"
             )
-    entries = {}
-    for split, entry in content.items():
-        if split in _OWN_KEYS or split in _COORDINATE_KEYS:
-            continue
+    try:
+        coordinates = Coordinates(**{k: content[k] for k in _COORDINATE_KEYS if k in content})
+    except ValueError as error:
+        raise ValueError(f"{yaml_file}: {error}") from error
+    entries = {split: entry for split, entry in content.items() if split not in OTHER_KEYS}
+    for split, entry in entries.items():
         if not isinstance(split, str) or not isinstance(entry, dict):
             raise ValueError(
                 f"{yaml_file}: unknown key {split!r}; besides 'name' and 'root' every key is a "
                 f"split such as {_EXAMPLE!r}, got {entry!r}"
             )
-        entries[split] = entry
     if not entries:
         raise ValueError(f"{yaml_file} names no split; add one such as {_EXAMPLE!r}")
-    return content["name"], yaml_file.parent / content["root"], entries
-
-
-def read_coordinates(yaml_file: Path) -> Coordinates:
-    """What a dataset YAML says that its boxes and polygons are; pixels where it says nothing.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_dataset_file`.
-    """
-    content = _parse_yaml(yaml_file)
-    try:
-        return Coordinates(**{key: content[key] for key in _COORDINATE_KEYS if key in content})
-    except ValueError as error:
-        raise ValueError(f"{yaml_file}: {error}") from error
+    root = yaml_file.parent / content["root"]
+    return DatasetFile(yaml_file, content["name"], root, coordinates, entries)
 
 
 def _parse_yaml(yaml_file: Path) -> dict:
@@ -152,70 +130,113 @@ def _parse_yaml(yaml_file: Path) -> dict:
     return content
 
 
-def read_split(yaml_file: Path, root: Path, split: str, entry: Mapping) -> tuple[Path, Path]:
-    """Checks one split of a dataset YAML.
+def check_headers_agree(yaml_file: Path, splits: Sequence[Split]) -> None:
+    """One model serves all splits, so class 3 must be the same thing in each of them.
 
     Args:
-        yaml_file: for messages.
-        root: the dataset's folder.
-        split: its name, such as "train".
-        entry: of `read_dataset_file`.
-
-    Returns:
-        The image folder and the annotation file.
+        yaml_file: for the message.
+        splits: of one dataset, each with a usable header.
 
     Raises:
-        FileNotFoundError: either of them does not exist.
-        ValueError: a key that is missing, unknown or no path.
+        ValueError: names both files and both lists.
     """
-    _check_split_keys(yaml_file, split, entry)
-    image_root = root / entry["images"]
-    json_file = root / entry["annotations"]
-    if not image_root.is_dir():
-        raise FileNotFoundError(
-            f"{yaml_file}: {split}.images: {image_root} is not a folder; "
-            "it is relative to 'root', which is relative to the YAML"
-        )
-    if not json_file.is_file():
-        raise FileNotFoundError(
-            f"{yaml_file}: {split}.annotations: {json_file} does not exist; "
-            "it is relative to 'root', which is relative to the YAML"
-        )
-    return image_root.resolve(), json_file.resolve()
-
-
-def _check_split_keys(yaml_file: Path, split: str, entry: Mapping) -> None:
-    unknown = sorted(map(str, set(entry) - _SPLIT_KEYS))
-    if unknown:
-        raise ValueError(
-            f"{yaml_file}: unknown key '{split}.{unknown[0]}'; a split has 'images' and "
-            "'annotations'"
-        )
-    for key in sorted(_SPLIT_KEYS):
-        if not isinstance(entry.get(key), str) or not entry[key]:
-            raise ValueError(
-                f"{yaml_file}: '{split}.{key}' must be a path, got "
-                f"{repr(entry[key]) if key in entry else 'no such key'}"
-            )
-
-
-def check_headers_agree(
-    yaml_file: Path, splits: Mapping[str, tuple[Path, Path]], headers: Mapping[str, CocoHeader]
-) -> None:
-    """One model serves all splits, so class 3 must be the same thing in each of them."""
-    first = next(iter(splits))
-    for split, header in headers.items():
-        for what, ours, theirs in (
-            ("category ids", headers[first].category_ids, header.category_ids),
-            ("category names", headers[first].thing_classes, header.thing_classes),
-            ("subcategories", headers[first].spec.to_json(), header.spec.to_json()),
+    for split in splits[1:]:
+        ours, theirs = splits[0].header, split.header
+        for what, our_list, their_list in (
+            ("category ids", ours.category_ids, theirs.category_ids),
+            ("category names", ours.class_names, theirs.class_names),
+            ("subcategories", ours.spec.to_json(), theirs.spec.to_json()),
         ):
-            if ours != theirs:
+            if our_list != their_list:
                 raise ValueError(
-                    f"{yaml_file}: all splits must list the same {what}, got {ours} in "
-                    f"{splits[first][1]} and {theirs} in {splits[split][1]}; "
+                    f"{yaml_file}: all splits must list the same {what}, got {our_list} in "
+                    f"{splits[0].files.json_file} and {their_list} in {split.files.json_file}; "
                     "copy the lists from one JSON to the other"
                 )
+
+
+def register_dataset_files(
+    paths: Sequence[str | Path], needed: Collection[str] | None = None
+) -> list[str]:
+    """Registers every split of every dataset YAML as `<name>_<split>`.
+
+    Only classes and subcategories are checked here; annotations and images are read and checked
+    when the dataset is first asked for. Registering an unchanged file again does nothing, a changed
+    one replaces its own splits.
+
+    Args:
+        paths: dataset YAMLs, relative to the working directory.
+        needed: names of the datasets that will be asked for: of the others nothing is kept in
+            memory but classes and subcategories. None: all will.
+
+    Returns:
+        The names registered, in the files' order.
+
+    Raises:
+        FileNotFoundError: a YAML, or an annotation file or image folder that it names.
+        ValueError: a YAML that is not of the documented form, a broken JSON, splits that list
+            different classes or subcategories, or a name that another dataset has already.
+    """
+    if isinstance(paths, (str, Path)):
+        raise ValueError(f"paths must be a list of dataset YAMLs, got {paths!r}; write [{paths!r}]")
+    names: dict[str, None] = {}
+    for path in paths:
+        names |= dict.fromkeys(_register_file(Path(path), needed))
+    return list(names)
+
+
+def spec_of(dataset_name: str) -> SubcategorySpec:
+    """The subcategories of a registered dataset; empty for one that others registered.
+
+    Raises:
+        ValueError: no dataset has this name.
+    """
+    if dataset_name not in DatasetCatalog:
+        raise ValueError(
+            f"dataset {dataset_name!r} is not registered; add its YAML to DATASETS.FILES, "
+            f"registered are {sorted(DatasetCatalog.list())}"
+        )
+    return MetadataCatalog.get(dataset_name).get("subcategory_spec", SubcategorySpec())
+
+
+def split_of(dataset_name: str) -> Split:
+    """The JSON of a registered dataset as it was read, also of one that others registered.
+
+    Raises:
+        ValueError: no dataset has this name, or nobody knows where its JSON is.
+    """
+    spec_of(dataset_name)
+    metadata = MetadataCatalog.get(dataset_name)
+    files = metadata.get("split_files", None)
+    if files is None:
+        if metadata.get("json_file", None) is None:
+            raise ValueError(
+                f"dataset {dataset_name!r} must have the path of a COCO JSON, 'json_file', in its "
+                "metadata; register it from a dataset YAML"
+            )
+        root = metadata.get("image_root", None) or "."
+        files = SplitFiles(dataset_name, Path(root), Path(metadata.json_file))
+    return read_split(files)
+
+
+def _register_file(yaml_file: Path, needed: Collection[str] | None) -> list[str]:
+    dataset = read_dataset_file(yaml_file)
+    splits = {
+        f"{dataset.name}_{split}": read_split(dataset.files_of(split)) for split in dataset.entries
+    }
+    for split in splits.values():
+        if split.is_unreadable:
+            raise ValueError(split.header_problems[0].text)
+        refuse(split.header_problems, split.files.json_file, split.files.image_root)
+    check_headers_agree(dataset.path, list(splits.values()))
+    # All names are checked first, so that a refused file leaves nothing half registered.
+    for name in splits:
+        _check_name_is_free(name, dataset.path)
+    for name, split in splits.items():
+        _register(name, dataset.path, split)
+        if needed is not None and name not in needed:
+            split.forget_document()
+    return list(splits)
 
 
 def _check_name_is_free(dataset_name: str, yaml_file: Path) -> None:
@@ -230,22 +251,16 @@ def _check_name_is_free(dataset_name: str, yaml_file: Path) -> None:
         )
 
 
-def _register(
-    dataset_name: str,
-    yaml_file: Path,
-    image_root: Path,
-    json_file: Path,
-    header: CocoHeader,
-    coordinates: Coordinates,
-) -> None:
+def _register(dataset_name: str, yaml_file: Path, split: Split) -> None:
+    files, header = split.files, split.header
     fields = {
         "dataset_file": str(yaml_file),
-        "json_file": str(json_file),
-        "image_root": str(image_root),
-        "thing_classes": list(header.thing_classes),
+        "json_file": str(files.json_file),
+        "image_root": str(files.image_root),
+        "split_files": files,
+        "thing_classes": list(header.class_names),
         "thing_dataset_id_to_contiguous_id": header.contiguous_ids,
         "subcategory_spec": header.spec,
-        "coordinates": coordinates,
         "evaluator_type": EVALUATOR_TYPE,
     }
     if dataset_name in DatasetCatalog:
@@ -254,10 +269,5 @@ def _register(
             return
         DatasetCatalog.remove(dataset_name)
         MetadataCatalog.remove(dataset_name)
-    # The JSON is read once more when the dataset is asked for: kept from here on, the parsed file
-    # of a split that is never used (train, while evaluating) would stay in memory for good.
-    DatasetCatalog.register(
-        dataset_name,
-        functools.partial(load_dataset_dicts, json_file, image_root, header, coordinates),
-    )
+    DatasetCatalog.register(dataset_name, functools.partial(training_records, files, header))
     MetadataCatalog.get(dataset_name).set(**fields)

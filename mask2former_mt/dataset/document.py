@@ -1,9 +1,10 @@
-"""Parses a COCO JSON with subcategories, and reads what all of its annotations refer to."""
+"""Parses a COCO JSON with subcategories, and reads the lists that its annotations refer to."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import json
 from collections.abc import Iterator, Mapping
@@ -14,52 +15,25 @@ import msgspec
 from mask2former_mt.dataset.rle import is_int
 from mask2former_mt.structures import SubcategorySpec
 
-_MAX_PROBLEMS_SHOWN = 10
-
 
 @dataclasses.dataclass(frozen=True)
-class CocoHeader:
+class Header:
     """What every annotation of a COCO JSON refers to.
 
     Args:
         category_ids: as the JSON numbers them, ascending; position i is contiguous class i.
-        thing_classes: the names, in the same order.
+        class_names: the names, in the same order.
         spec: the subcategories; empty for a plain COCO file.
     """
 
     category_ids: tuple[int, ...]
-    thing_classes: tuple[str, ...]
+    class_names: tuple[str, ...]
     spec: SubcategorySpec
 
-    @property
+    @functools.cached_property
     def contiguous_ids(self) -> dict[int, int]:
         """From the JSON's category id to the class index 0..K-1."""
         return {category_id: index for index, category_id in enumerate(self.category_ids)}
-
-
-class Problems:
-    """Collects what is wrong with one file, so that a user sees more than the first of it."""
-
-    def __init__(self, json_file: Path, image_root: Path | None = None) -> None:
-        self.json_file = json_file
-        self.image_root = image_root
-        self.shown: list[str] = []
-        self.count = 0
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        if len(self.shown) < _MAX_PROBLEMS_SHOWN:
-            self.shown.append(message)
-
-    def raise_if_any(self) -> None:
-        if self.count == 0:
-            return
-        noun = "problem" if self.count == 1 else "problems"
-        more = self.count - len(self.shown)
-        lines = [f"{self.json_file}: {self.count} {noun}", *self.shown]
-        if more:
-            lines.append(f"... and {more} more")
-        raise ValueError("\n  ".join(lines))
 
 
 @contextlib.contextmanager
@@ -80,22 +54,39 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
+def parse_json(path: Path) -> object:
+    """The value that a JSON file holds, NaN and infinity included.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not JSON (cut short, another format) or not UTF-8.
+    """
+    content = Path(path).read_bytes()
+    try:
+        with without_garbage_collection():
+            # Three times as fast as the standard library, which knows NaN, and says where a broken
+            # file is broken.
+            with contextlib.suppress(msgspec.MsgspecError):
+                return msgspec.json.decode(content)
+            text = content.decode("utf-8")
+            del content  # not both while parsing
+            return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be JSON text in UTF-8, got other bytes") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not valid JSON: {error}; the file may be cut short, export it again"
+        ) from error
+
+
 def read_document(json_file: Path) -> dict:
     """Parses a JSON file and checks that it has COCO's three lists.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not JSON (truncated, another format) or not COCO.
+        ValueError: it is not JSON, or not COCO.
     """
-    try:
-        with without_garbage_collection():
-            document = _parse(Path(json_file))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{json_file} must be JSON text in UTF-8, got other bytes") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{json_file} is not valid JSON: {error}; the file may be cut short, export it again"
-        ) from error
+    document = parse_json(json_file)
     if not isinstance(document, dict):
         raise ValueError(
             f"{json_file} must be a COCO file, a JSON object with the lists 'images', "
@@ -113,58 +104,48 @@ def read_document(json_file: Path) -> dict:
     return document
 
 
-def parse_header(document: Mapping, json_file: Path) -> CocoHeader:
+def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
     """Reads categories and subcategories.
 
-    Raises:
-        ValueError: no category, an id or a name listed twice, a subcategory that is not
-            well-formed or has 0 values.
+    Args:
+        document: with the list `categories`, and perhaps `subcategories`.
+
+    Returns:
+        The header, None if it cannot be used; and what is wrong with it: no category, an id or a
+        name listed twice, a subcategory that is not well-formed or has 0 values.
     """
-    problems = Problems(json_file)
+    faults = []
     names: dict[int, str] = {}
     for category in document["categories"]:
         category_id, name = category.get("id"), category.get("name")
         if not is_int(category_id) or not isinstance(name, str) or not name:
-            problems.add(
+            faults.append(
                 'an entry of \'categories\' must be {"id": <integer>, "name": <text>}, '
                 f"got {category!r}"
             )
         elif category_id in names:
-            problems.add(
+            faults.append(
                 f"category id {category_id} is listed twice: {names[category_id]!r} and {name!r}"
             )
         elif name in names.values():
-            problems.add(f"two categories are named {name!r}; give each its own name")
+            faults.append(f"two categories are named {name!r}; give each its own name")
         else:
             names[category_id] = name
     if not document["categories"]:
-        problems.add("'categories' is empty; list at least one class")
-    problems.raise_if_any()
+        faults.append("'categories' is empty; list at least one class")
     subcategories = document.get("subcategories")
+    spec = None
     if subcategories is not None and not isinstance(subcategories, list):
-        raise ValueError(
-            f"{json_file}: 'subcategories' must be a list of "
+        faults.append(
+            "'subcategories' must be a list of "
             f'{{"name": ..., "values": [...]}}, got a {type(subcategories).__name__}'
         )
-    try:
-        spec = SubcategorySpec.from_json(subcategories)
-    except ValueError as error:
-        raise ValueError(f"{json_file}: {error}") from error
+    else:
+        try:
+            spec = SubcategorySpec.from_json(subcategories)
+        except (ValueError, TypeError, RecursionError) as error:
+            faults.append(str(error))
+    if faults:
+        return None, faults
     category_ids = tuple(sorted(names))
-    return CocoHeader(category_ids, tuple(names[i] for i in category_ids), spec)
-
-
-def read_header(json_file: Path) -> CocoHeader:
-    """Reads only what `parse_header` gives; raises as it and `read_document` do."""
-    return parse_header(read_document(json_file), json_file)
-
-
-def _parse(json_file: Path) -> object:
-    content = json_file.read_bytes()
-    # Three times as fast as the standard library, which knows NaN, and says where a broken file is
-    # broken.
-    with contextlib.suppress(msgspec.MsgspecError):
-        return msgspec.json.decode(content)
-    text = content.decode("utf-8")
-    del content  # not both while parsing
-    return json.loads(text)
+    return Header(category_ids, tuple(names[i] for i in category_ids), spec), []

@@ -1,16 +1,18 @@
-"""COCO's run lengths: checked completely, then decoded.
+"""COCO's run lengths: checked completely before pycocotools reads them.
 
-pycocotools reads them in C without looking: a text cut short is read past its end, and lengths that
-add up to more than the picture are written past its memory. So nothing goes there unchecked.
+pycocotools reads compressed counts in C without looking: a text cut short is read past its end, and
+lengths that add up to more than the picture are written past its memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pycocotools.mask as mask_util
 
-# A side longer than JPEG knows is a mistake, and a mask of it would not fit into memory.
+# A longer side is a mistake: JPEG knows none, and a mask of it would not fit into memory.
 MAX_SIDE = 65_535
 # Five bits each: six characters hold any length in a picture of MAX_SIDE, seven its difference too.
 _MAX_CHARACTERS = 7
@@ -29,12 +31,12 @@ def check_size(size: object, what: str) -> tuple[int, int]:
     """
     if isinstance(size, (list, tuple)) and len(size) == 2:
         height, width = size
-        for side in (height, width):
-            if isinstance(side, bool) or not isinstance(side, (int, np.integer)):
-                break
-            if not 1 <= side <= MAX_SIDE:
-                break
-        else:
+        if all(
+            isinstance(side, (int, np.integer))
+            and not isinstance(side, bool)
+            and 1 <= side <= MAX_SIDE
+            for side in size
+        ):
             return int(height), int(width)
     raise ValueError(
         f"{what} must be [height, width], two integers from 1 to {MAX_SIDE}, got {size!r}"
@@ -42,10 +44,10 @@ def check_size(size: object, what: str) -> tuple[int, int]:
 
 
 def looks_compressed(counts: object) -> bool:
-    """Whether a text can be COCO's compressed counts: its characters, and an end to its last one.
+    """Whether a text has the characters of COCO's compressed counts, and an end to its last number.
 
-    Quick, and enough to hand it to pycocotools' `area` and `toBbox`, which write nothing; that the
-    lengths add up is seen by `run_lengths`.
+    That is quick, and enough for pycocotools' `area` and `toBbox`, which write nothing. Whether the
+    lengths add up is told by `sums_of_lengths`.
     """
     return (
         isinstance(counts, str)
@@ -58,132 +60,137 @@ def looks_compressed(counts: object) -> bool:
 
 
 def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:
-    """What the run lengths of each of many texts add up to, for a fraction of `run_lengths`' time.
+    """What the run lengths of each of many compressed texts add up to.
 
     Args:
         texts: N compressed counts that `looks_compressed` has let pass.
 
     Returns:
-        int64 (N,).
+        int64 (N,); -1 where a run length is negative.
 
     Raises:
         ValueError: a run length of more characters than any has.
+
+    Source: the text form of pycocotools: five bits a character, the lowest first; from the fourth
+        number on, each is the difference to the one two before it.
     """
     if not texts:
         return np.zeros(0, dtype=np.int64)
-    values, ends = _numbers("".join(texts))
-    # How many numbers each text has, and which of its text each number is.
-    last_characters = np.cumsum([len(text) for text in texts]) - 1
-    stops = np.searchsorted(ends, last_characters) + 1
-    num_numbers = np.diff(stops, prepend=0)
-    place = np.arange(values.size) - np.repeat(stops - num_numbers, num_numbers)
-    # A number is added to the run lengths at its own place and at every second one after it, but
-    # the first only to its own.
-    times = (np.repeat(num_numbers, num_numbers) - place + 1) // 2
-    times[place == 0] = 1
-    return np.add.reduceat(values * times, stops - num_numbers)
-
-
-def run_lengths(rle: Mapping) -> tuple[np.ndarray, tuple[int, int]]:
-    """Reads an RLE of either kind.
-
-    Args:
-        rle: `size`, [height, width], and `counts`: run lengths of 0, 1, 0, ... column by column,
-            as a list, or as COCO's compressed str or bytes.
-
-    Returns:
-        int64 (R,) run lengths that add up to height * width, and (height, width).
-
-    Raises:
-        ValueError: no such size or counts, a text cut short, a negative length, another sum.
-    """
-    height, width = check_size(rle.get("size"), "RLE size")
-    counts = rle.get("counts")
-    if isinstance(counts, (bytes, str)):
-        lengths = _decompress(counts)
-    elif isinstance(counts, (list, tuple)) and all(map(is_int, counts)):
-        # Whatever is longer than int64 is damaged as well: it must not raise another error.
-        if any(not 0 <= c <= height * width for c in counts):
-            raise ValueError(
-                f"RLE counts must be run lengths from 0 to height * width = {height * width}, "
-                f"got {str(counts)[:80]}"
-            )
-        lengths = np.asarray(counts, dtype=np.int64)
-    else:
-        raise ValueError(
-            "RLE counts must be a list of run lengths or COCO's compressed text, got "
-            f"{str(counts)[:80]!r}"
-        )
-    if lengths.size and lengths.min() < 0:
-        raise ValueError(
-            f"RLE counts must not be negative, got {lengths.min()}; they are damaged, export them "
-            "again"
-        )
-    if lengths.sum() != height * width:
-        raise ValueError(
-            "RLE counts must be run lengths that add up to height * width = "
-            f"{height * width}, got {lengths.sum()}; they may be cut short, export them again"
-        )
-    return lengths, (height, width)
-
-
-def decode_rle(rle: Mapping) -> np.ndarray:
-    """The mask of an RLE.
-
-    Returns:
-        bool (height, width), of the RLE's own size.
-
-    Raises:
-        ValueError: as `run_lengths`.
-    """
-    lengths, (height, width) = run_lengths(rle)
-    mask = np.zeros((height, width), dtype=bool)
-    edges = np.cumsum(lengths)
-    starts, stops = edges[:-1:2], edges[1::2]
-    if not stops.size or stops[-1] == starts[0]:
-        return mask
-    # Only the columns from the first to the last pixel: transposing the whole would cost more.
-    left, right = int(starts[0]) // height, (int(stops[-1]) - 1) // height + 1
-    runs = lengths[: 2 * stops.size].copy()
-    runs[0] -= left * height
-    values = np.arange(runs.size) % 2 == 1
-    columns = np.zeros((right - left) * height, dtype=bool)
-    columns[: runs.sum()] = np.repeat(values, runs)
-    mask[:, left:right] = columns.reshape(right - left, height).T
-    return mask
-
-
-def _decompress(counts: bytes | str) -> np.ndarray:
-    if isinstance(counts, bytes):
-        counts = counts.decode("latin-1")
-    if not looks_compressed(counts):
-        raise ValueError(
-            "RLE counts must be COCO's compressed text, which this is not, or it is cut short: "
-            f"{counts[:80]!r}"
-        )
-    values, _ = _numbers(counts)
-    # From the fourth on, a number is the difference to the one two before it.
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
-
-
-def _numbers(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of a text that looks compressed, and the position of each one's last character.
-
-    Source: the text form of pycocotools, five bits a character, the lowest first.
-    """
-    codes = np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - ord("0")
+    codes = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8).astype(np.int64)
+    codes -= ord("0")
     ends = np.flatnonzero(codes < 0x20)
     num_characters = np.diff(ends, prepend=-1)
     if num_characters.max() > _MAX_CHARACTERS:
         raise ValueError(
-            f"RLE counts must be COCO's compressed text, got a run length of {num_characters.max()}"
-            f" characters, at most {_MAX_CHARACTERS} have a meaning"
+            "RLE counts must be COCO's compressed text, got a run length of "
+            f"{num_characters.max()} characters, at most {_MAX_CHARACTERS} have a meaning"
         )
-    starts = ends - num_characters + 1
-    shifts = 5 * (np.arange(codes.size) - np.repeat(starts, num_characters))
-    values = np.add.reduceat((codes & 0x1F) << shifts, starts)
+    first_characters = ends - num_characters + 1
+    shifts = 5 * (np.arange(codes.size) - np.repeat(first_characters, num_characters))
+    numbers = np.add.reduceat((codes & 0x1F) << shifts, first_characters)
     # Bit 4 of a number's last character is its sign.
-    values -= (codes[ends] >> 4 & 1) << (5 * num_characters)
-    return values, ends
+    numbers -= (codes[ends] >> 4 & 1) << (5 * num_characters)
+
+    last_characters = np.cumsum([len(text) for text in texts]) - 1
+    stops = np.searchsorted(ends, last_characters) + 1
+    starts = np.concatenate(([0], stops[:-1]))
+    lengths = np.empty_like(numbers)
+    place = np.arange(numbers.size) - np.repeat(starts, stops - starts)
+    lengths[place == 0] = numbers[place == 0]
+    for parity in (1, 0):
+        # Of each text the numbers 1, 3, 5, ... and then 2, 4, 6, ...: sums from the first of them.
+        chosen = np.flatnonzero((place % 2 == parity) & (place > 0))
+        if chosen.size:
+            sums = np.cumsum(numbers[chosen])
+            is_first = place[chosen] == (1 if parity else 2)
+            before = (sums - numbers[chosen])[is_first]
+            run_of = np.cumsum(is_first) - 1
+            lengths[chosen] = sums - before[run_of]
+    totals = np.add.reduceat(lengths, starts)
+    totals[np.minimum.reduceat(lengths, starts) < 0] = -1
+    return totals
+
+
+def faults_of_counts(rles: Sequence[Mapping]) -> Iterator[tuple[int, str]]:
+    """Which of many compressed RLEs are damaged, and how; all the others can be decoded.
+
+    Args:
+        rles: N times a checked `size` and `counts`, str or bytes, that `looks_compressed` has let
+            pass.
+
+    Yields:
+        Position and message.
+    """
+    texts = [rle["counts"] for rle in rles]
+    texts = [text.decode("ascii") if isinstance(text, bytes) else text for text in texts]
+    try:
+        totals = sums_of_lengths(texts).tolist()
+    except ValueError:
+        totals = []
+        for position, text in enumerate(texts):
+            try:
+                totals += sums_of_lengths([text]).tolist()
+            except ValueError as error:
+                totals.append(math.prod(rles[position]["size"]))
+                yield position, f"{error}; they are damaged, export them again"
+    for position, (rle, total) in enumerate(zip(rles, totals, strict=True)):
+        num_pixels = math.prod(rle["size"])
+        if total < 0:
+            yield position, "RLE counts must not be negative; they are damaged, export them again"
+        elif total != num_pixels:
+            yield (
+                position,
+                f"RLE counts must be run lengths that add up to height * width = {num_pixels}, got "
+                f"{total}; they may be cut short, export them again",
+            )
+
+
+def compressed(rle: Mapping) -> dict:
+    """An RLE of either kind with compressed counts; whether a text adds up is not looked at.
+
+    Args:
+        rle: `size`, [height, width], and `counts`: run lengths of 0, 1, 0, ... column by column, as
+            a list, or as COCO's compressed str or bytes.
+
+    Raises:
+        ValueError: no such size or counts; a list that does not add up to height * width.
+    """
+    height, width = check_size(rle.get("size"), "RLE size")
+    counts = rle.get("counts")
+    if isinstance(counts, (list, tuple)) and all(map(is_int, counts)):
+        num_pixels = height * width
+        if not all(0 <= count <= num_pixels for count in counts):
+            raise ValueError(
+                f"RLE counts must be run lengths from 0 to height * width = {num_pixels}, got "
+                f"{str(counts)[:80]}"
+            )
+        if sum(counts) != num_pixels:
+            raise ValueError(
+                "RLE counts must be run lengths that add up to height * width = "
+                f"{num_pixels}, got {sum(counts)}; they may be cut short, export them again"
+            )
+        return mask_util.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    if isinstance(counts, (bytes, str)):
+        text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
+        if not looks_compressed(text):
+            raise ValueError(
+                "RLE counts must be COCO's compressed text, which this is not, or it is cut short: "
+                f"{text[:80]!r}"
+            )
+        return {"size": [height, width], "counts": counts}
+    raise ValueError(
+        "RLE counts must be a list of run lengths or COCO's compressed text, got "
+        f"{str(counts)[:80]!r}"
+    )
+
+
+def decode_rle(rle: Mapping) -> np.ndarray:
+    """The mask of an RLE of either kind, bool (height, width) of the RLE's own size.
+
+    Raises:
+        ValueError: damaged: no such size or counts, a negative length, another sum.
+    """
+    checked = compressed(rle)
+    for _, message in faults_of_counts([checked]):
+        raise ValueError(message)
+    return mask_util.decode(checked).view(bool)

@@ -1,257 +1,359 @@
-"""Reads a COCO JSON with subcategories into detectron2's dataset dicts, and refuses broken ones."""
+"""Reads a split, one COCO JSON and its folder of pictures: once, for everybody who needs it."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
+import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
+import pickle
+from array import array
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mask2former_mt.dataset.annotation import (
-    PIXELS,
-    Coordinates,
-    check_image_header,
-    read_annotation,
-    scale_box,
-    scale_polygons,
-)
+from mask2former_mt.dataset.annotation import PIXELS, AnnotationReader, Coordinates, Fault
 from mask2former_mt.dataset.document import (
-    CocoHeader,
-    Problems,
-    parse_header,
+    Header,
     read_document,
+    read_header,
     without_garbage_collection,
 )
-from mask2former_mt.dataset.rle import is_int, sums_of_lengths
-from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.dataset.images import upright_size
+from mask2former_mt.dataset.problems import ERROR, Problem, refuse, shown
+from mask2former_mt.dataset.rle import MAX_SIDE, faults_of_counts, is_int
 
-_MAX_FILES_SHOWN = 3
+# What reading a JSON file raises: it is not there or not to be read, or it is nested too deep.
+_UNREADABLE = (ValueError, OSError, RecursionError, MemoryError)
 # Headers are read by several threads: most of the time goes into waiting for the disk.
 _HEADER_THREADS = 8
 _HEADER_CHUNK = 64
 # So many RLE texts are checked together; the arrays in between are 100 times as large as they are.
 _RLE_CHUNK = 1000
-_MISSING = "missing"
+# Splits of one process that are kept; one that changed on disk takes a place of its own.
+_KEPT_SPLITS = 32
 
 
-def scale_to_pixels(document: Mapping, coordinates: Coordinates) -> None:
-    """Takes a COCO document's boxes and polygons to pixels, in place.
-
-    It is for those who read the JSON themselves, as COCO's evaluation does; nothing is checked.
-    `area` is dropped where polygons are scaled, since nobody says what it is normalised by.
-
-    Args:
-        document: COCO, with `height` and `width` of every image.
-        coordinates: what its numbers are.
-    """
-    if coordinates == PIXELS:
-        return
-    sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
-    for annotation in document["annotations"]:
-        size = sizes[annotation["image_id"]]
-        if coordinates.box_coords == "normalized" and "bbox" in annotation:
-            annotation["bbox"] = scale_box(annotation["bbox"], *size)
-        segmentation = annotation.get("segmentation")
-        if coordinates.polygon_coords == "normalized" and isinstance(segmentation, list):
-            annotation["segmentation"] = scale_polygons(segmentation, *size)
-            annotation.pop("area", None)
-
-
-def load_dataset_dicts(
-    json_file: Path,
-    image_root: Path,
-    expected: CocoHeader,
-    coordinates: Coordinates = PIXELS,
-    *,
-    check_images: bool = True,
-) -> list[dict]:
-    """Reads and checks the whole file, so that nothing surprises a training under way.
+@dataclasses.dataclass(frozen=True)
+class SplitFiles:
+    """Where a split is.
 
     Args:
-        json_file: COCO JSON, plain or with subcategories.
+        name: such as "train".
         image_root: folder that the file names in the JSON are relative to.
-        expected: the header that the dataset's metadata was made from.
-        coordinates: what the JSON's boxes and polygons are; the result is in pixels.
-        check_images: whether every image must exist, and be of the size that the JSON says.
+        json_file: COCO JSON, plain or with subcategories.
+        coordinates: units of its numbers.
+    """
 
-    Returns:
-        detectron2's dataset dicts, one per image with or without annotations. Each annotation has
-        `id`, `bbox` (xywh in pixels), `bbox_mode`, `segmentation`, `category_id` (contiguous),
-        `iscrowd` and `subcategories`, S labels in {-1, 0..K_s}.
+    name: str
+    image_root: Path
+    json_file: Path
+    coordinates: Coordinates = PIXELS
+
+
+class PackedRecords(Sequence):
+    """Dataset dicts, each pickled: a tenth of the memory, and nothing that a forked worker's
+    reference counts would copy page by page.
+
+    Args:
+        records: are packed one after another.
+    """
+
+    def __init__(self, records: Iterable[dict]) -> None:
+        self._ends = array("q")
+        packed = bytearray()
+        for record in records:
+            packed += pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL)
+            self._ends.append(len(packed))
+        self._packed = bytes(packed)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> dict:
+        index = range(len(self))[index]
+        start = self._ends[index - 1] if index else 0
+        return pickle.loads(memoryview(self._packed)[start : self._ends[index]])
+
+
+class Split:
+    """A split as it was read.
+
+    Args:
+        files: where it is.
+        document: the parsed JSON, which is taken apart when the annotations are first asked for;
+            None if it cannot be used.
+        problems: of the file as a whole.
+
+    Attributes:
+        header: classes and subcategories; None if they cannot be used.
+    """
+
+    def __init__(
+        self, files: SplitFiles, document: dict | None, problems: Sequence[Problem] = ()
+    ) -> None:
+        self.files = files
+        self.header: Header | None = None
+        self._document = document
+        self._problems = list(problems)
+        if document is not None:
+            self.header, faults = read_header(document)
+            file = str(files.json_file)
+            self._problems += [Problem(ERROR, "bad-categories", file, text) for text in faults]
+
+    @property
+    def records(self) -> Sequence[dict]:
+        """detectron2's dataset dicts, one per entry of `images` that has an id of its own.
+
+        Each has `file_name`, `image_id`, `height`, `width` (infinite where the JSON tells none) and
+        `annotations`, the sound ones, as `AnnotationReader.read` gives them.
+        """
+        return self._content.records
+
+    @property
+    def unsound(self) -> dict[int, list[dict]]:
+        """By position of the record: annotations with an error, as far as they could be read."""
+        return self._content.unsound
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with the JSON; see `image_problems` for the pictures."""
+        return self._content.problems
+
+    @property
+    def header_problems(self) -> list[Problem]:
+        """What is wrong with the file as a whole and its lists of classes; nothing more is read."""
+        return self._problems
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the file is no COCO JSON; the one problem says why."""
+        return any(problem.kind == "bad-annotation-file" for problem in self._problems)
+
+    @functools.cached_property
+    def image_problems(self) -> list[Problem]:
+        """What is wrong with the pictures' files, by their headers; each is opened once."""
+        root = str(self.files.image_root)
+        places = [
+            (r["file_name"], r["image_id"], r["height"], r["width"])
+            for r in self.records
+            if r["file_name"] != root
+        ]
+        # By the chunk: handing single files to the threads would take longer than reading them.
+        chunks = [places[i : i + _HEADER_CHUNK] for i in range(0, len(places), _HEADER_CHUNK)]
+        with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
+            found = pool.map(lambda chunk: [_image_problem(*place) for place in chunk], chunks)
+            return [problem for part in found for problem in part if problem is not None]
+
+    def forget_document(self) -> None:
+        """Frees the memory of annotations that nobody will ask for; else they are read again."""
+        self._document = None
+
+    @functools.cached_property
+    def _content(self) -> _Content:
+        document = self._document
+        if document is None and not self._problems:
+            document = read_document(self.files.json_file)
+        self._document = None
+        content = _Content(self.files, self.header, self._problems)
+        if document is not None:
+            with without_garbage_collection():
+                content.read(document)
+        return content
+
+
+def read_split(files: SplitFiles) -> Split:
+    """The split, read once as long as the JSON stays as it is.
+
+    Nothing that the file holds is refused here: it is told by the split's problems.
+    """
+    try:
+        status = os.stat(files.json_file)
+        stamp = (status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        stamp = None
+    return _read_split(files, stamp)
+
+
+@functools.lru_cache(maxsize=_KEPT_SPLITS)
+def _read_split(files: SplitFiles, stamp: tuple[int, int] | None) -> Split:
+    try:
+        return Split(files, read_document(files.json_file))
+    except _UNREADABLE as error:
+        problem = Problem(ERROR, "bad-annotation-file", str(files.json_file), str(error))
+        return Split(files, None, [problem])
+
+
+def training_records(files: SplitFiles, expected: Header) -> list[dict]:
+    """A split's dataset dicts, whole and sound, so that nothing surprises a training under way.
+
+    Args:
+        files: where it is.
+        expected: the header that the dataset's metadata was made from.
 
     Raises:
-        ValueError: names the file, the image, the annotation, what was expected and found; up to
-            ten problems at once.
+        ValueError: names file, image, annotation, what was expected and found; up to ten problems
+            at once.
     """
-    with without_garbage_collection():
-        document = read_document(json_file)
-        if parse_header(document, json_file) != expected:
-            raise ValueError(
-                f"{json_file}: its categories or subcategories changed since the dataset was "
-                "registered; start again, so that the model is built for the new ones"
-            )
-        problems = Problems(json_file, image_root)
-        images = _read_images(document["images"], image_root, check_images, problems)
-        _read_annotations(document["annotations"], images, expected, coordinates, problems)
-        problems.raise_if_any()
-        return list(images.values())
-
-
-class _RememberedLabels:
-    """A spec that looks up equal labels once: a dataset has few combinations of them."""
-
-    def __init__(self, spec: SubcategorySpec) -> None:
-        self._spec = spec
-        self._known: dict[str, list[int]] = {}
-
-    def labels_of(self, annotation: Mapping) -> list[int]:
-        # Written out, because True equals 1, and only one of them is a label.
-        key = repr(annotation)
-        if key not in self._known:
-            self._known[key] = self._spec.labels_of(annotation)
-        return list(self._known[key])
-
-
-def _read_annotations(
-    entries: list[dict | None],
-    images: Mapping[int, dict],
-    header: CocoHeader,
-    coordinates: Coordinates,
-    problems: Problems,
-) -> None:
-    """Appends to the images' records; empties `entries`, so that both are never whole at once."""
-    contiguous_ids = header.contiguous_ids
-    spec = _RememberedLabels(header.spec)
-    seen_ids = set()
-    texts: list[tuple[dict, dict]] = []
-    for position, entry in enumerate(entries):
-        entries[position] = None
-        annotation_id, image_id = entry.get("id"), entry.get("image_id")
-        if not is_int(annotation_id):
-            problems.add(
-                f"an annotation of image_id {image_id!r} must have an integer 'id', "
-                f"got {annotation_id!r}"
-            )
-            continue
-        if annotation_id in seen_ids:
-            problems.add(f"annotation id {annotation_id} is used twice; ids must be unique")
-        seen_ids.add(annotation_id)
-        record = images.get(image_id) if is_int(image_id) else None
-        if record is None:
-            problems.add(
-                f"annotation {annotation_id}: image_id {image_id!r} is not listed in 'images'"
-            )
-            continue
-        try:
-            annotation = read_annotation(
-                entry,
-                height=record["height"],
-                width=record["width"],
-                contiguous_ids=contiguous_ids,
-                spec=spec,
-                coordinates=coordinates,
-            )
-        except ValueError as error:
-            problems.add(f"{_where(annotation_id, record, problems)}: {error}")
-            continue
-        record["annotations"].append(annotation)
-        if isinstance(annotation["segmentation"], dict):
-            texts.append((annotation, record))
-            if len(texts) == _RLE_CHUNK:
-                _check_sums(texts, problems)
-                texts = []
-    _check_sums(texts, problems)
-
-
-def _check_sums(annotations: list[tuple[dict, dict]], problems: Problems) -> None:
-    """Finds RLE texts that were cut short between two run lengths."""
-    rles = [annotation["segmentation"] for annotation, _ in annotations]
-    counts = [rle["counts"] for rle in rles]
-    texts = [text.decode() if isinstance(text, bytes) else text for text in counts]
-    for (annotation, record), rle, total in zip(
-        annotations, rles, sums_of_lengths(texts).tolist(), strict=True
-    ):
-        if total != math.prod(rle["size"]):
-            problems.add(
-                f"{_where(annotation['id'], record, problems)}: RLE counts must be run lengths "
-                f"that add up to height * width = {math.prod(rle['size'])}, got {total}; they may "
-                "be cut short, export them again"
-            )
-
-
-def _where(annotation_id: int, record: Mapping, problems: Problems) -> str:
-    name = os.path.relpath(record["file_name"], problems.image_root)
-    return f"annotation {annotation_id} of image {record['image_id']} ({name})"
-
-
-def _header_problems(records: Mapping[int, Mapping]) -> Iterator[str | None]:
-    """What is wrong with each image's file, in the records' order."""
-    in_order = list(records.values())
-    # By the chunk: handing single files to the threads would take longer than reading them.
-    chunks = [in_order[i : i + _HEADER_CHUNK] for i in range(0, len(in_order), _HEADER_CHUNK)]
-    with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        for problems in pool.map(lambda chunk: [_header_problem(r) for r in chunk], chunks):
-            yield from problems
-
-
-def _header_problem(record: Mapping) -> str | None:
-    if not os.path.isfile(record["file_name"]):
-        return _MISSING
-    try:
-        check_image_header(record["file_name"], record["height"], record["width"])
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _read_images(
-    entries: list[dict], image_root: Path, check_images: bool, problems: Problems
-) -> dict[int, dict]:
-    records: dict[int, dict] = {}
-    missing = []
-    for entry in entries:
-        image_id, name = entry.get("id"), entry.get("file_name")
-        height, width = entry.get("height"), entry.get("width")
-        if not is_int(image_id) or not isinstance(name, str) or not name:
-            problems.add(
-                'an entry of \'images\' must have an integer "id" and a "file_name", '
-                f"got id {image_id!r}, file_name {name!r}"
-            )
-            continue
-        if image_id in records:
-            problems.add(f"image id {image_id} is used twice, last by {name}; ids must be unique")
-            continue
-        if not (is_int(height) and is_int(width) and height > 0 and width > 0):
-            problems.add(
-                f"image {image_id} ({name}): 'height' and 'width' must be positive integers, "
-                f"got {height!r} and {width!r}"
-            )
-            height = width = math.inf  # its annotations are checked for everything else
-        records[image_id] = {
-            "file_name": os.path.join(image_root, name),
-            "image_id": image_id,
-            "height": height,
-            "width": width,
-            "annotations": [],
-        }
-    if not entries:
-        problems.add("'images' is empty; list at least one image")
-    found = _header_problems(records) if check_images else [None] * len(records)
-    for record, problem in zip(records.values(), found, strict=True):
-        if problem is None:
-            continue
-        name = os.path.relpath(record["file_name"], image_root)
-        if problem is _MISSING:
-            missing.append(name)
-        else:
-            problems.add(f"image {record['image_id']} ({name}): {problem}")
-    if missing:
-        shown = ", ".join(missing[:_MAX_FILES_SHOWN])
-        more = len(missing) - _MAX_FILES_SHOWN
-        problems.add(
-            f"{len(missing)} of {len(entries)} image files are missing from {image_root}: {shown}"
-            + (f" and {more} more" if more > 0 else "")
-            + "; check the YAML's 'images' folder and the JSON's 'file_name'"
+    split = read_split(files)
+    if split.header is not None and split.header != expected:
+        raise ValueError(
+            f"{files.json_file}: its categories or subcategories changed since the dataset was "
+            "registered; start again, so that the model is built for the new ones"
         )
-    return records
+    problems = [*split.problems, *split.image_problems]
+    refuse(problems, files.json_file, files.image_root, len(split.records))
+    return list(split.records)
+
+
+class _Content:
+    """The records of a document under way."""
+
+    def __init__(
+        self, files: SplitFiles, header: Header | None, problems: Sequence[Problem]
+    ) -> None:
+        self.files = files
+        self.header = header
+        self.problems = list(problems)
+        self.records: Sequence[dict] = PackedRecords([])
+        self.unsound: dict[int, list[dict]] = {}
+        self._images: dict[int, int] = {}  # from image id to the position of its record
+
+    def read(self, document: dict) -> None:
+        """Reads images and annotations; empties the list of annotations meanwhile."""
+        records = self._read_images(document["images"])
+        self._read_annotations(document["annotations"], records)
+        self.records = PackedRecords(records)
+
+    def _add(self, fault: Fault, **place) -> None:
+        place.setdefault("file", str(self.files.json_file))
+        self.problems.append(Problem(**fault._asdict(), **place))
+
+    def _read_images(self, entries: list[dict]) -> list[dict]:
+        records = []
+        for index, entry in enumerate(entries):
+            image_id, name = entry.get("id"), entry.get("file_name")
+            known_id = image_id if is_int(image_id) else None
+            has_name = isinstance(name, str) and bool(name)
+            place = {"image_id": known_id, "index": index}
+            path = str(self.files.image_root)
+            if has_name:
+                path = place["file"] = os.path.join(path, name)
+            if known_id is None or not has_name:
+                message = (
+                    'an entry of \'images\' must have an integer "id" and a "file_name", got id '
+                    f"{shown(image_id)}, file_name {shown(name)}"
+                )
+                self._add(Fault("bad-image-entry", message, "export the file again"), **place)
+            height, width = entry.get("height"), entry.get("width")
+            if not all(is_int(side) and 0 < side <= MAX_SIDE for side in (height, width)):
+                message = (
+                    f"'height' and 'width' must be positive integers up to {MAX_SIDE}, got "
+                    f"{shown(height)} and {shown(width)}"
+                )
+                remedy = "write the picture's size there"
+                self._add(Fault("bad-image-entry", message, remedy), **place)
+                height = width = math.inf  # its annotations are checked for everything else
+            if known_id is None:
+                continue
+            if known_id in self._images:
+                message = f"image id {known_id} is used twice, last by {name}; ids must be unique"
+                remedy = "give each image its own"
+                self._add(Fault("duplicate-image-id", message, remedy), **place)
+                continue
+            self._images[known_id] = len(records)
+            records.append(
+                {
+                    "file_name": path,
+                    "image_id": known_id,
+                    "height": height,
+                    "width": width,
+                    "annotations": [],
+                }
+            )
+        if not entries:
+            remedy = "list at least one image"
+            self._add(Fault("bad-annotation-file", "'images' is empty", remedy))
+        return records
+
+    def _read_annotations(self, entries: list[dict | None], records: list[dict]) -> None:
+        reader = AnnotationReader(self.header, self.files.coordinates)
+        seen_ids = set()
+        rles: list[tuple[dict, int, int]] = []
+        for index, entry in enumerate(entries):
+            entries[index] = None  # both are never whole at once
+            annotation_id, image_id = entry.get("id"), entry.get("image_id")
+            position = self._images.get(image_id) if is_int(image_id) else None
+            place = {"index": index}
+            faults = []
+            if not is_int(annotation_id):
+                message = (
+                    f"an annotation of image_id {shown(image_id)} must have an integer 'id', got "
+                    f"{shown(annotation_id)}"
+                )
+                faults.append(Fault("bad-annotation", message, "number the annotations"))
+            else:
+                place["annotation_id"] = annotation_id
+                if annotation_id in seen_ids:
+                    message = f"annotation id {annotation_id} is used twice; ids must be unique"
+                    remedy = "--write-clean gives new ones"
+                    faults.append(Fault("duplicate-annotation-id", message, remedy))
+                seen_ids.add(annotation_id)
+            if position is None:
+                message = f"image_id {shown(image_id)} is not listed in 'images'"
+                remedy = "add the image, or remove the annotation"
+                for fault in [*faults, Fault("unknown-image", message, remedy)]:
+                    self._add(fault, **place)
+                continue
+            record = records[position]
+            annotation, found = reader.read(entry, record["height"], record["width"])
+            if faults or found:
+                faults += found
+                place |= {"file": record["file_name"], "image_id": image_id}
+                for fault in faults:
+                    self._add(fault, **place)
+            if all(fault.severity != ERROR for fault in faults):
+                record["annotations"].append(annotation)
+                if isinstance(annotation["segmentation"], dict):
+                    rles.append((annotation, position, index))
+            else:
+                self.unsound.setdefault(position, []).append(annotation)
+            if len(rles) == _RLE_CHUNK:
+                self._check_counts(rles, records)
+                rles = []
+        self._check_counts(rles, records)
+
+    def _check_counts(self, rles: list[tuple[dict, int, int]], records: list[dict]) -> None:
+        """Finds RLE texts that were cut short between two run lengths."""
+        for number, message in faults_of_counts([a["segmentation"] for a, _, _ in rles]):
+            annotation, position, index = rles[number]
+            record = records[position]
+            record["annotations"] = [a for a in record["annotations"] if a is not annotation]
+            self.unsound.setdefault(position, []).append({**annotation, "segmentation": None})
+            self._add(
+                Fault("bad-rle", message),
+                file=record["file_name"],
+                image_id=record["image_id"],
+                annotation_id=annotation["id"],
+                index=index,
+            )
+
+
+def _image_problem(file: str, image_id: int, height: float, width: float) -> Problem | None:
+    def problem(kind: str, message: str, remedy: str) -> Problem:
+        return Problem(ERROR, kind, file, message, remedy, image_id)
+
+    if not os.path.isfile(file):
+        remedy = "check the YAML's 'images' folder and the JSON's 'file_name'"
+        return problem("missing-image", "the file does not exist", remedy)
+    try:
+        size = upright_size(file)
+    except (ValueError, OSError) as error:
+        return problem("unreadable-image", str(error), "put the picture back")
+    if math.isfinite(height) and (height, width) != size:
+        message = (
+            f"the JSON says {width}x{height} (width x height), the file is {size[1]}x{size[0]}"
+        )
+        remedy = "correct the JSON, or put back the picture that was annotated"
+        return problem("size-mismatch", message, remedy)
+    return None

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from mask2former_mt.dataset.rle import run_lengths
+from mask2former_mt.dataset.rle import decode_rle
 from mask2former_mt.structures import SubcategorySpec
 
 # I images, K classes, G annotated objects, S subcategories
@@ -169,7 +169,7 @@ def _mask_of(coco_gt: COCO, entry: Mapping) -> dict:
                 f"the mask's size must be {size} (height, width) like its image's, "
                 f"got {segmentation.get('size')}"
             )
-        run_lengths(segmentation)
+        decode_rle(segmentation)
     elif not isinstance(segmentation, list) or not all(map(_is_polygon, segmentation)):
         raise ValueError(
             "segmentation must be an RLE or polygons [x1, y1, x2, y2, ...] of at least three "

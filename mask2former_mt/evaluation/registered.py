@@ -8,7 +8,8 @@ import io
 from detectron2.data import MetadataCatalog
 from pycocotools.coco import COCO
 
-from mask2former_mt.dataset.catalog import document_to_pixels, spec_of
+from mask2former_mt.check.old_catalog import document_to_pixels
+from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.evaluation.ground_truth import GroundTruth, read_ground_truth
 
 

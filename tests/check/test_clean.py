@@ -10,8 +10,8 @@ from dataset_to_check import SQUARE, image_entry, polygon_annotation, rle_annota
 
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.check.files_to_check import open_dataset
+from mask2former_mt.check.old_annotation import PIXELS, Coordinates
 from mask2former_mt.check.repair import clean_document, write_clean
-from mask2former_mt.dataset.annotation import PIXELS, Coordinates
 
 
 def clean_one(annotation, coordinates=PIXELS):

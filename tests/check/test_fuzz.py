@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.check.check_report import report_json
 from mask2former_mt.check.findings import exit_code
+from mask2former_mt.check.old_annotation import PIXELS
 from mask2former_mt.check.repair import clean_document
-from mask2former_mt.dataset.annotation import PIXELS
 
 RUNS = settings(
     deadline=10_000,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mask2former_mt.check.annotation_rules import Measure
+from mask2former_mt.check.old_document import CocoHeader
 from mask2former_mt.check.pictures import Picture
 from mask2former_mt.check.scan import in_order
 from mask2former_mt.check.statistics import SplitStatistics
 from mask2former_mt.check.suggestions import suggest
-from mask2former_mt.dataset.document import CocoHeader
 from mask2former_mt.structures import SubcategorySpec
 
 HEADER = CocoHeader((1,), ("cat",), SubcategorySpec())

@@ -53,6 +53,7 @@ def test_the_dicts_are_detectron2s_with_labels(dataset):
         "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]],
         "category_id": 1,
         "iscrowd": 0,
+        "area": 100,
         # style: cartoon is value 1; ripeness: null is none, index K_s = 3.
         "subcategories": [1, 3],
     }

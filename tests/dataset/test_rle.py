@@ -6,7 +6,13 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from mask2former_mt.dataset.rle import decode_rle, looks_compressed, run_lengths, sums_of_lengths
+from mask2former_mt.dataset.rle import (
+    compressed,
+    decode_rle,
+    faults_of_counts,
+    looks_compressed,
+    sums_of_lengths,
+)
 
 
 def random_masks(count):
@@ -25,17 +31,18 @@ def test_masks_are_those_of_pycocotools():
         np.testing.assert_array_equal(decoded, mask.astype(bool))
 
 
-def test_lengths_by_hand():
-    # "hb0hb0" is 600, 600: 5 bits a character from the lowest, see test_bad_input.
-    lengths, size = run_lengths({"size": [30, 40], "counts": "hb0hb0"})
-    assert lengths.tolist() == [600, 600]
-    assert size == (30, 40)
+def test_masks_by_hand():
+    # "hb0hb0" is 600, 600: 5 bits a character from the lowest, see test_split.
+    assert decode_rle({"size": [30, 40], "counts": "hb0hb0"}).T.reshape(-1).tolist() == [
+        *[False] * 600,
+        *[True] * 600,
+    ]
     # The fourth number is the difference to the second: "1" 1, "2" 2, "3" 3, "1" 1 + 2 = 3.
-    lengths, _ = run_lengths({"size": [3, 3], "counts": "1231"})
-    assert lengths.tolist() == [1, 2, 3, 3]
+    mask = decode_rle({"size": [3, 3], "counts": "1231"})
+    assert mask.T.reshape(-1).astype(int).tolist() == [0, 1, 1, 0, 0, 0, 1, 1, 1]
     # "O" is 31: five bits set, of which the fifth is the sign: -1. So 1, 2, 3, 2 - 1 = 1.
-    lengths, _ = run_lengths({"size": [1, 7], "counts": b"123O"})
-    assert lengths.tolist() == [1, 2, 3, 1]
+    mask = decode_rle({"size": [1, 7], "counts": b"123O"})
+    assert mask[0].astype(int).tolist() == [0, 1, 1, 0, 0, 0, 1]
 
 
 def test_runs_of_no_length_are_no_pixels():
@@ -54,6 +61,24 @@ def test_sums_of_many_texts_are_those_of_each():
     assert sums_of_lengths([]).tolist() == []
     # 1 + 2 + 3 + (1 + 2) + (1 + 3) = 13 in place of 9.
     assert sums_of_lengths(["12311", "1231"]).tolist() == [13, 9]
+    # 1, 2, 3, 2 - 4 = -2, and 3 + 2 = 5: the sum is 9, and one of them is negative.
+    assert sums_of_lengths(["1231", "123L2", "1231"]).tolist() == [9, -1, 9]
+
+
+def test_the_damaged_of_many_are_told_by_position():
+    texts = ["1231", "123L2", "o" * 30 + "0", "hb0hb0", "1231"]
+    faults = dict(faults_of_counts([{"size": [3, 3], "counts": text} for text in texts]))
+    assert sorted(faults) == [1, 2, 3]
+    assert "must not be negative" in faults[1]
+    assert "a run length of 31 characters" in faults[2]
+    assert "width = 9, got 1200" in faults[3]
+    assert list(faults_of_counts([])) == []
+
+
+def test_lists_are_compressed_and_texts_stay():
+    rle = compressed({"size": [3, 3], "counts": [1, 2, 3, 3]})
+    assert rle == {"size": [3, 3], "counts": b"1231"}
+    assert compressed({"size": (3, 3), "counts": "1231"}) == {"size": [3, 3], "counts": "1231"}
 
 
 def test_a_text_cut_anywhere_is_refused():
@@ -75,7 +100,7 @@ def test_a_text_cut_anywhere_is_refused():
         ({"size": [3, 3], "counts": b"\xff"}, "compressed text"),
         ({"size": [3, 3], "counts": "o" * 30 + "0"}, "a run length of 31 characters"),
         # 1, 2, 3, 2 - 4 = -2, and 5 that make the sum 9.
-        ({"size": [3, 3], "counts": "123L2"}, "must not be negative, got -2"),
+        ({"size": [3, 3], "counts": "123L2"}, "must not be negative"),
         ({"size": [3, 3], "counts": [4, 4]}, "width = 9, got 8"),
         ({"size": [3, 3], "counts": [5, -1, 5]}, "from 0 to height . width = 9"),
         ({"size": [3, 3], "counts": [10**30]}, "from 0 to height . width = 9"),

@@ -7,7 +7,9 @@ import re
 import pytest
 from detectron2.data import DatasetCatalog
 
-from mask2former_mt.dataset import catalog
+from mask2former_mt.dataset import catalog, split
+from mask2former_mt.dataset.annotation import Coordinates
+from mask2former_mt.dataset.split import PackedRecords, SplitFiles, read_split
 
 
 def _load(dataset):
@@ -40,13 +42,7 @@ def test_a_file_that_is_not_coco_is_named(dataset, content, match):
     ("change", "match"),
     [
         (lambda d: d["categories"].append({"id": 7, "name": "lynx"}), "id 7 is listed twice"),
-        (lambda d: d["categories"].append({"id": 8, "name": "cat"}), "two categories .* 'cat'"),
-        (lambda d: d["categories"].append({"id": "8", "name": "x"}), "got {'id': '8'"),
-        (lambda d: d["categories"].append({"id": 8}), "must be .*got {'id': 8}"),
         (lambda d: d["subcategories"][0].update(values=[]), "'style' has 0 values"),
-        (lambda d: d["subcategories"][0].update(values="ab"), "'values' must be a list"),
-        (lambda d: d["subcategories"].append({"name": "style", "values": ["x"]}), "listed twice"),
-        (lambda d: d.update(subcategories={"style": []}), "'subcategories' must be a list"),
     ],
 )
 def test_bad_lists_are_refused_when_the_dataset_is_registered(dataset, change, match):
@@ -95,16 +91,16 @@ POLYGON, RLE = 0, 1  # which of the dataset's two annotations: id 100 and id 101
         (
             RLE,
             {"segmentation": {"size": [40, 30], "counts": [600, 600]}},
-            r"RLE size must be .*\[30, 40\], got \[40, 30\]",
+            r"RLE size must be the image's .*\[30, 40\], got \[40, 30\]; export it",
         ),
         (RLE, {"segmentation": {"counts": [600, 600]}}, "RLE size must be .* got None"),
         (
             RLE,
             {"segmentation": {"size": [30, 40], "counts": [600, 599]}},
-            "run lengths that add up to height .* width = 1200",
+            "run lengths that add up to height .* width = 1200, got 1199",
         ),
         (RLE, {"segmentation": {"size": [30, 40], "counts": [1200]}}, "the RLE has no pixel"),
-        (RLE, {"segmentation": {"size": [30, 40]}}, "RLE counts must be a list .*'None'"),
+        (RLE, {"segmentation": {"size": [30, 40]}}, "RLE counts must be a list .*None"),
         # "hb0" is 600 in COCO's text: 0x18 | more, 0x12 | more, 0; without "0" it has no end.
         (RLE, {"segmentation": {"size": [30, 40], "counts": "hb0hb"}}, "COCO's compressed text"),
         (RLE, {"segmentation": {"size": [30, 40], "counts": "\u00e9"}}, "COCO's compressed text"),
@@ -190,3 +186,154 @@ def test_all_problems_are_told_at_once_ten_in_words(dataset):
     assert lines[1].startswith("  1 of 2 image files are missing")
     assert lines[2].startswith("  annotation 0 of image 10 (a.png): category_id 1 is not listed")
     assert lines[-1] == "  ... and 3 more"
+
+
+def test_all_faults_of_an_annotation_are_told(dataset):
+    fields = {"category_id": 5, "bbox": [5, 5, -1, 5], "iscrowd": 2, "segmentation": [[1, 1, 9, 9]]}
+    dataset.document["annotations"][0].update(fields)
+    _, load = _load(dataset)
+    with pytest.raises(ValueError, match="4 problems"):
+        load()
+
+
+def test_a_text_cut_between_two_run_lengths_is_found(dataset):
+    # "hb0hb0" is 600, 600.
+    segmentation = {"size": [30, 40], "counts": "hb0hb0"}
+    dataset.document["annotations"][1].update(segmentation=segmentation, bbox=[20, 0, 20, 30])
+    _, load = _load(dataset)
+    assert len(load()[0]["annotations"]) == 2
+    # 500 = 0b01111_10100: "d" (20 + 32 + 48), "?" (15 + 48); bit 4 of 15 is 0: not negative.
+    segmentation["counts"] = "hb0d?"
+    _, load = _load(dataset)
+    match = r"annotation 101 of image 10 \(a.png\): RLE counts must .*= 1200, got 1100; they may be"
+    with pytest.raises(ValueError, match=match):
+        load()
+
+
+def test_equal_labels_are_looked_up_once_but_not_shared(dataset):
+    first = dataset.document["annotations"][0]
+    # True equals 1, and only one of them is a label.
+    dataset.document["annotations"] = [
+        {**first, "id": 1, "subcategories": {"style": 1}},
+        {**first, "id": 2, "subcategories": {"style": 1}},
+    ]
+    _, load = _load(dataset)
+    one, two = load()[0]["annotations"]
+    assert one["subcategories"] == two["subcategories"] == [1, -1]
+    assert one["subcategories"] is not two["subcategories"]
+    dataset.document["annotations"][1]["subcategories"] = {"style": True}
+    _, load = _load(dataset)
+    with pytest.raises(ValueError, match=r"annotation 2 .*got True"):
+        load()
+
+
+def test_many_images_are_reported_in_the_lists_order(dataset):
+    dataset.document["images"] = [
+        {"id": i, "file_name": "a.png", "height": 30, "width": 40 + (i in (70, 150))}
+        for i in range(200)
+    ]
+    dataset.document["annotations"] = []
+    _, load = _load(dataset)
+    with pytest.raises(ValueError, match="2 problems") as caught:
+        load()
+    lines = str(caught.value).splitlines()
+    assert lines[1].startswith("  image 70 (a.png): the JSON says 41x30")
+    assert lines[2].startswith("  image 150 (a.png)")
+
+
+def _read(dataset, **fields):
+    return read_split(
+        SplitFiles("train", dataset.folder / "images", dataset.write_json(), **fields)
+    )
+
+
+def test_what_cannot_be_trained_on_stands_apart(dataset):
+    dataset.document["annotations"][0].update(category_id=5, segmentation=[[1, 1, 9, 9], SQUARE])
+    found = _read(dataset)
+    assert [a["id"] for a in found.records[0]["annotations"]] == [101]
+    # The part of two points is gone, the other can still be looked at.
+    (unsound,) = found.unsound[0]
+    assert (unsound["id"], unsound["segmentation"]) == (100, [SQUARE])
+    assert [(p.kind, p.annotation_id, p.index) for p in found.problems] == [
+        ("too-few-points", 100, 0),
+        ("unknown-category", 100, 0),
+    ]
+    assert found.problems[0].file == str(dataset.folder / "images" / "a.png")
+
+
+SQUARE = [5, 5, 15, 5, 15, 15, 5, 15]
+
+
+def test_an_area_that_is_no_number_is_a_warning_and_taken_from_the_mask(dataset):
+    dataset.document["annotations"][0]["area"] = "big"
+    dataset.document["annotations"][1]["area"] = 10**400
+    found = _read(dataset)
+    assert [a["area"] for a in found.records[0]["annotations"]] == [None, None]
+    assert [(p.severity, p.kind) for p in found.problems] == [("warning", "area-unlike-mask")] * 2
+
+
+def test_normalised_numbers_become_pixels(dataset):
+    dataset.document["annotations"][0].update(
+        # Of a picture 40 wide and 30 high.
+        bbox=[0.25, 0.5, 0.5, 0.1],
+        segmentation=[[0.25, 0.5, 0.75, 0.5, 0.75, 0.6]],
+    )
+    del dataset.document["annotations"][1]
+    found = _read(dataset, coordinates=Coordinates("normalized", "normalized"))
+    assert found.problems == []
+    (annotation,) = found.records[0]["annotations"]
+    assert annotation["bbox"] == [10, 15, 20, 3]
+    assert annotation["segmentation"] == [[10, 15, 30, 15, 30, 18]]
+    assert annotation["area"] is None  # nobody says what it is normalised by
+
+
+def test_the_other_unit_is_suspected(dataset):
+    dataset.document["annotations"][0]["segmentation"] = [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]]
+    (problem,) = _read(dataset).problems
+    assert "normalised to [0, 1]?; then write 'polygon_coords: normalized'" in problem.text
+
+
+def test_records_are_unpacked_one_by_one():
+    records = PackedRecords({"image_id": i, "annotations": [i]} for i in range(3))
+    assert len(records) == 3
+    assert records[1] == {"image_id": 1, "annotations": [1]}
+    assert [record["image_id"] for record in records] == [0, 1, 2]
+    assert records[-1]["image_id"] == 2
+    with pytest.raises(IndexError):
+        records[3]
+
+
+def test_a_file_is_parsed_once_until_it_changes(dataset, monkeypatch):
+    parsed = []
+    real = split.read_document
+    monkeypatch.setattr(split, "read_document", lambda path: parsed.append(path) or real(path))
+    _, load = _load(dataset)
+    load()
+    load()
+    assert catalog.split_of("tiny_train").header.class_names == ("cup", "cat", "dog")
+    assert len(parsed) == 1
+    dataset.document["annotations"].pop()
+    _, load = _load(dataset)
+    assert len(load()[0]["annotations"]) == 1
+    assert len(parsed) == 2
+
+
+def test_each_picture_is_opened_once(dataset, monkeypatch):
+    opened = []
+    real = split.upright_size
+    monkeypatch.setattr(split, "upright_size", lambda path: opened.append(path) or real(path))
+    _, load = _load(dataset)
+    load()
+    load()
+    assert len(opened) == 2
+
+
+def test_a_dataset_that_is_not_needed_keeps_nothing_and_can_still_be_read(dataset, monkeypatch):
+    parsed = []
+    real = split.read_document
+    monkeypatch.setattr(split, "read_document", lambda path: parsed.append(path) or real(path))
+    dataset.write_json()
+    catalog.register_dataset_files([dataset.write_yaml()], needed=())
+    assert len(parsed) == 1
+    assert len(DatasetCatalog.get("tiny_train")[0]["annotations"]) == 2
+    assert len(parsed) == 2

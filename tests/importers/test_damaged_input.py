@@ -27,8 +27,8 @@ from importer_scenes import (
 from mask2former_mt.importers.run import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
-from mask2former_mt.dataset.document import read_header
-from mask2former_mt.dataset.split import load_dataset_dicts
+from mask2former_mt.check.old_document import read_header
+from mask2former_mt.check.old_split import load_dataset_dicts
 
 MANY = settings(
     max_examples=60,

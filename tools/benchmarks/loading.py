@@ -18,8 +18,8 @@ from pycocotools.coco import COCO
 
 from benchmarks.memory import reset_peak, resident
 from benchmarks.pairs import Settings, alternate
-from mask2former_mt.dataset.document import parse_header
-from mask2former_mt.dataset.split import load_dataset_dicts
+from mask2former_mt.dataset.document import read_document
+from mask2former_mt.dataset.split import Split, SplitFiles
 
 HEIGHT, WIDTH = 480, 640
 PER_PICTURE = 8
@@ -106,10 +106,13 @@ def _pictures(count: int) -> int:
     return -(-count // PER_PICTURE)
 
 
-def _ours(json_file: pathlib.Path, images: pathlib.Path, check_images: bool) -> list[dict]:
-    # Reading the header belongs to the dataset's registration.
-    header = parse_header(LISTS, json_file)
-    return load_dataset_dicts(json_file, images, header, check_images=check_images)
+def _ours(json_file: pathlib.Path, images: pathlib.Path, check_images: bool) -> Split:
+    # Not `read_split`, which keeps what it has read.
+    split = Split(SplitFiles("train", images, json_file), read_document(json_file))
+    assert not split.problems
+    if check_images:
+        assert not split.image_problems
+    return split
 
 
 def _theirs(json_file: pathlib.Path) -> COCO:

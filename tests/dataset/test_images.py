@@ -11,7 +11,7 @@ import pytest
 from detectron2.data import detection_utils
 from PIL import Image, PngImagePlugin
 
-from mask2former_mt.dataset.image_size import upright_size
+from mask2former_mt.dataset.images import upright_size
 
 HEIGHT, WIDTH = 30, 40
 ORIENTATION = 274

@@ -1,0 +1,161 @@
+"""What is wrong with a dataset, a value for each fault; what to do about it is the caller's."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+ERROR, WARNING = "error", "warning"
+SEVERITIES = (ERROR, WARNING)
+# Every kind of problem and what it means, in the order in which a check shows them.
+KINDS = {
+    "bad-dataset-file": "the dataset YAML cannot be used",
+    "bad-annotation-file": "an annotation file is no COCO JSON",
+    "bad-categories": "classes or subcategories are not listed properly",
+    "splits-differ": "the splits list different classes or subcategories",
+    "bad-image-entry": "entries of 'images' without a usable id, name or size",
+    "duplicate-image-id": "image ids used twice",
+    "missing-image": "image files that do not exist",
+    "unreadable-image": "files that are no image, or one that nothing here can read",
+    "truncated-image": "pictures that are cut short or damaged",
+    "size-mismatch": "pictures of another size than the JSON says",
+    "exif-rotation": "pictures that are stored turned or mirrored",
+    "leakage": "pictures that are in two splits",
+    "duplicate-image": "pictures that are in one split twice",
+    "bad-annotation": "annotations that training refuses",
+    "duplicate-annotation-id": "annotation ids used twice",
+    "duplicate-annotation": "objects annotated twice",
+    "unknown-image": "annotations of images that are not listed",
+    "unknown-category": "classes that are not listed",
+    "unknown-subcategory": "subcategories that are not listed",
+    "unknown-value": "values that are not listed",
+    "bad-polygon": "outlines that are not lists of numbers",
+    "too-few-points": "outlines with fewer than 3 points",
+    "out-of-bounds": "outlines or boxes that leave the picture",
+    "self-intersecting": "outlines that cross themselves",
+    "bad-rle": "run lengths that are damaged",
+    "rle-size-mismatch": "run lengths for another picture size",
+    "zero-area": "objects, or parts of them, without area",
+    "bad-box": "boxes that are not [x, y, width, height]",
+    "box-unlike-mask": "boxes that do not fit their outline",
+    "area-unlike-mask": "areas that do not fit their outline",
+    "smaller-than-stride": "objects smaller than one cell of the network's mask grid",
+    "misaligned": "training samples whose image and masks were not moved alike",
+    "class-never-seen": "classes without an object",
+    "value-never-seen": "values that no object has",
+    "label-never-varies": "subcategories in which all objects are alike",
+}
+_MAX_PROBLEMS_SHOWN = 10
+_MAX_FILES_SHOWN = 3
+_MAX_CHARACTERS = 80  # of a JSON value in a message
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault.
+
+    Args:
+        severity: ERROR, training refuses it or would learn something false; or WARNING.
+        kind: one of `KINDS`.
+        file: the picture, or the JSON or YAML that the fault is in.
+        message: what is wrong: what was expected, and what was found.
+        remedy: what to do about it; empty where the message says it.
+        image_id, annotation_id: the JSON's; None where none is meant or usable.
+        index: position in the JSON's list `images` or `annotations`, for who repairs the file.
+    """
+
+    severity: str
+    kind: str
+    file: str
+    message: str
+    remedy: str = ""
+    image_id: int | None = None
+    annotation_id: int | None = None
+    index: int | None = None
+
+    def __post_init__(self) -> None:
+        assert self.severity in SEVERITIES, self.severity
+        assert self.kind in KINDS, self.kind
+
+    @property
+    def text(self) -> str:
+        """Message and remedy."""
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+    @property
+    def place(self) -> str:
+        """The file, and which image and annotation of it."""
+        parts = [self.file]
+        if self.image_id is not None:
+            parts.append(f"image {self.image_id}")
+        if self.annotation_id is not None:
+            parts.append(f"annotation {self.annotation_id}")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict:
+        """As a check's report.json lists it."""
+        return {
+            "severity": self.severity,
+            "kind": self.kind,
+            "file": self.file,
+            "image_id": self.image_id,
+            "annotation_id": self.annotation_id,
+            "message": self.text,
+        }
+
+
+def shown(value: object) -> str:
+    """The beginning of a JSON value, as a message shows it."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a deeply nested value"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
+
+
+def refuse(
+    problems: Iterable[Problem], json_file: Path, image_root: Path, num_images: int = 0
+) -> None:
+    """Refuses a split that has an error, with up to ten of them in words.
+
+    Args:
+        problems: of the split; warnings are left out.
+        json_file, image_root: of the split.
+        num_images: in the split; stands beside the number of missing files.
+
+    Raises:
+        ValueError: names the JSON, then a line for each error: image, annotation, what was expected
+            and found, and the remedy. Missing image files are one line.
+    """
+    errors = [problem for problem in problems if problem.severity == ERROR]
+    missing = [error for error in errors if error.kind == "missing-image"]
+    lines = [_missing_text(missing, num_images, image_root)] if missing else []
+    lines += [_line(error, image_root) for error in errors if error.kind != "missing-image"]
+    if not lines:
+        return
+    headline = f"{json_file}: {len(lines)} {'problem' if len(lines) == 1 else 'problems'}"
+    more = len(lines) - _MAX_PROBLEMS_SHOWN
+    lines = lines[:_MAX_PROBLEMS_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
+    raise ValueError("\n  ".join([headline, *lines]))
+
+
+def _line(problem: Problem, image_root: Path) -> str:
+    places = []
+    if problem.annotation_id is not None:
+        places.append(f"annotation {problem.annotation_id}")
+    if problem.image_id is not None:
+        name = os.path.relpath(problem.file, image_root)
+        places.append(f"image {problem.image_id} ({name})")
+    return f"{' of '.join(places)}: {problem.text}" if places else problem.text
+
+
+def _missing_text(missing: list[Problem], num_images: int, image_root: Path) -> str:
+    names = [os.path.relpath(problem.file, image_root) for problem in missing]
+    more = len(names) - _MAX_FILES_SHOWN
+    return (
+        f"{len(names)} of {num_images} image files are missing from {image_root}: "
+        f"{', '.join(names[:_MAX_FILES_SHOWN])}{f' and {more} more' if more > 0 else ''}; "
+        f"{missing[0].remedy}"
+    )
