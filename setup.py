@@ -130,7 +130,7 @@ setup(
     package_dir={IMPORTERS: "importers"},
     ext_modules=native_extensions(),
     cmdclass={"build_ext": BuildNative},
-    package_data={"mask2former_mt": ["ops/csrc/*"]},
+    package_data={"mask2former_mt": ["ops/csrc/*", "visualization/templates/*"]},
     install_requires=[
         "torch>=2.4",
         "numpy",
@@ -142,6 +142,7 @@ setup(
         "PyYAML",
         "tqdm",
         "msgspec",
+        "jinja2",
         # tools/check_dataset.py: outlines that cross themselves, and the report's plots.
         "shapely",
         "matplotlib",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from mask2former_mt.check.statistics import SplitStatistics
-from mask2former_mt.visualization.charts import COLOUR, bars, chart_style, heat, new_axes, svg
+from mask2former_mt.visualization.chart_tools import COLOUR, bars, chart_style, heat, new_axes, svg
 
 _BINS = 40
 

@@ -13,7 +13,7 @@ from mask2former_mt.evaluation.errors import KINDS
 from mask2former_mt.evaluation.joint import Evaluation
 from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, AT_75, IOU_THRESHOLDS
 from mask2former_mt.evaluation.operating_point import ScoreCurve
-from mask2former_mt.visualization.charts import COLOUR, WIDTH, name_ticks, new_axes, short, svg
+from mask2former_mt.visualization.chart_tools import COLOUR, WIDTH, name_ticks, new_axes, short, svg
 
 # T IoU thresholds, R recalls, K classes, A area ranges
 
