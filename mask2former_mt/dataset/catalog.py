@@ -13,7 +13,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former_mt.dataset.annotation import Coordinates
 from mask2former_mt.dataset.problems import refuse
-from mask2former_mt.dataset.split import Split, SplitFiles, read_split, training_records
+from mask2former_mt.dataset.split import (
+    Split,
+    SplitFiles,
+    read_split,
+    refuse_errors,
+    training_records,
+)
 from mask2former_mt.structures import SubcategorySpec
 
 EVALUATOR_TYPE = "joint_coco"
@@ -219,6 +225,19 @@ def split_of(dataset_name: str) -> Split:
     return read_split(files)
 
 
+def check_registered(dataset_name: str) -> None:
+    """Reads all annotations and the pictures' headers of a registered dataset.
+
+    Raises:
+        ValueError: see `refuse_errors`; or what the loader of another's dataset raises.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("split_files", None) is None:
+        DatasetCatalog.get(dataset_name)
+    else:
+        refuse_errors(metadata.split_files, metadata.split_header)
+
+
 def _register_file(yaml_file: Path, needed: Collection[str] | None) -> list[str]:
     dataset = read_dataset_file(yaml_file)
     splits = {
@@ -258,6 +277,7 @@ def _register(dataset_name: str, yaml_file: Path, split: Split) -> None:
         "json_file": str(files.json_file),
         "image_root": str(files.image_root),
         "split_files": files,
+        "split_header": header,
         "thing_classes": list(header.class_names),
         "thing_dataset_id_to_contiguous_id": header.contiguous_ids,
         "subcategory_spec": header.spec,

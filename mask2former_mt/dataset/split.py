@@ -184,8 +184,8 @@ def _read_split(files: SplitFiles, stamp: tuple[int, int] | None) -> Split:
         return Split(files, None, [problem])
 
 
-def training_records(files: SplitFiles, expected: Header) -> list[dict]:
-    """A split's dataset dicts, whole and sound, so that nothing surprises a training under way.
+def refuse_errors(files: SplitFiles, expected: Header) -> Split:
+    """The split, if training can use all of it, so that nothing surprises a training under way.
 
     Args:
         files: where it is.
@@ -203,7 +203,14 @@ def training_records(files: SplitFiles, expected: Header) -> list[dict]:
         )
     problems = [*split.problems, *split.image_problems]
     refuse(problems, files.json_file, files.image_root, len(split.records))
-    return list(split.records)
+    return split
+
+
+def training_records(files: SplitFiles, expected: Header) -> list[dict]:
+    """A split's dataset dicts, whole and sound; see `refuse_errors`."""
+    split = refuse_errors(files, expected)
+    with without_garbage_collection():
+        return list(split.records)
 
 
 class _Content:

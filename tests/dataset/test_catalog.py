@@ -126,8 +126,11 @@ def test_a_json_that_changed_since_is_refused(dataset):
     catalog.register_dataset_files([dataset.write_yaml()])
     dataset.document["subcategories"][0]["values"].append("drawing")
     path = dataset.write_json()
-    with pytest.raises(ValueError, match=rf"{re.escape(path.name)}.*changed since.*start again"):
-        DatasetCatalog.get("tiny_train")
+    for ask in (DatasetCatalog.get, catalog.check_registered):
+        with pytest.raises(
+            ValueError, match=rf"{re.escape(path.name)}.*changed since.*start again"
+        ):
+            ask("tiny_train")
 
 
 def test_a_name_registered_twice_names_both_files(dataset):
