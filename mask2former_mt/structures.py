@@ -239,6 +239,21 @@ def per_subcategory(values: Sequence[float], count: int, key: str) -> tuple[floa
     return tuple(float(value) for value in values)
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageSizes:
+    """The sizes that an image has on its way through the model, each (H, W) in pixels.
+
+    Args:
+        padded: size of the batch's tensor, on which the network computes.
+        image: size of this image inside it, at the top left.
+        original: size before the image was resized for the network; predictions have it.
+    """
+
+    padded: tuple[int, int]
+    image: tuple[int, int]
+    original: tuple[int, int]
+
+
 class MaskFactors(NamedTuple):
     """Mask logits before their product: masks that nobody looks at are never computed.
 
@@ -256,8 +271,8 @@ class DecoderOutput:
 
     Args:
         pred_logits: float (B, Q, K+1), main class, the last one "no object".
-        pred_masks: float (B, Q, H/4, W/4), mask logits on the padded image's stride-4 grid, or
-            their factors.
+        pred_masks: mask logits on the padded image's stride-4 grid, as the decoder's factors or
+            multiplied out, float (B, Q, H/4, W/4).
         pred_subcategories: per name float (B, Q, K_s+1), the last one none and background.
         aux_outputs: the same of each earlier layer, first the learned queries' own.
     """
@@ -273,34 +288,42 @@ class DecoderOutput:
         self.pred_subcategories = pred_subcategories
         self.aux_outputs = list(aux_outputs)
         factored = isinstance(pred_masks, MaskFactors)
-        self.mask_factors = pred_masks if factored else None
-        self._pred_masks = None if factored else pred_masks
+        self._factors = pred_masks if factored else None
+        self._masks = None if factored else pred_masks
+
+    @property
+    def mask_factors(self) -> MaskFactors:
+        """The factors of the mask logits; of whole masks, a unit vector per query and the masks."""
+        if self._factors is not None:
+            return self._factors
+        B, Q = self._masks.shape[:2]
+        return MaskFactors(torch.eye(Q).to(self._masks).expand(B, Q, Q), self._masks)
 
     @property
     def pred_masks(self) -> torch.Tensor:
         """All mask logits, float (B, Q, H/4, W/4); multiplied out when first asked for."""
-        if self._pred_masks is not None:
-            return self._pred_masks
-        embedding, features = self.mask_factors
+        if self._masks is not None:
+            return self._masks
+        embedding, features = self._factors
         masks = torch.bmm(embedding, features.flatten(2)).unflatten(2, features.shape[-2:])
         # What was made without gradients must not be what a loss finds later.
         if torch.is_grad_enabled() or not (embedding.requires_grad or features.requires_grad):
-            self._pred_masks = masks
+            self._masks = masks
         return masks
 
     def masks_of(self, index: int, queries: torch.Tensor) -> torch.Tensor:
         """The mask logits of some queries; only these are multiplied out.
 
         Args:
-            index: of the image in the batch.
-            queries: int64 (N,).
+            index: image index in the batch.
+            queries: int64 (N,), query indices.
 
         Returns:
             float (N, H/4, W/4).
         """
-        if self._pred_masks is not None:
-            return self._pred_masks[index, queries]
-        embedding, features = self.mask_factors
+        if self._masks is not None:
+            return self._masks[index, queries]
+        embedding, features = self._factors
         masks = embedding[index, queries] @ features[index].flatten(1)
         return masks.unflatten(1, features.shape[-2:])
 

@@ -1,4 +1,4 @@
-"""Predictions and targets that the criterion's tests share."""
+"""Predictions and targets that the tests of matcher and criterion share."""
 
 import math
 
@@ -7,12 +7,12 @@ import torch
 from mask2former_mt.losses.criterion import Criterion
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
 from mask2former_mt.losses.targets import ImageTargets
-from mask2former_mt.structures import DecoderOutput, SubcategorySpec
+from mask2former_mt.structures import DecoderOutput, MaskFactors, SubcategorySpec
 
 # Y supervised layers, B images, Q queries, K classes, N targets, S subcategories, P points
 
 H, W = 8, 12
-NUM_CLASSES, NUM_POINTS = 3, 16
+NUM_CLASSES, NUM_POINTS, NUM_CHANNELS = 3, 16, 4
 # None is 3 for ink, 1 for size, 5 for state.
 SPEC = SubcategorySpec.from_counts(["ink", "size", "state"], [3, 1, 5])
 NO_SPEC = SubcategorySpec()
@@ -42,17 +42,18 @@ def make_criterion(spec=SPEC, **changed):
 
 
 def random_output(B=2, Q=5, Y=1, seed=0, spec=SPEC, dtype=torch.float64):
-    """Predictions of Y layers that are leaves of the graph."""
+    """Predictions of Y layers that share their mask features; their tensors are leaves."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
         x = torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
         return x.requires_grad_()
 
+    features = normal(B, NUM_CHANNELS, H // 4, W // 4)
     layers = [
         DecoderOutput(
             pred_logits=normal(B, Q, NUM_CLASSES + 1),
-            pred_masks=normal(B, Q, H // 4, W // 4),
+            pred_masks=MaskFactors(normal(B, Q, NUM_CHANNELS), features),
             pred_subcategories={s.name: normal(B, Q, s.num_values + 1) for s in spec},
         )
         for _ in range(Y)
@@ -61,20 +62,50 @@ def random_output(B=2, Q=5, Y=1, seed=0, spec=SPEC, dtype=torch.float64):
     return layers[-1]
 
 
-def leaves(output):
-    return [
-        x
+def changed_output(output, change):
+    """The same layers with every tensor changed; they still share their mask features."""
+    features = change(output.mask_factors.features)
+    layers = [
+        DecoderOutput(
+            pred_logits=change(layer.pred_logits),
+            pred_masks=MaskFactors(change(layer.mask_factors.embedding), features),
+            pred_subcategories={k: change(x) for k, x in layer.pred_subcategories.items()},
+        )
         for layer in output.layers
-        for x in (layer.pred_logits, layer.pred_masks, *layer.pred_subcategories.values())
+    ]
+    layers[-1].aux_outputs = layers[:-1]
+    return layers[-1]
+
+
+def leaves(output):
+    """The tensors of all layers."""
+    return [
+        output.mask_factors.features,
+        *(
+            x
+            for layer in output.layers
+            for x in (
+                layer.pred_logits,
+                layer.mask_factors.embedding,
+                *layer.pred_subcategories.values(),
+            )
+        ),
     ]
 
 
-def random_image(N, seed=0, spec=SPEC, known=False):
+def strided(x):
+    """The same numbers, not contiguous."""
+    return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def strided_targets(targets):
+    return [ImageTargets(t.classes, strided(t.masks), strided(t.subcategories)) for t in targets]
+
+
+def random_image(N, seed=0, spec=SPEC):
+    """N instances whose labels may be unknown or none."""
     generator = torch.Generator().manual_seed(seed)
-    columns = [
-        torch.randint(0 if known else -1, s.none_index + 1, (N, 1), generator=generator)
-        for s in spec
-    ]
+    columns = [torch.randint(-1, s.none_index + 1, (N, 1), generator=generator) for s in spec]
     return ImageTargets(
         classes=torch.randint(NUM_CLASSES, (N,), generator=generator),
         masks=torch.rand(N, H, W, generator=generator) < 0.4,
@@ -111,10 +142,7 @@ def check_mean_over_processes(rank, address, counts):
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     try:
         # Mask logits 0 cost ln 2 per mask, whatever the truth.
-        output = random_output(1, 5, dtype=torch.float32)
-        output = DecoderOutput(
-            output.pred_logits, torch.zeros_like(output.pred_masks), output.pred_subcategories
-        )
+        output = changed_output(random_output(1, 5, dtype=torch.float32), torch.zeros_like)
         losses = make_criterion()(output, [random_image(counts[rank])])
         expected = math.log(2) * counts[rank] / (sum(counts) / 2)
         torch.testing.assert_close(losses["loss_mask"], torch.tensor([expected]))

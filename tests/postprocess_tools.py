@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mask2former_mt.structures import DecoderOutput
+from mask2former_mt.structures import DecoderOutput, ImageSizes
 
 
 def output_of(class_probs, subcategory_probs=None, masks=None) -> DecoderOutput:
@@ -26,10 +26,15 @@ def output_of(class_probs, subcategory_probs=None, masks=None) -> DecoderOutput:
     )
 
 
-def sizes(padded, image=None, original=None) -> dict[str, tuple[int, int]]:
-    """The three sizes; what is not given is as the one before."""
+def image_sizes(padded, image=None, original=None) -> ImageSizes:
+    """The sizes of an image; by default it is neither padded nor resized."""
     image = image or padded
-    return {"padded_size": padded, "image_size": image, "original_size": original or image}
+    return ImageSizes(padded, image, original or image)
+
+
+def sizes(padded, image=None, original=None) -> dict[str, ImageSizes]:
+    """`image_sizes` as the keyword of the functions of `postprocess`."""
+    return {"sizes": image_sizes(padded, image, original)}
 
 
 def soft_discs(count: int, height: int, width: int, *, seed: int = 0) -> torch.Tensor:

@@ -41,7 +41,7 @@ INFERENCE_ROWS = [
     (TEST + "SEMANTIC_ON", True, lambda i: i.semantic is not None, True),
     (TEST + "PANOPTIC_ON", True, lambda i: i.panoptic is not None, True),
     ("TEST.DETECTIONS_PER_IMAGE", 7, lambda i: i.instances.top_k, 7),
-    ("MODEL.MS_DEFORM_ATTN_IMPL", "torch", lambda i: i.implementation, "torch"),
+    ("MODEL.MS_DEFORM_ATTN_IMPL", "torch", lambda i: i.implementation.value, "torch"),
 ]
 # Of outputs that are off by default.
 PANOPTIC_ROWS = [

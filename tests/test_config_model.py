@@ -111,7 +111,7 @@ MODEL_ROWS = [
     (
         "MODEL.MS_DEFORM_ATTN_IMPL",
         "torch",
-        lambda m: encoder_layer(m).self_attn.implementation,
+        lambda m: encoder_layer(m).self_attn.implementation.value,
         "torch",
     ),
     ("MODEL.COMPILE", True, lambda m: m.backbone._compiled_call_impl is not None, True),

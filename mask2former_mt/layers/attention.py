@@ -61,7 +61,7 @@ class MultiheadAttention(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention among the queries, residual, with its norm before or after."""
+    """Attention among the queries, residual; `pre_norm` puts its norm before instead of after."""
 
     def __init__(self, *, channels: int, num_heads: int, pre_norm: bool) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class SelfAttention(nn.Module):
         self.pre_norm = pre_norm
 
     def forward(self, queries: torch.Tensor, query_pos: torch.Tensor) -> torch.Tensor:
-        """queries (B, Q, C) and their positions, broadcastable to it -> (B, Q, C)."""
+        """queries (B, Q, C), query_pos broadcastable to it -> (B, Q, C)."""
         x = self.norm(queries) if self.pre_norm else queries
         with_pos = x + query_pos
         queries = queries + self.self_attn(with_pos, with_pos, x)
@@ -78,7 +78,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Masked attention of the queries to image positions, residual, norm before or after.
+    """Masked attention of the queries to image positions, residual; `pre_norm` as of SelfAttention.
 
     Source: Mask2Former, eq. 2.
     """
@@ -98,7 +98,7 @@ class CrossAttention(nn.Module):
         query_pos: torch.Tensor,
         attend_mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Args as of `MultiheadAttention.forward`; returns (B, Q, C)."""
+        """queries (B, Q, C), the rest as of `MultiheadAttention.forward` -> (B, Q, C)."""
         x = self.norm(queries) if self.pre_norm else queries
         queries = queries + self.multihead_attn(x + query_pos, key, value, attend_mask)
         return queries if self.pre_norm else self.norm(queries)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mask2former_mt.layers.shape_cache import made_once
+from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
 
 # B images, Q queries, S memory positions, C channels, M heads, L levels, P points
@@ -21,7 +22,7 @@ def pixel_sizes(
 ) -> torch.Tensor:
     """A pixel's width and height on each level, (L, 1, 2), in [0, 1] of the padded image.
 
-    Made once per set of shapes: a copy to a GPU would wait for it in every layer.
+    Made once per set of shapes: else every layer would wait for a copy to the GPU.
     """
     sizes = torch.tensor([(w, h) for h, w in spatial_shapes], device=device, dtype=dtype)
     return sizes.reciprocal()[:, None, :]
@@ -35,7 +36,7 @@ class MSDeformAttn(nn.Module):
         num_levels: L.
         num_heads: M.
         num_points: P, samples per head and level.
-        implementation: of the op, as of `ms_deform_attn`.
+        implementation: of the op.
 
     Source: Deformable DETR, section 4.1.
     """
@@ -47,7 +48,7 @@ class MSDeformAttn(nn.Module):
         num_levels: int,
         num_heads: int,
         num_points: int,
-        implementation: str = "auto",
+        implementation: Implementation = Implementation.AUTO,
     ) -> None:
         super().__init__()
         if channels % num_heads:
@@ -64,7 +65,7 @@ class MSDeformAttn(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Offsets start fixed: each head looks in one of M directions, point p at p+1 pixels."""
+        """Starts each head with offsets in a direction of its own, point p at p+1 pixels."""
         nn.init.zeros_(self.sampling_offsets.weight)
         angle = torch.arange(self.num_heads) * (2.0 * math.pi / self.num_heads)
         direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
@@ -111,7 +112,7 @@ class MSDeformAttn(nn.Module):
         # Over levels and points together.
         logits = self.attention_weights(query).view(shape).flatten(3)
         weights = logits.softmax(-1, dtype=exact).view(shape)
-        # Autocast would make a float32 of value, which is exact enough and half as much to read.
+        # Autocast would turn value into float32: no better here, and twice as much to read.
         untouched = torch.autocast(value.device.type, enabled=False) if half else nullcontext()
         with untouched:
             attended = ms_deform_attn(

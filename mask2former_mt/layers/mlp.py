@@ -40,9 +40,10 @@ class FeedForward(nn.Module):
     """The residual feed-forward block of a transformer layer with its norm.
 
     Args:
-        channels, hidden_channels: widths outside and inside.
-        pre_norm: norm before the block instead of after the sum.
-        dropout: probability, of the hidden units and of the result.
+        channels: width of input and output.
+        hidden_channels: width inside.
+        pre_norm: whether the norm comes before the block instead of after the sum.
+        dropout: probability for the hidden units and for the result.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
 
 # N masks, P points
@@ -25,21 +26,24 @@ def sample_logits(logits: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def sample_maps(
-    maps: torch.Tensor, points: torch.Tensor, *, implementation: str = "auto"
+    maps: torch.Tensor,
+    points: torch.Tensor,
+    *,
+    implementation: Implementation = Implementation.AUTO,
 ) -> torch.Tensor:
-    """Samples maps at points of their image, all channels at once, as `sample_logits` would.
+    """Samples all channels of maps at points of their image, as `sample_logits` samples masks.
 
     Args:
         maps: float (B, C, H, W).
         points: float (B, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left.
-        implementation: as of `ms_deform_attn`.
+        implementation: of the op that samples.
 
     Returns:
         (B, C, P) in the dtype of `maps`.
     """
     height, width = maps.shape[-2:]
-    # A deformable attention of one head, level and point. The compiled one reads a position's
-    # channels side by side.
+    # A deformable attention of one head, level and point, which reads a position's channels side
+    # by side.
     rows_BSC = maps.flatten(2).transpose(1, 2)
     locations = points.to(maps.dtype)[:, :, None, None, None]
     sampled_BPC = ms_deform_attn(
@@ -60,7 +64,7 @@ def sample_binary_masks(
     Args:
         masks: bool or uint8 (N, H, W), values 0 and 1.
         points: float (R, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left.
-        rows: int64 (R,), the mask that each row of points is for; None: row i is for mask i.
+        rows: int64 (R,), the mask that each row of points belongs to; None for row i to mask i.
 
     Returns:
         float (R, P) in [0, 1], in the dtype of `points`.
@@ -97,17 +101,15 @@ def uncertain_points(
     num_points: int,
     oversample_ratio: float,
     importance_sample_ratio: float,
-    generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Draws points where the masks are least certain, and some anywhere.
+    """Draws points where the masks are least certain, and some uniformly.
 
     Args:
         logits: float (N, H, W).
         num_points: P, points per mask.
-        oversample_ratio: candidates drawn = P times this, at least 1.
-        importance_sample_ratio: in [0, 1], the share of P taken from the most uncertain candidates
-            (logit nearest to 0); the rest is uniform.
-        generator: of the random numbers; None for the default one.
+        oversample_ratio: number of uniform candidates per point, at least 1.
+        importance_sample_ratio: share of P, in [0, 1], that is taken from the most uncertain
+            candidates (logit nearest to 0); the rest is drawn uniformly.
 
     Returns:
         (N, P, 2), xy in [0, 1], in the dtype of `logits`.
@@ -117,9 +119,7 @@ def uncertain_points(
     N = logits.shape[0]
 
     def uniform(count: int) -> torch.Tensor:
-        return torch.rand(
-            N, count, 2, device=logits.device, dtype=logits.dtype, generator=generator
-        )
+        return torch.rand(N, count, 2, device=logits.device, dtype=logits.dtype)
 
     num_uncertain = int(importance_sample_ratio * num_points)
     candidates = uniform(int(num_points * oversample_ratio))

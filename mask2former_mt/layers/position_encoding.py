@@ -15,27 +15,26 @@ def sine_position_encoding(
     width: int,
     channels: int,
     *,
-    temperature: float = 10000.0,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """The fixed encoding of every position of a map without padding, normalised to [0, 2 pi].
 
-    Depends on the size alone, so that it is computed once per size. Treat the result as read-only.
+    It is computed once per size. Treat the result as read-only.
 
     Args:
-        height, width: of the map, in positions.
+        height, width: size of the map, in positions.
         channels: C, a multiple of 4; the first half encodes y, the second half x.
-        temperature: base of the wavelengths.
-        device, dtype: of the result; the arithmetic is in float32, as published, or float64.
+        device, dtype: those of the result; computed in float32, as published, or in float64.
 
     Returns:
         (1, C, height, width).
 
     Raises:
-        ValueError: channels that are no multiple of 4.
+        ValueError: channels that are not a multiple of 4.
 
-    Source: DETR, appendix A.4; with 1-based positions over the last one, as published.
+    Source: DETR, appendix A.4; positions count from 1 and are divided by the last one, as
+    published.
     """
     if channels % 4:
         raise ValueError(f"channels must be a multiple of 4, got {channels}")
@@ -43,7 +42,7 @@ def sine_position_encoding(
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     # Both halves of each sine/cosine pair share a wavelength.
     exponent = 2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor")
-    wavelength = temperature ** (exponent.to(exact) / half)
+    wavelength = 10000.0 ** (exponent.to(exact) / half)
 
     def encode(length: int) -> torch.Tensor:
         position = torch.arange(1, length + 1, device=device, dtype=exact)

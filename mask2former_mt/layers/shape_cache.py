@@ -9,10 +9,11 @@ import torch
 
 
 def made_once(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """Keeps the results of a function of hashable arguments, the last 64; treat them as read-only.
+    """Decorates a function of hashable arguments: its last 64 results are kept.
 
-    A result is no inference tensor, which a later training step could not use. Nothing is kept, nor
-    looked up, while PyTorch traces: what is made then is no tensor to compute with later.
+    Treat the results as read-only. They are made outside inference mode, so that a later training
+    step can use them. While PyTorch traces, nothing is kept or looked up: what is made then is a
+    symbol, not a tensor.
     """
 
     @functools.lru_cache(maxsize=64)

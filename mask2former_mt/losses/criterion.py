@@ -15,10 +15,10 @@ from mask2former_mt.layers.point_sampling import (
 from mask2former_mt.losses.functional import dice_loss, mask_bce_loss, weighted_cross_entropy
 from mask2former_mt.losses.mask_logits import full_precision, matched_logits
 from mask2former_mt.losses.matcher import HungarianMatcher
-from mask2former_mt.losses.targets import ImageTargets, check_targets
+from mask2former_mt.losses.targets import ImageTargets
 from mask2former_mt.structures import UNKNOWN, DecoderOutput, SubcategorySpec
 
-# Y supervised layers, B images, Q queries, K classes, N targets in the batch, P points
+# Y supervised layers, B images, Q queries, K classes, N matches of a layer, P points
 
 Matches = Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]]
 
@@ -31,9 +31,10 @@ class Criterion:
         num_classes: K.
         spec: the subcategories.
         no_object_weight: weight of unmatched queries in the class loss.
-        subcategory_no_object_weight: the same in the subcategory losses, whose target is then none.
+        subcategory_no_object_weight: their weight in the subcategory losses, where they are taught
+            none.
         num_points, oversample_ratio, importance_sample_ratio: as of `uncertain_points`.
-        deep_supervision: every layer, or the last one only.
+        deep_supervision: whether every layer is supervised, or the last one only.
 
     Source: Mask2Former, section 3.3. Differences: subcategory terms; matched masks of all layers
     are gathered and sampled together.
@@ -74,18 +75,14 @@ class Criterion:
 
         Args:
             output: the decoder's predictions.
-            targets: B images' instances; none in any image is legal.
+            targets: B images' instances, whose labels are in range; all may be empty.
             matches: as the matcher returns them; None asks the matcher.
             points: (Y, N, P, 2), where each matched mask is sampled; None draws uncertain ones.
 
         Returns:
             `loss_ce`, `loss_mask`, `loss_dice` and `loss_subcategory_<name>`, each float (Y,), the
             layers in the decoder's order.
-
-        Raises:
-            ValueError: a label outside its range (checked on the CPU).
         """
-        check_targets(targets, num_classes=self.num_classes, spec=self.spec)
         layers = output.layers if self.deep_supervision else [output]
         if matches is None:
             matches = self.matcher(layers, targets)
@@ -104,51 +101,42 @@ class Criterion:
         counts = [len(queries) for queries, _ in matches[0]]
         index = _match_index(matches, [len(t) for t in targets]).to(device, non_blocking=True)
         _, images, queries, rows = index
+        position = tuple(index[:3])
         classes = torch.cat([t.classes for t in targets])
         subcategories = torch.cat([t.subcategories for t in targets])
-        losses = {}
-
-        logits = _stack([layer.pred_logits for layer in layers])
-        labels = torch.full(logits.shape[:-1], self.num_classes, device=device)
-        weights = torch.full(labels.shape, self.no_object_weight, device=device, dtype=logits.dtype)
-        position = tuple(index[:3])
-        labels[position] = classes[rows]
-        weights[position] = 1.0
-        losses["loss_ce"] = weighted_cross_entropy(
-            logits.flatten(1, 2), labels.flatten(1), weights.flatten(1)
-        )
-        matched = matched_logits(layers, images, queries, counts)
-        losses.update(self._mask_losses(matched, targets, rows, points))
-
-        for column, subcategory in enumerate(self.spec):
-            logits = _stack([layer.pred_subcategories[subcategory.name] for layer in layers])
-            labels = torch.full(logits.shape[:-1], subcategory.none_index, device=device)
-            weights = torch.full(
-                labels.shape,
-                self.subcategory_no_object_weight,
-                device=device,
-                dtype=logits.dtype,
+        losses = {
+            "loss_ce": _label_loss(
+                [layer.pred_logits for layer in layers],
+                position,
+                classes[rows],
+                background=self.num_classes,
+                background_weight=self.no_object_weight,
             )
-            matched = subcategories[:, column][rows]
-            labels[position] = matched
-            weights[position] = (matched != UNKNOWN).to(weights.dtype)
-            losses[f"loss_subcategory_{subcategory.name}"] = weighted_cross_entropy(
-                logits.flatten(1, 2), labels.flatten(1), weights.flatten(1)
+        }
+        mask_logits = matched_logits(layers, images, queries, counts)
+        losses.update(self._mask_losses(mask_logits, targets, rows, points))
+        for column, subcategory in enumerate(self.spec):
+            losses[f"loss_subcategory_{subcategory.name}"] = _label_loss(
+                [layer.pred_subcategories[subcategory.name] for layer in layers],
+                position,
+                subcategories[:, column][rows],
+                background=subcategory.none_index,
+                background_weight=self.subcategory_no_object_weight,
             )
         return losses
 
     def _mask_losses(
         self,
-        matched: torch.Tensor,
+        mask_logits: torch.Tensor,
         targets: Sequence[ImageTargets],
         rows: torch.Tensor,
         points: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        """matched (Y * N, h, w), the mask logits of all matches; rows (Y, N), their targets."""
+        """mask_logits (Y * N, h, w) of all matches; rows (Y, N), their targets in the batch."""
         masks = torch.cat([t.masks for t in targets])
         if points is None:
             points = uncertain_points(
-                matched.detach(),
+                mask_logits.detach(),
                 num_points=self.num_points,
                 oversample_ratio=self.oversample_ratio,
                 importance_sample_ratio=self.importance_sample_ratio,
@@ -156,32 +144,60 @@ class Criterion:
         else:
             points = points.flatten(0, 1)
         truth = sample_binary_masks(masks, points, rows.flatten())
-        sampled = sample_logits(matched, points)
-        scale = 1.0 / self._mean_num_masks(len(masks), matched.device)
+        logits = sample_logits(mask_logits, points)
+        scale = 1.0 / _mean_num_masks(len(masks), logits.device)
         return {
-            name: loss(sampled, truth).view(rows.shape).sum(-1) * scale
+            name: loss(logits, truth).view(rows.shape).sum(-1) * scale
             for name, loss in (("loss_mask", mask_bce_loss), ("loss_dice", dice_loss))
         }
 
-    @staticmethod
-    def _mean_num_masks(count: int, device: torch.device) -> torch.Tensor | int:
-        """Targets per process, at least 1."""
-        world = comm.get_world_size()
-        if world == 1:
-            return max(count, 1)
-        total = torch.tensor(float(count), device=device)
-        torch.distributed.all_reduce(total)
-        return (total / world).clamp(min=1.0)
+
+def _label_loss(
+    logits: Sequence[torch.Tensor],
+    position: tuple[torch.Tensor, ...],
+    matched_labels: torch.Tensor,
+    *,
+    background: int,
+    background_weight: float,
+) -> torch.Tensor:
+    """Cross-entropy of one head: matched queries are taught their labels, all others background.
+
+    Args:
+        logits: Y tensors (B, Q, K).
+        position: layer, image and query of each match, three of int64 (Y, N).
+        matched_labels: int64 (Y, N); an unknown one teaches nothing.
+        background: the label of unmatched queries.
+        background_weight: their weight; a matched query weighs 1.
+
+    Returns:
+        (Y,).
+    """
+    logits_YBQK = full_precision(torch.stack(list(logits)))
+    labels = torch.full(logits_YBQK.shape[:-1], background, device=logits_YBQK.device)
+    weights = torch.full_like(labels, background_weight, dtype=logits_YBQK.dtype)
+    labels[position] = matched_labels
+    weights[position] = (matched_labels != UNKNOWN).to(weights.dtype)
+    return weighted_cross_entropy(logits_YBQK.flatten(1, 2), labels.flatten(1), weights.flatten(1))
 
 
-def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    return full_precision(torch.stack(list(tensors)))
+def _mean_num_masks(count: int, device: torch.device) -> torch.Tensor | int:
+    """Targets per process, at least 1."""
+    world = comm.get_world_size()
+    if world == 1:
+        return max(count, 1)
+    total = torch.tensor(float(count), device=device)
+    torch.distributed.all_reduce(total)
+    return (total / world).clamp(min=1.0)
 
 
 def _match_index(matches: Matches, sizes: Sequence[int]) -> torch.Tensor:
-    """The matches of all layers as one int64 (4, Y, M): layer, image, query, target in the batch.
+    """The matches of all layers as int64 (4, Y, N): layer, image, query, target in the batch.
 
-    Every layer has the same number M of matches, so they make a rectangle.
+    Every layer has the same number N of matches, so they make a rectangle.
+
+    Args:
+        matches: as the matcher returns them.
+        sizes: number of targets of each image.
     """
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     layers = []

@@ -26,9 +26,9 @@ def mask_bce_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def dice_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1), p the sigmoid of the logits.
 
-    Args and result as of `mask_bce_loss`.
+    Arguments and result as of `mask_bce_loss`.
 
-    Source: V-Net; with 1 added above and below, as published.
+    Source: V-Net; with 1 added to numerator and denominator, as published.
     """
     probs = logits.sigmoid()
     overlap = (probs * targets).sum(-1)
@@ -64,7 +64,7 @@ def weighted_cross_entropy(
 
     Args:
         logits: float (..., N, K).
-        labels: int64 (..., N) in [0, K); ignored where the weight is 0.
+        labels: int64 (..., N) in [0, K); anything where the weight is 0.
         weights: float (..., N), not negative.
 
     Returns:
@@ -72,6 +72,6 @@ def weighted_cross_entropy(
     """
     log_probs = logits.log_softmax(-1)
     picked = log_probs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-    # 1 in the denominator changes nothing where the weights are all 0, and gives 0 there.
+    # Where all weights are 0, so is the numerator, and a denominator of 1 gives 0.
     total = weights.sum(-1)
     return -(picked * weights).sum(-1) / torch.where(total > 0, total, torch.ones_like(total))

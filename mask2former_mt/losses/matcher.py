@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from mask2former_mt.layers.point_sampling import sample_binary_masks
+from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_maps
 from mask2former_mt.losses.functional import pairwise_mask_costs
-from mask2former_mt.losses.mask_logits import full_precision, logits_at_points
+from mask2former_mt.losses.mask_logits import full_precision, shared_features
 from mask2former_mt.losses.targets import ImageTargets
+from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.structures import UNKNOWN, DecoderOutput, SubcategorySpec
 
-# B images, Q queries, K classes, S subcategories, P points, T = largest number of targets
+# B images, Q queries, K classes, S subcategories, C channels, P points, T largest number of targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +23,10 @@ class MatchCosts:
     """Weights of the terms of the matching cost.
 
     Args:
-        class_: of minus the probability of the target's class.
-        mask: of the mask's binary cross-entropy.
-        dice: of the dice loss.
-        subcategories: per subcategory, of minus the probability of the target's value.
+        class_: weight of minus the probability of the target's class.
+        mask: weight of the mask's binary cross-entropy.
+        dice: weight of the dice loss.
+        subcategories: per subcategory, weight of minus the probability of the target's value.
     """
 
     class_: float
@@ -43,7 +44,7 @@ class HungarianMatcher:
         costs: weights of the terms.
         spec: the subcategories.
         num_points: P, points per mask that the mask terms are computed on.
-        implementation: of the sampling, as of `ms_deform_attn`.
+        implementation: of the op that samples the mask features.
 
     Source: Mask2Former, section 3.3; DETR, eq. 1. Difference: every image's points are drawn once
     and serve all layers, and all costs reach the host in one copy.
@@ -55,7 +56,7 @@ class HungarianMatcher:
         costs: MatchCosts,
         spec: SubcategorySpec,
         num_points: int,
-        implementation: str = "auto",
+        implementation: Implementation = Implementation.AUTO,
     ) -> None:
         if len(costs.subcategories) != len(spec):
             raise ValueError(
@@ -74,7 +75,7 @@ class HungarianMatcher:
         targets: Sequence[ImageTargets],
         points: torch.Tensor | None = None,
     ) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
-        """Matches.
+        """Matches queries and targets.
 
         Args:
             layers: the decoder's predictions to match.
@@ -85,7 +86,7 @@ class HungarianMatcher:
             Per layer, per image: query and target indices, int64 on the CPU, queries ascending.
 
         Raises:
-            ValueError: a cost is not finite, so that no assignment is least.
+            ValueError: a cost is not finite, so that no assignment is the cheapest.
         """
         sizes = [len(target) for target in targets]
         if max(sizes, default=0) == 0:
@@ -94,18 +95,17 @@ class HungarianMatcher:
         device = layers[0].pred_logits.device
         if points is None:
             points = torch.rand(len(sizes), self.num_points, 2, device=device)
-        padded = _pad(targets, points)
+        padded_targets = _pad(targets, points)
         with torch.autocast(device.type, enabled=False):
-            mask_logits = logits_at_points(layers, points, implementation=self.implementation)
+            features_BCP = sample_maps(
+                shared_features(layers), points, implementation=self.implementation
+            )
             costs = torch.stack(
-                [
-                    self._cost(layer, logits, padded)
-                    for layer, logits in zip(layers, mask_logits, strict=True)
-                ]
+                [self._cost(layer, features_BCP, padded_targets) for layer in layers]
             )
         # The one copy to the host of a training step.
         costs = costs.cpu()
-        # Padding columns are no one's target; what they hold is not looked at.
+        # Columns of padding may hold anything: no target stands there.
         if not all(costs[:, i, :, :n].isfinite().all() for i, n in enumerate(sizes)):
             raise ValueError(
                 "a matching cost is not finite: the predictions hold NaN or infinity. Lower "
@@ -118,14 +118,15 @@ class HungarianMatcher:
         ]
 
     def _cost(
-        self, layer: DecoderOutput, mask_logits: torch.Tensor, targets: _PaddedTargets
+        self, layer: DecoderOutput, features_BCP: torch.Tensor, targets: _PaddedTargets
     ) -> torch.Tensor:
-        """The weighted sum of all terms, float (B, Q, T); mask_logits (B, Q, P)."""
-        B, Q = mask_logits.shape[:2]
+        """The weighted sum of all terms, float (B, Q, T), from mask features at the points."""
+        mask_logits_BQP = torch.bmm(full_precision(layer.mask_factors.embedding), features_BCP)
+        B, Q = mask_logits_BQP.shape[:2]
         T = targets.classes.shape[1]
         class_probs = full_precision(layer.pred_logits).softmax(-1)
         cost = -self.costs.class_ * class_probs.gather(2, targets.classes[:, None].expand(B, Q, T))
-        bce, dice = pairwise_mask_costs(mask_logits, targets.points.to(mask_logits))
+        bce, dice = pairwise_mask_costs(mask_logits_BQP, targets.points.to(mask_logits_BQP))
         cost = cost + self.costs.mask * bce + self.costs.dice * dice
         for column, (name, weight) in enumerate(
             zip(self.spec.names, self.costs.subcategories, strict=True)
@@ -141,6 +142,8 @@ class HungarianMatcher:
 
 @dataclasses.dataclass
 class _PaddedTargets:
+    """The targets of all images, with zeros behind those of images that have fewer than T."""
+
     classes: torch.Tensor  # (B, T)
     subcategories: torch.Tensor  # (B, T, S)
     points: torch.Tensor  # (B, T, P), masks sampled at the image's points

@@ -1,4 +1,4 @@
-"""From the decoder's output to what detectron2's evaluators take, by the config's choices."""
+"""From the decoder's output to what detectron2's evaluators take, as the config chooses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 
 from mask2former_mt import structures
+from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.postprocess import (
     Filters,
     InstanceOptions,
@@ -17,74 +18,65 @@ from mask2former_mt.postprocess import (
     predict_panoptic,
     predict_semantic,
 )
-from mask2former_mt.structures import DecoderOutput, SubcategorySpec, per_subcategory
+from mask2former_mt.structures import DecoderOutput, ImageSizes, SubcategorySpec, per_subcategory
 
 
 @dataclasses.dataclass
 class Inference:
-    """What is predicted for an image, and how.
+    """Which outputs are predicted for an image, and how.
 
     Args:
         spec: the S subcategories.
         instances, semantic, panoptic: how each of the outputs is made; None leaves it out.
-        implementation: of the operators, as of `resize_masks`.
+        implementation: of the resize of the instances' masks.
     """
 
     spec: SubcategorySpec
     instances: InstanceOptions | None = dataclasses.field(default_factory=InstanceOptions)
     semantic: SemanticOptions | None = None
     panoptic: PanopticOptions | None = None
-    implementation: str = "auto"
+    implementation: Implementation = Implementation.AUTO
 
-    def __call__(
-        self,
-        output: DecoderOutput,
-        index: int,
-        *,
-        padded_size: tuple[int, int],
-        image_size: tuple[int, int],
-        original_size: tuple[int, int],
-    ) -> dict:
+    def __call__(self, output: DecoderOutput, index: int, sizes: ImageSizes) -> dict:
         """Predicts for one image of a batch.
 
         Args:
             output: the decoder's predictions for the batch.
-            index: of the image in the batch.
-            padded_size, image_size, original_size: as of `resize_masks`.
+            index: image index in the batch.
+            sizes: sizes of the image.
 
         Returns:
-            Those that are asked for of `instances`, Instances with the prediction fields of
+            The outputs that are asked for: `instances`, Instances with the prediction fields of
             `structures`, best score first; `sem_seg`, as of `predict_semantic`; `panoptic_seg`, as
             of `predict_panoptic`.
         """
-        sizes = {
-            "padded_size": padded_size,
-            "image_size": image_size,
-            "original_size": original_size,
-        }
         predicted: dict = {}
         if self.semantic is not None:
-            predicted["sem_seg"] = predict_semantic(output, index, **sizes, options=self.semantic)
+            predicted["sem_seg"] = predict_semantic(output, index, sizes, options=self.semantic)
         if self.panoptic is not None:
             predicted["panoptic_seg"] = predict_panoptic(
-                output, index, **sizes, spec=self.spec, options=self.panoptic
+                output, index, sizes, spec=self.spec, options=self.panoptic
             )
         if self.instances is not None:
-            found = predict_instances(
-                output, index, **sizes, options=self.instances, implementation=self.implementation
+            best = predict_instances(
+                output,
+                index,
+                sizes,
+                options=self.instances,
+                implementation=self.implementation,
             )
-            instances = predicted["instances"] = Instances(original_size)
-            instances.set(structures.PRED_MASKS, found.masks)
-            instances.set(structures.PRED_BOXES, Boxes(found.boxes.float()))
-            instances.set(structures.SCORES, found.scores)
-            instances.set(structures.PRED_CLASSES, found.classes)
-            instances.set(structures.PRED_SUBCATEGORIES, found.subcategories)
-            instances.set(structures.SUBCATEGORY_SCORES, found.subcategory_scores)
+            instances = predicted["instances"] = Instances(sizes.original)
+            instances.set(structures.PRED_MASKS, best.masks)
+            instances.set(structures.PRED_BOXES, Boxes(best.boxes.float()))
+            instances.set(structures.SCORES, best.scores)
+            instances.set(structures.PRED_CLASSES, best.classes)
+            instances.set(structures.PRED_SUBCATEGORIES, best.subcategories)
+            instances.set(structures.SUBCATEGORY_SCORES, best.subcategory_scores)
         return predicted
 
 
 def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
-    """The config's choices in MODEL.MASK_FORMER.TEST."""
+    """The inference that the keys of MODEL.MASK_FORMER.TEST describe."""
     test = cfg.MODEL.MASK_FORMER.TEST
     filters = Filters(
         score=test.SCORE_THRESHOLD,
@@ -114,7 +106,7 @@ def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
         filters=filters,
     )
     semantic = SemanticOptions(
-        # As published: the other outputs need the masks at the original size anyway.
+        # As published: where other outputs need the masks at the original size, all take them.
         resize_masks_first=(
             test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE or test.PANOPTIC_ON or test.INSTANCE_ON
         ),
@@ -131,5 +123,5 @@ def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
         instances=instances if test.INSTANCE_ON else None,
         semantic=semantic if test.SEMANTIC_ON else None,
         panoptic=panoptic if test.PANOPTIC_ON else None,
-        implementation=cfg.MODEL.MS_DEFORM_ATTN_IMPL,
+        implementation=Implementation(cfg.MODEL.MS_DEFORM_ATTN_IMPL),
     )

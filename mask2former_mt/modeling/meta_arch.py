@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
-from detectron2.structures import BitMasks, ImageList
+from detectron2.structures import BitMasks, ImageList, Instances
 from torch import nn
 
 import mask2former_mt.modeling.sem_seg_head  # noqa: F401 (registers the published head)
@@ -19,7 +19,8 @@ from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
 from mask2former_mt.losses.targets import ImageTargets
 from mask2former_mt.modeling.backbone.folded_norm import fold_frozen_norms
 from mask2former_mt.modeling.inference import Inference, build_inference
-from mask2former_mt.structures import SubcategorySpec, per_subcategory
+from mask2former_mt.ops.implementation import Implementation
+from mask2former_mt.structures import ImageSizes, SubcategorySpec, per_subcategory
 
 
 @META_ARCH_REGISTRY.register()
@@ -32,10 +33,10 @@ class MultiTaskMaskFormer(nn.Module):
         criterion: DecoderOutput and targets -> unweighted losses per layer.
         loss_weights: weight of each of the criterion's losses.
         pixel_mean, pixel_std: per channel, in the image's units (0 to 255).
-        size_divisibility: batches are padded to a multiple of it.
+        size_divisibility: number of pixels to a multiple of which batches are padded.
         inference: DecoderOutput -> instances, semantic and panoptic maps.
         train_dtype: bfloat16 trains under autocast; float32 leaves that to the trainer.
-        compiled: whether torch.compile makes backbone and head faster.
+        compiled: whether backbone and head are compiled by torch.compile.
     """
 
     @configurable
@@ -54,7 +55,7 @@ class MultiTaskMaskFormer(nn.Module):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        # Channels innermost: 1x1 convolutions, most of a backbone, are matrix products so, up to
+        # Channels innermost makes matrix products of 1x1 convolutions, most of a backbone: up to
         # three times as fast backwards on a CPU, and what a GPU's half precision wants.
         self.backbone = backbone.to(memory_format=torch.channels_last)
         fold_frozen_norms(self.backbone)
@@ -96,7 +97,7 @@ class MultiTaskMaskFormer(nn.Module):
                     costs=costs,
                     spec=spec,
                     num_points=former.TRAIN_NUM_POINTS,
-                    implementation=cfg.MODEL.MS_DEFORM_ATTN_IMPL,
+                    implementation=Implementation(cfg.MODEL.MS_DEFORM_ATTN_IMPL),
                 ),
                 num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
                 spec=spec,
@@ -136,12 +137,15 @@ class MultiTaskMaskFormer(nn.Module):
                 `width` of the original, and in training `instances`.
 
         Returns:
-            In training the weighted losses, summed over the layers; else what `Inference` makes of
-            each image at its original size, such as `{"instances": Instances}`.
+            In training the weighted losses by name, each summed over the layers; else per image the
+            outputs of `Inference` at its original size, such as `{"instances": Instances}`.
+
+        Raises:
+            ValueError: masks or labels of the mapper that do not fit the image or the heads.
         """
         images = self._preprocess(batched_inputs)
         pixels = images.tensor.contiguous(memory_format=torch.channels_last)
-        # For float32 nothing: a trainer's own autocast stays as it is.
+        # Not for float32: a trainer's own autocast stays as it is.
         rounded = self.training and self.train_dtype != torch.float32
         with torch.autocast(self.device.type, self.train_dtype) if rounded else nullcontext():
             output = self.sem_seg_head(self.backbone(pixels))
@@ -149,16 +153,15 @@ class MultiTaskMaskFormer(nn.Module):
             targets = self._targets(batched_inputs, tuple(images.tensor.shape[-2:]))
             losses = self.criterion(output, targets)
             return {name: loss.sum() * self.loss_weights[name] for name, loss in losses.items()}
-        return [
-            self.inference(
-                output,
-                index,
-                padded_size=tuple(images.tensor.shape[-2:]),
-                image_size=tuple(size),
-                original_size=(x.get("height", size[0]), x.get("width", size[1])),
+        sizes = [
+            ImageSizes(
+                padded=tuple(images.tensor.shape[-2:]),
+                image=tuple(image),
+                original=(x.get("height", image[0]), x.get("width", image[1])),
             )
-            for index, (x, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True))
+            for x, image in zip(batched_inputs, images.image_sizes, strict=True)
         ]
+        return [self.inference(output, index, each) for index, each in enumerate(sizes)]
 
     def _preprocess(self, batched_inputs: Sequence[Mapping]) -> ImageList:
         images = [
@@ -170,41 +173,28 @@ class MultiTaskMaskFormer(nn.Module):
     def _targets(
         self, batched_inputs: Sequence[Mapping], padded_size: tuple[int, int]
     ) -> list[ImageTargets]:
-        """The mapper's instances on the device, their masks padded like the images."""
+        """The mapper's instances, checked, on the device, their masks padded like the images."""
 
         # Not `Instances.to`: it would wait for each copy, and move what nobody needs.
         def on_device(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.to(self.device, non_blocking=True)
 
         targets = []
-        for x in batched_inputs:
+        for index, x in enumerate(batched_inputs):
             instances = x["instances"]
-            masks = instances.get(structures.GT_MASKS)
-            if isinstance(masks, BitMasks):
-                masks = masks.tensor
-            if not isinstance(masks, torch.Tensor):
-                raise ValueError(
-                    f"gt_masks must be a bool tensor (N, H, W), got {type(masks).__name__}; set "
-                    "INPUT.MASK_FORMAT='bitmask' where the mapper is detectron2's"
-                )
-            if tuple(masks.shape[1:]) != tuple(x["image"].shape[1:]):
-                raise ValueError(
-                    f"gt_masks must be (N, {x['image'].shape[1]}, {x['image'].shape[2]}) as the "
-                    f"image is, got {tuple(masks.shape)}"
-                )
-            masks = on_device(masks)
+            masks = on_device(_checked_masks(instances, tuple(x["image"].shape[1:])))
             down, right = (padded_size[i] - masks.shape[i + 1] for i in (0, 1))
             if down or right:
                 masks = F.pad(masks, (0, right, 0, down))
-            classes = on_device(instances.get(structures.GT_CLASSES))
-            if instances.has(structures.GT_SUBCATEGORIES):
-                subcategories = on_device(instances.get(structures.GT_SUBCATEGORIES))
-            else:
-                # A plain COCO mapper: nothing is annotated.
-                shape = (len(classes), len(self.criterion.spec))
-                subcategories = classes.new_full(shape, structures.UNKNOWN)
+            classes, subcategories = _checked_labels(
+                instances, index, num_classes=self.criterion.num_classes, spec=self.criterion.spec
+            )
             targets.append(
-                ImageTargets(classes=classes, masks=masks.bool(), subcategories=subcategories)
+                ImageTargets(
+                    classes=on_device(classes),
+                    masks=masks.bool(),
+                    subcategories=on_device(subcategories),
+                )
             )
         return targets
 
@@ -212,3 +202,76 @@ class MultiTaskMaskFormer(nn.Module):
 @META_ARCH_REGISTRY.register()
 class MaskFormer(MultiTaskMaskFormer):
     """The published name of the same model."""
+
+
+def _checked_masks(instances: Instances, image_size: tuple[int, int]) -> torch.Tensor:
+    """The masks of a mapper's instances, (N, H, W).
+
+    Raises:
+        ValueError: they are not tensors of the image's size.
+    """
+    masks = instances.get(structures.GT_MASKS)
+    if isinstance(masks, BitMasks):
+        masks = masks.tensor
+    if not isinstance(masks, torch.Tensor):
+        raise ValueError(
+            f"gt_masks must be a bool tensor (N, H, W), got {type(masks).__name__}; set "
+            "INPUT.MASK_FORMAT='bitmask' where the mapper is detectron2's"
+        )
+    if tuple(masks.shape[1:]) != image_size:
+        raise ValueError(
+            f"gt_masks must be (N, {image_size[0]}, {image_size[1]}) as the image is, got "
+            f"{tuple(masks.shape)}"
+        )
+    return masks
+
+
+def _checked_labels(
+    instances: Instances, index: int, *, num_classes: int, spec: SubcategorySpec
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Classes and subcategories of a mapper's instances, before they index anything.
+
+    The values are looked at on the CPU only: for a tensor on a GPU it would wait for the device.
+
+    Args:
+        instances: N instances; without subcategories, as of a plain COCO mapper, all are unknown.
+        index: image index in the batch, for the error.
+        num_classes: K.
+        spec: the subcategories.
+
+    Returns:
+        int64 (N,) and int64 (N, S).
+
+    Raises:
+        ValueError: labels that no head has an output for; it names the field, what was expected
+            and what it is.
+    """
+    classes = instances.get(structures.GT_CLASSES)
+    if instances.has(structures.GT_SUBCATEGORIES):
+        subcategories = instances.get(structures.GT_SUBCATEGORIES)
+    else:
+        subcategories = classes.new_full((len(classes), len(spec)), structures.UNKNOWN)
+    for name, labels, shape in (
+        (structures.GT_CLASSES, classes, (len(instances),)),
+        (structures.GT_SUBCATEGORIES, subcategories, (len(instances), len(spec))),
+    ):
+        if tuple(labels.shape) != shape or labels.dtype != torch.int64:
+            raise ValueError(
+                f"{name} of image {index} of the batch must be torch.int64 {shape}, got "
+                f"{labels.dtype} {tuple(labels.shape)}"
+            )
+    ranges = [(structures.GT_CLASSES, classes, 0, num_classes - 1)]
+    ranges += [
+        (f"{structures.GT_SUBCATEGORIES} {s.name!r}", column, structures.UNKNOWN, s.none_index)
+        for s, column in zip(spec, subcategories.unbind(1), strict=True)
+    ]
+    for name, labels, lowest, highest in ranges:
+        if labels.is_cuda or len(labels) == 0:
+            continue
+        low, high = int(labels.min()), int(labels.max())
+        if low < lowest or high > highest:
+            raise ValueError(
+                f"{name} of image {index} of the batch must be in [{lowest}, {highest}], got "
+                f"{low if low < lowest else high}"
+            )
+    return classes, subcategories

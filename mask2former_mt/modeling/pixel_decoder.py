@@ -15,6 +15,7 @@ from torch import nn
 from mask2former_mt.layers.deformable_attention import MSDeformAttn
 from mask2former_mt.layers.position_encoding import sine_position_encoding
 from mask2former_mt.layers.shape_cache import made_once
+from mask2former_mt.ops.implementation import Implementation
 
 # B images, S positions over all levels, C channels, L levels
 
@@ -23,9 +24,9 @@ from mask2former_mt.layers.shape_cache import made_once
 def reference_points(
     spatial_shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Every position's own centre, (1, S, 1, 2), xy in [0, 1] of the padded image.
+    """The centre of every position, (1, S, 1, 2), xy in [0, 1] of the padded image.
 
-    One centre serves all levels: images are padded to a common size, so levels coincide.
+    One centre serves all levels, since all of them cover the padded image.
     """
     points = []
     for height, width in spatial_shapes:
@@ -42,22 +43,13 @@ class EncoderLayer(nn.Module):
     def __init__(
         self,
         *,
+        self_attn: MSDeformAttn,
         channels: int,
         hidden_channels: int,
-        num_levels: int,
-        num_heads: int,
-        num_points: int,
         dropout: float,
-        implementation: str,
     ) -> None:
         super().__init__()
-        self.self_attn = MSDeformAttn(
-            channels=channels,
-            num_levels=num_levels,
-            num_heads=num_heads,
-            num_points=num_points,
-            implementation=implementation,
-        )
+        self.self_attn = self_attn
         self.norm1 = nn.LayerNorm(channels)
         self.linear1 = nn.Linear(channels, hidden_channels)
         self.linear2 = nn.Linear(hidden_channels, channels)
@@ -83,7 +75,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of encoder layers; `layers` alone holds parameters."""
+    """The encoder layers, under the name that published checkpoints have for them."""
 
     def __init__(self, layers: Sequence[EncoderLayer]) -> None:
         super().__init__()
@@ -91,7 +83,7 @@ class Encoder(nn.Module):
 
 
 class DeformableTransformer(nn.Module):
-    """Level embeddings and the encoder, named as in the published checkpoints."""
+    """Level embeddings and the encoder, named as in published checkpoints."""
 
     def __init__(self, *, num_levels: int, channels: int, encoder: Encoder) -> None:
         super().__init__()
@@ -103,7 +95,7 @@ class DeformableTransformer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """L maps (B, C, H, W) -> the same, each having seen all."""
+        """L maps (B, C, H, W) -> L maps of the same shapes, each encoded with a view of all."""
         shapes = tuple((int(f.shape[-2]), int(f.shape[-1])) for f in features)
         device, dtype, channels = features[0].device, features[0].dtype, features[0].shape[1]
         pos = torch.cat(
@@ -117,7 +109,7 @@ class DeformableTransformer(nn.Module):
             dim=1,
         )
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in features], dim=1)
-        # Half precision cannot hold a centre to a fraction of a pixel.
+        # Half precision cannot hold a position to a fraction of a pixel.
         half = dtype in (torch.float16, torch.bfloat16)
         points = reference_points(shapes, device, torch.float32 if half else dtype)
         for layer in self.encoder.layers:
@@ -142,7 +134,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         norm: norm of the FPN convolutions, as of detectron2's `get_norm`; "" for none.
         common_stride: stride of the mask features; finer features enter by an FPN.
         num_encoder_layers, num_heads, num_points, feedforward_dim, dropout: of the encoder.
-        implementation: of its op, as of `ms_deform_attn`.
+        implementation: of the op of its attention.
 
     Raises:
         ValueError: an input feature is missing, or no stride fits `common_stride`.
@@ -168,7 +160,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         num_points: int,
         feedforward_dim: int,
         dropout: float,
-        implementation: str = "auto",
+        implementation: Implementation = Implementation.AUTO,
     ) -> None:
         super().__init__()
         missing = sorted(set(transformer_in_features) - set(input_shape))
@@ -210,13 +202,16 @@ class MSDeformAttnPixelDecoder(nn.Module):
             encoder=Encoder(
                 [
                     EncoderLayer(
+                        self_attn=MSDeformAttn(
+                            channels=conv_dim,
+                            num_levels=len(self.encoder_features),
+                            num_heads=num_heads,
+                            num_points=num_points,
+                            implementation=implementation,
+                        ),
                         channels=conv_dim,
                         hidden_channels=feedforward_dim,
-                        num_levels=len(self.encoder_features),
-                        num_heads=num_heads,
-                        num_points=num_points,
                         dropout=dropout,
-                        implementation=implementation,
                     )
                     for _ in range(num_encoder_layers)
                 ]
@@ -263,7 +258,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "num_points": head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS,
             "feedforward_dim": head.DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD,
             "dropout": cfg.MODEL.MASK_FORMER.DROPOUT,
-            "implementation": cfg.MODEL.MS_DEFORM_ATTN_IMPL,
+            "implementation": Implementation(cfg.MODEL.MS_DEFORM_ATTN_IMPL),
         }
 
     def forward(
@@ -291,7 +286,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
             fused = lateral + upsampled
             wide = self.training and fused.device.type == "cpu"
             if wide:
-                # Of wide 3x3 convolutions oneDNN makes the weights' gradient twice as fast so.
+                # oneDNN computes the weights' gradient of wide 3x3 convolutions twice as fast in
+                # this memory layout.
                 fused = fused.contiguous()
             fused = getattr(self, f"layer_{number}")(fused)
             maps.append(fused.contiguous(memory_format=torch.channels_last) if wide else fused)

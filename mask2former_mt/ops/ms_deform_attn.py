@@ -1,4 +1,4 @@
-"""The multi-scale deformable attention op: the one place where its implementation is chosen."""
+"""The multi-scale deformable attention op: compiled where possible, else in PyTorch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from mask2former_mt.ops import native
+from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
-
-# Which implementation of an operator runs: "auto" takes the compiled one where there is one for
-# the device, "native" insists on it, "torch" takes the one in PyTorch.
-IMPLEMENTATIONS = ("auto", "native", "torch")
 
 
 def check_arguments(
@@ -20,10 +16,10 @@ def check_arguments(
     sampling_locations: torch.Tensor,
     attention_weights: torch.Tensor,
 ) -> None:
-    """Refuses arguments whose shapes, types or devices do not go together.
+    """Checks that shapes, dtypes and devices of the arguments of `ms_deform_attn` fit together.
 
     Raises:
-        ValueError: names the argument, what was expected and what it is.
+        ValueError: they do not; it names the argument, what was expected and what it is.
     """
     if value.dim() != 4:
         raise ValueError(f"value must be (B, S, M, D), got {tuple(value.shape)}")
@@ -73,68 +69,30 @@ def check_arguments(
         )
 
 
-def choose_implementation(
-    implementation: str, device: torch.device, *, channels: int = 4, levels: int = 1
-) -> str:
-    """Decides which implementation runs, by what is compiled and not by what fails.
-
-    Args:
-        implementation: "auto", "native" or "torch".
-        device: of the tensors.
-        channels: D, per head; a GPU's kernel needs a multiple of 4.
-        levels: L; a GPU's kernel takes up to 16.
-
-    Returns:
-        "native" or "torch".
-
-    Raises:
-        ValueError: another word, or "native" where nothing is compiled for the device.
-    """
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"the implementation must be 'auto', 'native' or 'torch', got {implementation!r}"
-        )
-    if implementation == "torch":
-        return "torch"
-    # Nothing runs on meta tensors; they take the way that the CPU's would.
-    usable = native.is_available("cpu" if device.type == "meta" else device.type)
-    if usable and device.type == "cuda" and (channels % 4 or levels > 16):
-        if implementation == "native":
-            raise ValueError(
-                "value must have a multiple of 4 channels per head on a GPU and at most 16 levels, "
-                f"got {channels} and {levels}; set MODEL.MS_DEFORM_ATTN_IMPL to 'auto'"
-            )
-        usable = False
-    if implementation == "native" and not usable:
-        raise ValueError(
-            f"no compiled ms_deform_attn for device {device}: {native.BUILD_COMMAND}, or set "
-            "MODEL.MS_DEFORM_ATTN_IMPL to 'auto'"
-        )
-    return "native" if usable else "torch"
-
-
 def ms_deform_attn(
     value: torch.Tensor,
     spatial_shapes: Sequence[tuple[int, int]],
     sampling_locations: torch.Tensor,
     attention_weights: torch.Tensor,
     *,
-    implementation: str = "auto",
+    implementation: Implementation | str = Implementation.AUTO,
 ) -> torch.Tensor:
-    """Multi-scale deformable attention; arguments, result and source as of `ms_deform_attn_ref`.
+    """Multi-scale deformable attention.
+
+    Arguments, result and source are those of `ms_deform_attn_ref`, which runs where the compiled
+    operator does not.
 
     Args:
-        implementation: "auto" takes the compiled operator where there is one for the device,
-            "native" insists on it, "torch" takes the PyTorch reference.
+        implementation: the choice or its name.
 
     Raises:
-        ValueError: see `check_arguments` and `choose_implementation`.
+        ValueError: arguments that do not fit together, or an implementation that cannot run.
     """
     check_arguments(value, spatial_shapes, sampling_locations, attention_weights)
-    chosen = choose_implementation(
-        implementation, value.device, channels=value.shape[-1], levels=len(spatial_shapes)
-    )
-    if chosen == "torch":
+    implementation = Implementation(implementation)
+    if not implementation.is_native(
+        value.device, channels=value.shape[-1], levels=len(spatial_shapes)
+    ):
         return ms_deform_attn_ref(value, spatial_shapes, sampling_locations, attention_weights)
     sizes = [size for shape in spatial_shapes for size in shape]
     return torch.ops.mask2former_mt.ms_deform_attn(

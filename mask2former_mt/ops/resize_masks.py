@@ -1,4 +1,4 @@
-"""Mask logits to binary masks at the original size: the op, and where which implementation runs."""
+"""Mask logits to binary masks at the original image's size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from mask2former_mt.ops.ms_deform_attn import choose_implementation
+from mask2former_mt.ops.implementation import Implementation
+from mask2former_mt.structures import ImageSizes
 
 # Floats of one chunk of upsampled masks in PyTorch: 4 MiB on a CPU, whose cache holds them, and
 # 64 MiB on a GPU, which wants work enough at a time.
@@ -19,65 +20,48 @@ OTHER_CHUNK_ELEMENTS = 16 * 2**20
 # the image at its original size.
 MASK_RESIZES = ("parity", "direct")
 
-# N masks
+# N masks, h x w of the network's grid, H x W of the original image
 
 
 def resize_masks(
     mask_logits: torch.Tensor,
+    sizes: ImageSizes,
     *,
-    padded_size: tuple[int, int],
-    image_size: tuple[int, int],
-    original_size: tuple[int, int],
     mode: str = "parity",
-    implementation: str = "auto",
+    implementation: Implementation | str = Implementation.AUTO,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Resizes mask logits to the original image, thresholds and scores them, in bounded memory.
 
     Args:
         mask_logits: float (N, h, w) on the padded image's stride-4 grid.
-        padded_size: (H, W) of the batch, in pixels.
-        image_size: (H, W) of this image inside it, top-left.
-        original_size: (H, W) of the image before it was resized for the network.
-        mode: of `MASK_RESIZES`.
-        implementation: "auto" takes the compiled operator on a CPU that has one, "native" insists
-            on it there, "torch" does without; a GPU has none and needs none, nor has a direct
-            resize to another size than the network's.
+        sizes: sizes of the image.
+        mode: one of `MASK_RESIZES`.
+        implementation: of a CPU. A GPU has no compiled operator and needs none, nor is there one
+            for a direct resize to another size than the network's.
 
     Returns:
-        bool (N, H, W) at the original size: logit above 0; float32 (N,), the mean probability
-        inside each mask, 0 for an empty one; and int64 (N, 4), the extents of the masks, as of
-        `mask_extents`. A logit that is no number is outside.
+        bool (N, H, W), where the logit at the original size is above 0; NaN is outside.
+        float32 (N,), the mean probability inside each mask; 0 for an empty one.
+        int64 (N, 4), the boxes around the masks, as of `mask_extents`.
 
     Raises:
-        ValueError: another mode or implementation, or "native" where nothing is compiled for the
-            CPU.
+        ValueError: another mode, or an implementation that cannot run.
 
     Source: the parity mode is Mask2Former's published two steps.
     """
-    _check_mode(mode)
-    on_cpu = mask_logits.device.type == "cpu"
-    one_step = image_size == original_size
-    if (
-        on_cpu
-        and choose_implementation(implementation, mask_logits.device) == "native"
-        and (mode == "parity" or one_step)
-    ):
-        return torch.ops.mask2former_mt.resize_masks(
-            mask_logits.float(), list(padded_size), list(image_size), list(original_size)
-        )
-    height, width = original_size
     device = mask_logits.device
-    masks = torch.empty((len(mask_logits), height, width), dtype=torch.bool, device=device)
+    # The compiled operator takes the two steps, which are one at the network's size.
+    two_steps = mode == "parity" or (mode == "direct" and sizes.image == sizes.original)
+    if device.type == "cpu" and Implementation(implementation).is_native(device) and two_steps:
+        return torch.ops.mask2former_mt.resize_masks(
+            mask_logits.float(), list(sizes.padded), list(sizes.image), list(sizes.original)
+        )
+    masks = torch.empty((len(mask_logits), *sizes.original), dtype=torch.bool, device=device)
     scores = torch.empty(len(mask_logits), device=device)
-    sizes = {
-        "padded_size": padded_size,
-        "image_size": image_size,
-        "original_size": original_size,
-    }
-    for part, logits in upsampled_chunks(mask_logits, **sizes, mode=mode):
+    for part, logits in upsampled_chunks(mask_logits, sizes, mode=mode):
         masks[part] = logits > 0
         inside = masks[part].flatten(1)
-        # Not a product: what is no number times 0 would be none either.
+        # Not a product: NaN times 0 would be NaN.
         probs = torch.where(inside, logits.flatten(1).sigmoid(), 0).sum(1)
         scores[part] = probs / (inside.sum(1) + 1e-6)
     return masks, scores, mask_extents(masks)
@@ -85,19 +69,17 @@ def resize_masks(
 
 def upsampled_chunks(
     mask_logits: torch.Tensor,
+    sizes: ImageSizes,
     *,
-    padded_size: tuple[int, int],
-    image_size: tuple[int, int],
-    original_size: tuple[int, int],
     mode: str = "parity",
     chunk_elements: int | None = None,
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Mask logits at the original size, a few masks at a time.
+    """Resizes mask logits to the original image, a few masks at a time.
 
     Args:
-        mask_logits, padded_size, image_size, original_size, mode: as of `resize_masks`.
-        chunk_elements: floats of one chunk, at the larger of the sizes that it goes through; None
-            takes what suits the device. One mask is the least.
+        mask_logits, sizes, mode: as of `resize_masks`.
+        chunk_elements: floats of one chunk, at the largest size that it goes through; a chunk holds
+            at least one mask. None takes what suits the device.
 
     Yields:
         Which masks, and their logits, float32 (n, H, W).
@@ -105,18 +87,22 @@ def upsampled_chunks(
     Raises:
         ValueError: another mode.
     """
-    _check_mode(mode)
-    largest = original_size[0] * original_size[1]
+    if mode not in MASK_RESIZES:
+        raise ValueError(
+            f"masks are resized in a mode of {list(MASK_RESIZES)}, got {mode!r}; "
+            "see MODEL.MASK_FORMER.TEST.MASK_RESIZE"
+        )
+    largest = sizes.original[0] * sizes.original[1]
     if mode == "parity":
-        largest = max(largest, padded_size[0] * padded_size[1])
+        largest = max(largest, sizes.padded[0] * sizes.padded[1])
     if chunk_elements is None:
         chunk_elements = CHUNK_ELEMENTS.get(mask_logits.device.type, OTHER_CHUNK_ELEMENTS)
     step = max(1, chunk_elements // largest)
-    # An original pixel in cells of the grid: over image pixels, of the grid's whole extent.
+    # Pixels of the original per cell of the grid, which covers the padded image.
     scales = [
         padded * original / (cells * image)
         for padded, original, cells, image in zip(
-            padded_size, original_size, mask_logits.shape[1:], image_size, strict=True
+            sizes.padded, sizes.original, mask_logits.shape[1:], sizes.image, strict=True
         )
     ]
     for start in range(0, len(mask_logits), step):
@@ -124,23 +110,15 @@ def upsampled_chunks(
         logits = mask_logits[None, part].float()
         if mode == "direct":
             # F.interpolate takes a size or scales; the cut at the image's edge needs both.
-            logits = torch.ops.aten.upsample_bilinear2d(logits, original_size, False, *scales)
+            logits = torch.ops.aten.upsample_bilinear2d(logits, sizes.original, False, *scales)
         else:
-            logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
-            logits = logits[..., : image_size[0], : image_size[1]]
-            if image_size != original_size:
+            logits = F.interpolate(logits, size=sizes.padded, mode="bilinear", align_corners=False)
+            logits = logits[..., : sizes.image[0], : sizes.image[1]]
+            if sizes.image != sizes.original:
                 logits = F.interpolate(
-                    logits, size=original_size, mode="bilinear", align_corners=False
+                    logits, size=sizes.original, mode="bilinear", align_corners=False
                 )
         yield part, logits[0]
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in MASK_RESIZES:
-        raise ValueError(
-            f"masks are resized in a mode of {list(MASK_RESIZES)}, got {mode!r}; "
-            "see MODEL.MASK_FORMER.TEST.MASK_RESIZE"
-        )
 
 
 def mask_extents(masks: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,25 @@
-"""What leaves out instances: thresholds, areas and overlaps. All off by default, as COCO's AP is
-published without any."""
+"""Which instances are left out: thresholds, areas and overlaps.
+
+All filters are off by default, since COCO's AP is published without any.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
-from mask2former_mt.postprocess.mask_nms import NMS_KINDS
+from mask2former_mt.postprocess.mask_nms import (
+    NMS_KINDS,
+    keep_by_overlap,
+    mask_iou,
+    overlap_decay,
+)
 from mask2former_mt.postprocess.selection import SelectedQueries
+from mask2former_mt.structures import ImageSizes
 
-# N instances, S subcategories
+# N instances, U masks (each selected query's once), S subcategories
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +27,20 @@ class Filters:
     """Which instances are left out; the defaults leave out none.
 
     Args:
-        score: least score, in [0, 1].
-        class_score: least probability of the class, in [0, 1].
-        subcategory_scores: least probability of the predicted value, in [0, 1], S of them or none.
-        needs_value: whether an instance of which this subcategory is none is left out, S or none.
-        num_values: K_s, the index of none, of each subcategory; S where `needs_value` has any.
-        min_area: least number of pixels of the mask, in the original image.
-        keep: at most so many instances, the best; 0 keeps all.
-        nms: for masks that overlap better ones: "none"; "hard" leaves them out; "linear" and
-            "gaussian" lower their scores, as SOLOv2's matrix NMS does.
-        nms_threshold: "hard": the IoU in [0, 1] above which the worse one is left out.
-        nms_sigma: "gaussian": the larger, the less is lowered.
-        nms_class_aware: only instances of the same class stand in each other's way.
+        score: lowest score, in [0, 1].
+        class_score: lowest probability of the class, in [0, 1].
+        subcategory_scores: lowest probability of the predicted value, in [0, 1], per subcategory;
+            empty for no limit.
+        needs_value: whether an instance without a value (none) is left out, per subcategory; empty
+            for never.
+        num_values: K_s, which is also the index of none, per subcategory; may be empty where
+            `needs_value` has no True.
+        min_area: smallest mask, in pixels of the original image.
+        keep: largest number of instances, the best ones; 0 keeps all.
+        nms: what happens to a mask that overlaps a better one, one of `NMS_KINDS`.
+        nms_threshold: IoU in [0, 1] above which "hard" leaves out the worse one.
+        nms_sigma: width of "gaussian", positive: the larger, the less a score is lowered.
+        nms_class_aware: whether only instances of the same class count as overlapping.
 
     Raises:
         ValueError: a number out of its range.
@@ -69,17 +80,22 @@ class Filters:
 
     @property
     def of_labels(self) -> bool:
-        """Whether some instances may be left out by what their queries say, without their masks."""
+        """Whether there are limits that can be checked before any mask is looked at."""
         return bool(
             self.score or self.class_score or any(self.subcategory_scores) or any(self.needs_value)
         )
 
+    @property
+    def of_small_masks(self) -> bool:
+        """Whether there are limits that can be checked on the masks before they are resized."""
+        return self.nms != "none" or self.min_area > 0
+
 
 def keep_by_labels(selected: SelectedQueries, filters: Filters) -> torch.Tensor:
-    """Which instances remain by what is known before their masks.
+    """Which instances remain by their classes, labels and ranking scores.
 
-    A score is at most what an instance is ranked by: the mean probability inside a mask is a factor
-    of at most 1. So what is left out here could not reach the score threshold.
+    The final score is at most the ranking score, since it is multiplied by the mean probability
+    inside the mask: what is left out here could not reach the score threshold.
 
     Returns:
         bool (N,).
@@ -91,3 +107,53 @@ def keep_by_labels(selected: SelectedQueries, filters: Filters) -> torch.Tensor:
         if needs_value:
             keep &= selected.subcategories[:, column] != filters.num_values[column]
     return keep
+
+
+def filter_by_small_masks(
+    selected: SelectedQueries,
+    mask_index: torch.Tensor,
+    logits_Uhw: torch.Tensor,
+    sizes: ImageSizes,
+    filters: Filters,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which instances remain by their masks on the network's grid, and with which scores.
+
+    The grid has a sixteenth of the padded image's pixels, which is enough for overlaps.
+
+    Args:
+        selected: N instances.
+        mask_index: int64 (N,), row of each instance's mask in `logits_Uhw`.
+        logits_Uhw: float (U, h, w), mask logits.
+        sizes: sizes of the image.
+        filters: the limits.
+
+    Returns:
+        bool (N,), which instances remain, and float (N,), factors of their scores.
+    """
+    factor = torch.ones_like(selected.scores)
+    keep = torch.ones_like(mask_index, dtype=torch.bool)
+    small_Uhw = logits_Uhw > 0
+    if filters.min_area:
+        # Exact: where no logit is above 0, none of those interpolated between them is.
+        keep &= small_Uhw.flatten(1).any(1)[mask_index]
+    if filters.nms != "none":
+        # Without the padding.
+        h, w = (
+            math.ceil(cells * image / padded)
+            for cells, image, padded in zip(
+                small_Uhw.shape[1:], sizes.image, sizes.padded, strict=True
+            )
+        )
+        inside_Uhw = small_Uhw[:, :h, :w]
+        probs = torch.where(inside_Uhw, logits_Uhw[:, :h, :w].float().sigmoid(), 0)
+        mean_probs = probs.sum((1, 2)) / inside_Uhw.sum((1, 2)).clamp(min=1)
+        scores = selected.scores * mean_probs[mask_index]
+        iou = mask_iou(inside_Uhw)[mask_index][:, mask_index]
+        if filters.nms_class_aware:
+            iou = iou * (selected.classes[:, None] == selected.classes[None, :])
+        if filters.nms == "hard":
+            keep &= keep_by_overlap(iou, scores, threshold=filters.nms_threshold)
+        else:
+            factor = overlap_decay(iou, scores, kind=filters.nms, sigma=filters.nms_sigma)
+            keep &= selected.scores * factor >= filters.score
+    return keep, factor

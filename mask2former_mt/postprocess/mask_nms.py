@@ -1,4 +1,4 @@
-"""Non-maximum suppression of masks that lie over better ones, from all pairs' IoU at once."""
+"""Non-maximum suppression of masks that overlap better ones, from the IoU of all pairs."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def mask_iou(masks: torch.Tensor) -> torch.Tensor:
 
 
 def keep_by_overlap(iou: torch.Tensor, scores: torch.Tensor, *, threshold: float) -> torch.Tensor:
-    """Leaves out each instance that overlaps a better one which was not left out itself.
+    """Leaves out each instance that overlaps a better one which is not left out itself.
 
     Args:
-        iou: float (N, N) in [0, 1]; 0 where two may not stand in each other's way.
+        iou: float (N, N) in [0, 1]; 0 for pairs that do not count as overlapping.
         scores: float (N,); of equal ones the earlier is the better.
-        threshold: an IoU above it is too much.
+        threshold: IoU above which two instances overlap too much.
 
     Returns:
         bool (N,), which remain.
     """
     order = scores.argsort(descending=True, stable=True)
-    # One after another by nature; on the host, where N steps of N bits are nothing.
+    # One after another by nature, so on the host: N steps over N bits cost nothing there.
     too_near = (iou > threshold)[order][:, order].cpu()
     keep = torch.ones(len(order), dtype=torch.bool)
     for i in range(len(order)):
@@ -55,21 +55,20 @@ def overlap_decay(
 ) -> torch.Tensor:
     """The factors that lower the scores of instances that overlap better ones.
 
-    With f falling from 1 at IoU 0, that of j is the least f(iou_ij) / f(the most that i itself
-    overlaps a better one) over all i better than j: what is likely suppressed suppresses less.
+    Let f fall from 1 at IoU 0, and let m_i be the largest IoU of i with an instance better than i.
+    The factor of j is the minimum of f(iou_ij) / f(m_i) over all i better than j: an instance that
+    is likely to be suppressed itself suppresses less.
 
     Args:
         iou, scores: as of `keep_by_overlap`.
         kind: "linear", f = 1 - iou, or "gaussian", f = exp(-iou^2 / sigma).
-        sigma: positive.
+        sigma: width of "gaussian", positive.
 
     Returns:
         float (N,), in [0, 1]; 1 for the best.
 
     Source: SOLOv2, "Matrix NMS".
     """
-    if kind not in ("linear", "gaussian"):
-        raise ValueError(f"kind must be 'linear' or 'gaussian', got {kind!r}")
     order = scores.argsort(descending=True, stable=True)
     sorted_iou = iou[order][:, order]
     # Row i, column j: i is better than j.
@@ -79,7 +78,7 @@ def overlap_decay(
     def f(x: torch.Tensor) -> torch.Tensor:
         return 1 - x if kind == "linear" else torch.exp(-(x**2) / sigma)
 
-    # A copy of a better one (f = 0) suppresses nothing further: that better one does.
+    # A copy of a better instance (f = 0) suppresses nothing further: the better one does already.
     own = f(most)[:, None]
     ratio = torch.where(better & (own > 0), f(sorted_iou) / own.clamp(min=1e-12), 1)
     decay = torch.empty_like(scores)

@@ -1,4 +1,4 @@
-"""One segment per pixel from the same queries, each with its class, labels and score."""
+"""At most one segment per pixel, each with its class, labels and score."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 from mask2former_mt.ops.resize_masks import upsampled_chunks
 from mask2former_mt.postprocess.selection import require_finite
-from mask2former_mt.structures import DecoderOutput, SubcategorySpec
+from mask2former_mt.structures import DecoderOutput, ImageSizes, SubcategorySpec
 
-# Q queries, M of them confident, S subcategories
+# Q queries, N of them confident, H x W of the original
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PanopticOptions:
             out.
         overlap_threshold: a segment that keeps less than this share of its mask is left out.
         stuff_classes: classes whose segments are one per image; all others are things.
-        mask_resize: as `mode` of `resize_masks`.
+        mask_resize: `mode` of `resize_masks`.
     """
 
     object_mask_threshold: float = 0.0
@@ -34,34 +34,32 @@ class PanopticOptions:
 def predict_panoptic(
     output: DecoderOutput,
     index: int,
+    sizes: ImageSizes,
     *,
     spec: SubcategorySpec,
-    padded_size: tuple[int, int],
-    image_size: tuple[int, int],
-    original_size: tuple[int, int],
     options: PanopticOptions | None = None,
 ) -> tuple[torch.Tensor, list[dict]]:
     """Gives each pixel to the query of the largest class probability times mask probability.
 
-    It belongs to that query's segment where its mask's own probability is at least one half, and to
-    none elsewhere.
+    The pixel belongs to that query's segment where the mask's own probability is at least one half,
+    and to none elsewhere.
 
     Args:
         output: the decoder's predictions for the batch.
-        index: of the image in the batch.
-        spec: the S subcategories.
-        padded_size, image_size, original_size: as of `resize_masks`.
+        index: image index in the batch.
+        sizes: sizes of the image.
+        spec: the subcategories.
         options: None takes the defaults.
 
     Returns:
         int32 (H, W) at the original size, the segments' ids, 0 where there is none; and per
         segment, as detectron2 has it, `id`, `isthing`, `category_id` (contiguous), and besides
         `score`, the class's probability times the mean probability inside the query's mask, and
-        `subcategories` {name: index of the value, None for none}. What several queries say of a
-        stuff class is one segment, with the labels and the score of the first.
+        `subcategories` {name: index of the value, None for none}. Several queries of one stuff
+        class are one segment, with the labels and the score of the first.
 
     Raises:
-        ValueError: class logits that are not finite. A mask logit that is no number is outside.
+        ValueError: class logits that are not finite. A mask logit that is NaN is outside.
 
     Source: Mask2Former's published panoptic inference, from chunks of masks instead of all at once.
     """
@@ -71,40 +69,36 @@ def predict_panoptic(
     no_object = output.pred_logits.shape[-1] - 1
     confident = (best.indices != no_object) & (best.values > options.object_mask_threshold)
     queries = confident.nonzero()[:, 0]
-    class_probs, classes = best.values[queries], best.indices[queries].tolist()
-    count, device = len(queries), class_probs.device
+    class_probs_N, classes = best.values[queries], best.indices[queries].tolist()
+    count, device = len(queries), class_probs_N.device
     if count == 0:
-        return torch.zeros(original_size, dtype=torch.int32, device=device), []
+        return torch.zeros(sizes.original, dtype=torch.int32, device=device), []
 
-    # Of each pixel the best query so far; ties are the earlier one's.
-    most = torch.full(original_size, -1.0, device=device)
-    winner = torch.zeros(original_size, dtype=torch.int64, device=device)
-    inside_winner = torch.zeros(original_size, dtype=torch.bool, device=device)
-    areas = torch.zeros(count, dtype=torch.int64, device=device)
-    sums = torch.zeros(count, device=device)
+    # The best query of each pixel so far; of equal ones the earlier.
+    most_HW = torch.full(sizes.original, -1.0, device=device)
+    winner_HW = torch.zeros(sizes.original, dtype=torch.int64, device=device)
+    inside_winner_HW = torch.zeros(sizes.original, dtype=torch.bool, device=device)
+    areas_N = torch.zeros(count, dtype=torch.int64, device=device)
+    sums_N = torch.zeros(count, device=device)
     for part, logits in upsampled_chunks(
-        output.masks_of(index, queries),
-        padded_size=padded_size,
-        image_size=image_size,
-        original_size=original_size,
-        mode=options.mask_resize,
+        output.masks_of(index, queries), sizes, mode=options.mask_resize
     ):
         probs = logits.sigmoid().nan_to_num_(0.0)
         inside = probs >= 0.5
-        areas[part] = inside.flatten(1).sum(1)
-        sums[part] = torch.where(inside, probs, 0).flatten(1).sum(1)
-        value, which = (class_probs[part, None, None] * probs).max(0)
-        better = value > most
-        most = torch.where(better, value, most)
-        winner = torch.where(better, which + part.start, winner)
-        inside_winner = torch.where(better, inside.gather(0, which[None])[0], inside_winner)
+        areas_N[part] = inside.flatten(1).sum(1)
+        sums_N[part] = torch.where(inside, probs, 0).flatten(1).sum(1)
+        value, which = (class_probs_N[part, None, None] * probs).max(0)
+        better = value > most_HW
+        most_HW = torch.where(better, value, most_HW)
+        winner_HW = torch.where(better, which + part.start, winner_HW)
+        inside_winner_HW = torch.where(better, inside.gather(0, which[None])[0], inside_winner_HW)
 
-    won = winner.flatten().bincount(minlength=count).tolist()
-    visible = winner[inside_winner].bincount(minlength=count).tolist()
-    scores = (class_probs * sums / areas.clamp(min=1)).tolist()
+    won = winner_HW.flatten().bincount(minlength=count).tolist()
+    visible = winner_HW[inside_winner_HW].bincount(minlength=count).tolist()
+    scores = (class_probs_N * sums_N / areas_N.clamp(min=1)).tolist()
     labels = _labels(output, index, queries, spec)
     segment_of, segments, stuff = [0] * count, [], {}
-    for i, area in enumerate(areas.tolist()):
+    for i, area in enumerate(areas_N.tolist()):
         if not visible[i] or won[i] / area < options.overlap_threshold:
             continue
         is_thing = classes[i] not in options.stuff_classes
@@ -124,13 +118,13 @@ def predict_panoptic(
             }
         )
     ids = torch.tensor(segment_of, dtype=torch.int32, device=device)
-    return ids[winner] * inside_winner, segments
+    return ids[winner_HW] * inside_winner_HW, segments
 
 
 def _labels(
     output: DecoderOutput, index: int, queries: torch.Tensor, spec: SubcategorySpec
 ) -> list[dict[str, int | None]]:
-    """Per query {name: index of the value, None for none}."""
+    """Per query {name: index of the predicted value, None for none}."""
     labels: list[dict[str, int | None]] = [{} for _ in range(len(queries))]
     for subcategory in spec:
         values = output.pred_subcategories[subcategory.name][index][queries].argmax(-1).tolist()

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
 
+from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.ops.resize_masks import resize_masks
-from mask2former_mt.postprocess.filters import Filters, keep_by_labels
-from mask2former_mt.postprocess.mask_nms import keep_by_overlap, mask_iou, overlap_decay
-from mask2former_mt.postprocess.selection import (
-    SelectedQueries,
-    require_finite,
-    select_queries,
-)
-from mask2former_mt.structures import DecoderOutput
+from mask2former_mt.postprocess.filters import Filters, filter_by_small_masks, keep_by_labels
+from mask2former_mt.postprocess.selection import require_finite, select_queries
+from mask2former_mt.structures import DecoderOutput, ImageSizes
 
-# N instances, U masks (of the selected queries, each once), S subcategories
+# N instances, U masks (each selected query's once), S subcategories
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +20,10 @@ class InstanceOptions:
     """How instances are made of queries.
 
     Args:
-        top_k: at most so many are selected, before any filter.
+        top_k: largest number of instances that are selected, before any filter.
         ranking, gamma, one_class_per_query: as of `select_queries`.
-        mask_resize: as `mode` of `resize_masks`.
-        filters: what is left out.
+        mask_resize: `mode` of `resize_masks`.
+        filters: which of the selected are left out.
     """
 
     top_k: int = 100
@@ -45,13 +40,13 @@ class PredictedInstances:
 
     Args:
         masks: bool (N, H, W), at the original size.
-        boxes: int64 (N, 4), the masks' extents, xyxy in pixels of the original.
-        scores: float (N,) in [0, 1]: what they are ranked by times the mean probability inside the
-            mask, times what a soft NMS leaves of it; 0 for an empty mask.
+        boxes: int64 (N, 4), the boxes around the masks, xyxy in pixels of the original.
+        scores: float (N,) in [0, 1], the ranking score times the mean probability inside the mask
+            times the factor of a soft NMS; 0 for an empty mask.
         classes: int64 (N,).
         subcategories: int64 (N, S), each in 0..K_s.
         subcategory_scores: float (N, S), probability of the predicted value.
-        queries: int64 (N,), the query that all of it comes from.
+        queries: int64 (N,), the query that the instance comes from.
     """
 
     masks: torch.Tensor
@@ -66,24 +61,23 @@ class PredictedInstances:
 def predict_instances(
     output: DecoderOutput,
     index: int,
+    sizes: ImageSizes,
     *,
-    padded_size: tuple[int, int],
-    image_size: tuple[int, int],
-    original_size: tuple[int, int],
     options: InstanceOptions | None = None,
-    implementation: str = "auto",
+    implementation: Implementation | str = Implementation.AUTO,
 ) -> PredictedInstances:
     """Selects queries, filters on their small masks, and resizes only the masks that remain.
 
     Args:
         output: the decoder's predictions for the batch.
-        index: of the image in the batch.
-        padded_size, image_size, original_size, implementation: as of `resize_masks`.
+        index: image index in the batch.
+        sizes: sizes of the image.
         options: None takes the published ones.
+        implementation: as of `resize_masks`.
 
     Raises:
-        ValueError: class or subcategory logits that are not finite. A mask logit that is no number
-            is outside the mask.
+        ValueError: class or subcategory logits that are not finite. A mask logit that is NaN is
+            outside the mask.
 
     Source: with the defaults Mask2Former's published instance inference.
     """
@@ -97,88 +91,38 @@ def predict_instances(
         gamma=options.gamma,
         one_class_per_query=options.one_class_per_query,
     )
-    # What is no number counts as the largest for topk: a bad class is always among the selected.
+    # For topk NaN is the largest number: a bad class is always among the selected.
     require_finite(index, selected.scores, selected.subcategory_scores)
     if filters.of_labels:
         selected = selected[keep_by_labels(selected, filters)]
     # Several classes of one query share its mask: each mask is looked at and resized once.
-    queries, which = selected.queries.unique(return_inverse=True)
+    queries, mask_index = selected.queries.unique(return_inverse=True)
     logits_Uhw = output.masks_of(index, queries)
-    if filters.nms != "none" or filters.min_area:
-        keep, factor = _filter_small(selected, which, logits_Uhw, filters, padded_size, image_size)
+    if filters.of_small_masks:
+        keep, factor = filter_by_small_masks(selected, mask_index, logits_Uhw, sizes, filters)
         selected = selected[keep]
         selected.scores = selected.scores * factor[keep]
-        used, which = which[keep].unique(return_inverse=True)
+        used, mask_index = mask_index[keep].unique(return_inverse=True)
         logits_Uhw = logits_Uhw[used]
-    masks, mask_scores, extents = resize_masks(
-        logits_Uhw,
-        padded_size=padded_size,
-        image_size=image_size,
-        original_size=original_size,
-        mode=options.mask_resize,
-        implementation=implementation,
+    masks, mask_scores, boxes = resize_masks(
+        logits_Uhw, sizes, mode=options.mask_resize, implementation=implementation
     )
-    scores, order = (selected.scores * mask_scores[which]).sort(descending=True)
+    scores, order = (selected.scores * mask_scores[mask_index]).sort(descending=True)
     if filters.score or filters.min_area:
         keep = scores >= filters.score
         if filters.min_area:
-            keep &= masks.flatten(1).sum(1)[which[order]] >= filters.min_area
+            keep &= masks.flatten(1).sum(1)[mask_index[order]] >= filters.min_area
         scores, order = scores[keep], order[keep]
     if filters.keep:
         scores, order = scores[: filters.keep], order[: filters.keep]
-    of_instance = which[order]
+    mask_index = mask_index[order]
     return PredictedInstances(
-        # Ten times as fast as masks[of_instance], which copies pixel by pixel.
-        masks=masks.index_select(0, of_instance),
-        boxes=extents[of_instance],
+        # Ten times as fast as masks[mask_index], which copies pixel by pixel.
+        masks=masks.index_select(0, mask_index),
+        boxes=boxes[mask_index],
         scores=scores,
         classes=selected.classes[order],
         subcategories=selected.subcategories[order],
         subcategory_scores=selected.subcategory_scores[order],
         queries=selected.queries[order],
     )
-
-
-def _filter_small(
-    selected: SelectedQueries,
-    which: torch.Tensor,
-    logits_Uhw: torch.Tensor,
-    filters: Filters,
-    padded_size: tuple[int, int],
-    image_size: tuple[int, int],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the masks on the network's grid, a sixteenth of its pixels, are enough to decide.
-
-    Args:
-        which: int64 (N,), the mask of each instance.
-
-    Returns:
-        bool (N,), which instances remain, and float (N,), factors of their scores.
-    """
-    factor = torch.ones_like(selected.scores)
-    keep = torch.ones_like(which, dtype=torch.bool)
-    small_Uhw = logits_Uhw > 0
-    if filters.min_area:
-        # Exact: between logits that are not above 0 there is none above 0.
-        keep &= small_Uhw.flatten(1).any(1)[which]
-    if filters.nms != "none":
-        # What lies in the padding takes no part.
-        h, w = (
-            math.ceil(cells * image / padded)
-            for cells, image, padded in zip(
-                small_Uhw.shape[1:], image_size, padded_size, strict=True
-            )
-        )
-        inside_Uhw = small_Uhw[:, :h, :w]
-        probs = torch.where(inside_Uhw, logits_Uhw[:, :h, :w].float().sigmoid(), 0)
-        means = probs.sum((1, 2)) / inside_Uhw.sum((1, 2)).clamp(min=1)
-        scores = selected.scores * means[which]
-        iou = mask_iou(inside_Uhw)[which][:, which]
-        if filters.nms_class_aware:
-            iou = iou * (selected.classes[:, None] == selected.classes[None, :])
-        if filters.nms == "hard":
-            keep &= keep_by_overlap(iou, scores, threshold=filters.nms_threshold)
-        else:
-            factor = overlap_decay(iou, scores, kind=filters.nms, sigma=filters.nms_sigma)
-            keep &= selected.scores * factor >= filters.score
-    return keep, factor

@@ -1,4 +1,4 @@
-"""Which queries become instances: their ranking, and what each says of class and labels."""
+"""Which queries become instances, by a ranking, with their classes and labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from mask2former_mt.structures import DecoderOutput
 
 # Q queries, K classes, S subcategories, N kept instances
 
+# What instances are ranked by. With p the class's probability and p_s that of each subcategory's
+# predicted value: "class" takes p; "joint" p times the product of all p_s to the power of gamma;
+# "sum" the mean of p and all p_s, which ranks as their sum does and stays in [0, 1].
 RANKINGS = ("class", "joint", "sum")
 
 
@@ -18,9 +21,9 @@ class SelectedQueries:
     """The instances chosen from one image's queries, before their masks are resized.
 
     Args:
-        queries: int64 (N,), which query each instance comes from.
+        queries: int64 (N,), the query that the instance comes from.
         classes: int64 (N,).
-        scores: float (N,) in [0, 1], what the instances are ranked by.
+        scores: float (N,) in [0, 1], ranking score.
         class_scores: float (N,), probability of the class.
         subcategories: int64 (N, S), each in 0..K_s, predicted by the same query.
         subcategory_scores: float (N, S), probability of the predicted value.
@@ -34,14 +37,14 @@ class SelectedQueries:
     subcategory_scores: torch.Tensor
 
     def __getitem__(self, which: torch.Tensor) -> SelectedQueries:
-        """Some of the instances, by indices or a bool mask (N,)."""
+        """Some of the instances, by int64 indices or a bool mask (N,)."""
         fields = dataclasses.fields(self)
         return SelectedQueries(**{f.name: getattr(self, f.name)[which] for f in fields})
 
 
 def select_queries(
     output: DecoderOutput,
-    image: int,
+    index: int,
     *,
     top_k: int,
     ranking: str = "class",
@@ -52,13 +55,12 @@ def select_queries(
 
     Args:
         output: the decoder's predictions for the batch.
-        image: index in the batch.
-        top_k: at most so many instances.
-        ranking: what is best, with p the class's probability and p_s that of each subcategory's
-            predicted value: "class" p, "joint" p times the product of p_s to the power of gamma,
-            "sum" the mean of p and all p_s, which ranks as their sum and stays in [0, 1].
-        gamma: at least 0; of "joint".
-        one_class_per_query: only a query's best class; else a query may give several instances.
+        index: image index in the batch.
+        top_k: largest number of instances.
+        ranking: one of `RANKINGS`.
+        gamma: exponent of the subcategories in the ranking "joint", at least 0.
+        one_class_per_query: whether a query gives one instance, of its best class; else it may give
+            one of each class.
 
     Returns:
         The instances, best first.
@@ -70,10 +72,10 @@ def select_queries(
     """
     if ranking not in RANKINGS:
         raise ValueError(f"ranking must be one of {list(RANKINGS)}, got {ranking!r}")
-    class_probs_QK = output.pred_logits[image].float().softmax(-1)[:, :-1]
+    class_probs_QK = output.pred_logits[index].float().softmax(-1)[:, :-1]
     values, value_scores = [], []
     for logits in output.pred_subcategories.values():
-        best = logits[image].float().softmax(-1).max(-1)
+        best = logits[index].float().softmax(-1).max(-1)
         values.append(best.indices)
         value_scores.append(best.values)
     num_queries, num_classes = class_probs_QK.shape
@@ -103,18 +105,18 @@ def select_queries(
     )
 
 
-def require_finite(image: int, *probs: torch.Tensor) -> None:
-    """Refuses what a diverged model predicts.
+def require_finite(index: int, *probs: torch.Tensor) -> None:
+    """Refuses the predictions of a model that diverged.
 
     Args:
-        image: index in the batch, for the error.
-        probs: of classes and values.
+        index: image index in the batch, for the error.
+        probs: probabilities of classes and values, of any shape.
 
     Raises:
-        ValueError: one is not finite.
+        ValueError: a probability is not finite.
     """
     if not all(p.isfinite().all() for p in probs):
         raise ValueError(
-            f"the class or subcategory logits of image {image} of the batch are not finite; the "
+            f"the class or subcategory logits of image {index} of the batch are not finite; the "
             "weights may hold NaN, check that training did not diverge"
         )

@@ -1,4 +1,4 @@
-"""A score per class and pixel from the same queries."""
+"""A score per class and pixel, from the queries' classes and masks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from mask2former_mt.ops.resize_masks import OTHER_CHUNK_ELEMENTS, upsampled_chunks
 from mask2former_mt.postprocess.selection import require_finite
-from mask2former_mt.structures import DecoderOutput
+from mask2former_mt.structures import DecoderOutput, ImageSizes
 
-# Q queries, K classes
+# Q queries, K classes, P pixels of the original
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +19,9 @@ class SemanticOptions:
     """How scores per class and pixel are made of queries.
 
     Args:
-        resize_masks_first: masks are resized to the original image and then combined; else the
-            classes' scores on the padded image are resized.
-        mask_resize: as `mode` of `resize_masks`; of masks that are resized first.
+        resize_masks_first: whether masks are resized to the original image and then combined; else
+            they are combined on the padded image, and the classes' scores are resized.
+        mask_resize: `mode` of `resize_masks`, for masks that are resized first.
     """
 
     resize_masks_first: bool = True
@@ -31,18 +31,16 @@ class SemanticOptions:
 def predict_semantic(
     output: DecoderOutput,
     index: int,
+    sizes: ImageSizes,
     *,
-    padded_size: tuple[int, int],
-    image_size: tuple[int, int],
-    original_size: tuple[int, int],
     options: SemanticOptions | None = None,
 ) -> torch.Tensor:
     """Adds up the queries' class probabilities where their masks are.
 
     Args:
         output: the decoder's predictions for the batch.
-        index: of the image in the batch.
-        padded_size, image_size, original_size: as of `resize_masks`.
+        index: image index in the batch.
+        sizes: sizes of the image.
         options: None takes the defaults.
 
     Returns:
@@ -50,8 +48,8 @@ def predict_semantic(
         probability times the mask's; its argmax over the classes is the map.
 
     Raises:
-        ValueError: class logits that are not finite. A mask logit that is no number counts as 0
-            probability.
+        ValueError: class logits that are not finite. A mask logit that is NaN counts as
+            probability 0.
 
     Source: Mask2Former's published semantic inference.
     """
@@ -59,25 +57,20 @@ def predict_semantic(
     probs_QK = output.pred_logits[index].float().softmax(-1)[:, :-1]
     require_finite(index, probs_QK)
     logits_Qhw = output.masks_of(index, torch.arange(len(probs_QK), device=probs_QK.device))
-    sizes = {"padded_size": padded_size, "image_size": image_size, "original_size": original_size}
-    mode = options.mask_resize
+    target, mode = sizes, options.mask_resize
     if not options.resize_masks_first:
-        # The padded image itself is the target, and the rest is done to the classes.
-        sizes, mode = dict.fromkeys(sizes, padded_size), "parity"
-    height, width = sizes["original_size"]
+        target, mode = ImageSizes(sizes.padded, sizes.padded, sizes.padded), "parity"
+    height, width = target.original
     scores_KP = probs_QK.new_zeros(probs_QK.shape[1], height * width)
+    # Larger chunks than for instances: each one passes over all classes' scores.
     for part, logits in upsampled_chunks(
-        # Larger chunks than of the instances: each one passes over all classes' scores.
-        logits_Qhw,
-        **sizes,
-        mode=mode,
-        chunk_elements=OTHER_CHUNK_ELEMENTS,
+        logits_Qhw, target, mode=mode, chunk_elements=OTHER_CHUNK_ELEMENTS
     ):
         scores_KP.addmm_(probs_QK[part].T, logits.flatten(1).sigmoid().nan_to_num_(0.0))
     scores_KHW = scores_KP.unflatten(1, (height, width))
     if options.resize_masks_first:
         return scores_KHW
-    scores_KHW = scores_KHW[:, : image_size[0], : image_size[1]]
+    scores_KHW = scores_KHW[:, : sizes.image[0], : sizes.image[1]]
     return F.interpolate(
-        scores_KHW[None], size=original_size, mode="bilinear", align_corners=False
+        scores_KHW[None], size=sizes.original, mode="bilinear", align_corners=False
     )[0]

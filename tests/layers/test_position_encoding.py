@@ -44,13 +44,6 @@ def test_y_comes_first_and_rows_share_it():
     assert torch.equal(encoding, torch.cat((turned[4:], turned[:4])))
 
 
-def test_temperature_is_the_base_of_the_wavelengths():
-    # 16^(2/4) = 4: the second pair of a half turns a quarter as fast as the first.
-    x = sine_position_encoding(1, 8, 8, temperature=16.0)[0, 4:, 0]
-    angles = torch.arange(1, 9) / 8 * 2 * math.pi
-    torch.testing.assert_close(x[2], (angles / 4).sin(), atol=1e-5, rtol=0)
-
-
 def test_half_precision_is_only_rounded_at_the_end():
     exact = sine_position_encoding(7, 9, 16)
     rounded = sine_position_encoding(7, 9, 16, dtype=torch.bfloat16)

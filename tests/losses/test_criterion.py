@@ -10,6 +10,7 @@ from criterion_tools import (
     NUM_CLASSES,
     H,
     W,
+    changed_output,
     check_mean_over_processes,
     leaves,
     make_criterion,
@@ -17,6 +18,8 @@ from criterion_tools import (
     pairs,
     random_image,
     random_output,
+    strided,
+    strided_targets,
     total,
 )
 from torch import nn
@@ -111,7 +114,7 @@ def test_no_targets_in_any_image():
     total(losses).backward()
     # Masks take part with gradient 0, so that distributed training does not wait for them.
     for layer in output.layers:
-        assert not layer.pred_masks.grad.any()
+        assert not layer.mask_factors.embedding.grad.any()
         assert layer.pred_logits.grad.any()
     assert all(x.grad.isfinite().all() for x in leaves(output))
 
@@ -121,9 +124,10 @@ def test_no_targets_in_one_image():
     losses = make_criterion()(output, [random_image(0), random_image(3)])
     total(losses).backward()
     assert all(loss.isfinite().all() for loss in losses.values())
-    assert not output.pred_masks.grad[0].any()
+    embedding, features = output.mask_factors
+    assert not features.grad[0].any()
     # Three queries of image 1 have a mask to learn.
-    assert output.pred_masks.grad[1].flatten(1).any(1).sum() == 3
+    assert embedding.grad.any(2).sum(1).tolist() == [0, 3]
 
 
 def test_more_targets_than_queries():
@@ -154,11 +158,7 @@ def test_more_targets_than_queries():
 def test_mask_losses_are_divided_by_the_number_of_masks():
     # Two copies of an image: twice the sum, twice the masks.
     output, points = random_output(1), mask_points(1, 2)
-    twice = DecoderOutput(
-        pred_logits=output.pred_logits.expand(2, -1, -1),
-        pred_masks=output.pred_masks.expand(2, -1, -1, -1),
-        pred_subcategories={k: x.expand(2, -1, -1) for k, x in output.pred_subcategories.items()},
-    )
+    twice = changed_output(output, lambda x: x.expand(2, *x.shape[1:]))
     target, match = random_image(2), [(0, 1), (3, 0)]
     single = make_criterion()(output, [target], matches=[pairs(match)], points=points)
     double = make_criterion()(
@@ -171,11 +171,7 @@ def test_mask_losses_are_divided_by_the_number_of_masks():
 def test_mask_losses_are_not_diluted_by_an_empty_image():
     # Divided by masks, not by images.
     output, points = random_output(2), mask_points(1, 2)
-    first = DecoderOutput(
-        pred_logits=output.pred_logits[:1],
-        pred_masks=output.pred_masks[:1],
-        pred_subcategories={k: x[:1] for k, x in output.pred_subcategories.items()},
-    )
+    first = changed_output(output, lambda x: x[:1])
     target, match = random_image(2), [(0, 1), (3, 0)]
     single = make_criterion()(first, [target], matches=[pairs(match)], points=points)
     both = make_criterion()(
@@ -296,22 +292,12 @@ def test_memory_layout_does_not_matter():
     output, targets = random_output(), [random_image(2), random_image(3, seed=1)]
     matches, points = [pairs([(0, 0), (4, 1)], [(1, 2), (2, 0), (3, 1)])], mask_points(1, 5)
     expected = make_criterion()(output, targets, matches=matches, points=points)
-
-    def strided(x):
-        return x.transpose(0, -1).contiguous().transpose(0, -1)
-
-    turned = DecoderOutput(
-        pred_logits=strided(output.pred_logits),
-        pred_masks=strided(output.pred_masks),
-        pred_subcategories={k: strided(x) for k, x in output.pred_subcategories.items()},
+    turned = changed_output(output, strided)
+    assert not turned.pred_logits.is_contiguous()
+    actual = make_criterion()(
+        turned, strided_targets(targets), matches=matches, points=strided(points)
     )
-    assert not turned.pred_masks.is_contiguous()
-    turned_targets = [
-        ImageTargets(t.classes, strided(t.masks), strided(t.subcategories)) for t in targets
-    ]
-    actual = make_criterion()(turned, turned_targets, matches=matches, points=strided(points))
-    for name in LOSSES:
-        torch.testing.assert_close(actual[name], expected[name])
+    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -320,16 +306,8 @@ def test_half_precision_predictions_give_float32_losses(dtype):
     targets = [random_image(2), random_image(3, seed=1)]
     matches = [pairs([(0, 0), (4, 1)], [(1, 2), (2, 0), (3, 1)])] * 2
     points = mask_points(2, 5).float()
-    layers = [
-        DecoderOutput(
-            layer.pred_logits.float(),
-            layer.pred_masks.float(),
-            {k: x.float() for k, x in layer.pred_subcategories.items()},
-        )
-        for layer in half.layers
-    ]
-    layers[-1].aux_outputs = layers[:-1]
-    expected = make_criterion()(layers[-1], targets, matches=matches, points=points)
+    full = changed_output(half, torch.Tensor.float)
+    expected = make_criterion()(full, targets, matches=matches, points=points)
     # As in a training step under autocast.
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = make_criterion()(half, targets, matches=matches, points=points)

@@ -4,6 +4,17 @@ import itertools
 
 import pytest
 import torch
+from criterion_tools import (
+    NO_SPEC,
+    SPEC,
+    H,
+    W,
+    changed_output,
+    random_image,
+    random_output,
+    strided,
+    strided_targets,
+)
 
 from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_logits
 from mask2former_mt.losses.functional import dice_loss, mask_bce_loss
@@ -13,39 +24,12 @@ from mask2former_mt.structures import DecoderOutput, SubcategorySpec
 
 # B images, Q queries, K classes, S subcategories, P points
 
-H, W = 8, 12
-NUM_CLASSES, NUM_POINTS = 3, 32
-SPEC = SubcategorySpec.from_counts(["ink", "size"], [3, 2])
-COSTS = MatchCosts(class_=2.0, mask=5.0, dice=5.0, subcategories=(1.5, 0.5))
-NO_SPEC = SubcategorySpec()
+COSTS = MatchCosts(class_=2.0, mask=5.0, dice=5.0, subcategories=(1.5, 0.5, 1.0))
+NUM_POINTS = 32
 
 
 def matcher(costs=COSTS, spec=SPEC, num_points=NUM_POINTS):
     return HungarianMatcher(costs=costs, spec=spec, num_points=num_points)
-
-
-def random_output(B, Q, seed=0, spec=SPEC, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-    return DecoderOutput(
-        pred_logits=normal(B, Q, NUM_CLASSES + 1),
-        pred_masks=3 * normal(B, Q, H // 4, W // 4),
-        pred_subcategories={s.name: normal(B, Q, s.num_values + 1) for s in spec},
-    )
-
-
-def random_image(N, seed=0, spec=SPEC):
-    """N instances whose labels may be unknown or none."""
-    generator = torch.Generator().manual_seed(seed)
-    columns = [torch.randint(-1, s.none_index + 1, (N, 1), generator=generator) for s in spec]
-    return ImageTargets(
-        classes=torch.randint(NUM_CLASSES, (N,), generator=generator),
-        masks=torch.rand(N, H, W, generator=generator) < 0.4,
-        subcategories=torch.cat([torch.zeros(N, 0, dtype=torch.int64), *columns], dim=1),
-    )
 
 
 def image_points(B, P=NUM_POINTS, seed=0):
@@ -171,7 +155,7 @@ def test_failure_2_a_matching_cost_of_0_makes_no_difference():
     # And the cost is that of a model without subcategories, whatever the heads say.
     output, points = random_output(2, 5), image_points(2)
     targets = [random_image(3, seed=1), random_image(4, seed=2)]
-    blind = matcher(MatchCosts(2.0, 5.0, 5.0, (0.0, 0.0)))([output], targets, points)
+    blind = matcher(MatchCosts(2.0, 5.0, 5.0, (0.0, 0.0, 0.0)))([output], targets, points)
     plain = matcher(MatchCosts(2.0, 5.0, 5.0), NO_SPEC)([output], targets, points)
     assert [indices(m) for m in blind[0]] == [indices(m) for m in plain[0]]
 
@@ -213,7 +197,7 @@ def test_unknown_everywhere_is_the_same_as_no_subcategories():
 
 
 def test_layers_together_equal_each_layer_alone():
-    layers = [random_output(2, 6, seed=seed) for seed in range(3)]
+    layers = random_output(2, 6, Y=3).layers
     targets, points = [random_image(4, seed=1), random_image(2, seed=2)], image_points(2)
     together = matcher()(layers, targets, points)
     assert len(together) == 3
@@ -231,19 +215,13 @@ def test_images_do_not_see_each_other():
     targets = [random_image(1, seed=1), random_image(5, seed=2)]
     both = matcher()([output], targets, points)[0]
     for b in range(2):
-        single = DecoderOutput(
-            pred_logits=output.pred_logits[b : b + 1],
-            pred_masks=output.pred_masks[b : b + 1],
-            pred_subcategories={
-                name: x[b : b + 1] for name, x in output.pred_subcategories.items()
-            },
-        )
+        single = changed_output(output, lambda x, b=b: x[b : b + 1])
         ((match,),) = matcher()([single], targets[b : b + 1], points[b : b + 1])
         assert indices(match) == indices(both[b])
 
 
 def test_no_targets_in_any_image():
-    layers = [random_output(2, 4, seed=seed) for seed in range(3)]
+    layers = random_output(2, 4, Y=3).layers
     matches = matcher()(layers, [random_image(0), random_image(0)])
     assert [[indices(m) for m in layer] for layer in matches] == [[([], [])] * 2] * 3
     assert all(x.dtype == torch.int64 for layer in matches for match in layer for x in match)
@@ -297,31 +275,16 @@ def test_memory_layout_does_not_matter():
     output, points = random_output(2, 5), image_points(2)
     targets = [random_image(3, seed=1), random_image(4, seed=2)]
     expected = matcher()([output], targets, points)[0]
-
-    def strided(x):
-        return x.transpose(0, -1).contiguous().transpose(0, -1)
-
-    turned = DecoderOutput(
-        pred_logits=strided(output.pred_logits),
-        pred_masks=strided(output.pred_masks),
-        pred_subcategories={k: strided(x) for k, x in output.pred_subcategories.items()},
-    )
-    assert not turned.pred_masks.is_contiguous()
-    turned_targets = [
-        ImageTargets(t.classes, strided(t.masks), strided(t.subcategories)) for t in targets
-    ]
-    actual = matcher()([turned], turned_targets, strided(points))[0]
+    turned = changed_output(output, strided)
+    assert not turned.pred_logits.is_contiguous()
+    actual = matcher()([turned], strided_targets(targets), strided(points))[0]
     assert [indices(m) for m in actual] == [indices(m) for m in expected]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_costs_are_those_of_the_same_numbers_in_float32(dtype):
     half, points = random_output(2, 5, dtype=dtype), image_points(2).float()
-    full = DecoderOutput(
-        pred_logits=half.pred_logits.float(),
-        pred_masks=half.pred_masks.float(),
-        pred_subcategories={k: x.float() for k, x in half.pred_subcategories.items()},
-    )
+    full = changed_output(half, torch.Tensor.float)
     targets = [random_image(3, seed=1), random_image(4, seed=2)]
     actual, expected = (matcher()([x], targets, points)[0] for x in (half, full))
     assert [indices(m) for m in actual] == [indices(m) for m in expected]
@@ -329,7 +292,6 @@ def test_half_precision_costs_are_those_of_the_same_numbers_in_float32(dtype):
 
 def test_nothing_is_differentiated():
     output = random_output(1, 4)
-    output.pred_logits.requires_grad_()
     ((match,),) = matcher()([output], [random_image(2)])
     assert not any(x.requires_grad for x in match)
 
@@ -337,7 +299,7 @@ def test_nothing_is_differentiated():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_predictions_that_are_not_finite_are_named(bad):
     output = random_output(2, 4)
-    output.pred_masks[1, 2] = bad
+    output.mask_factors.embedding.detach()[1, 2] = bad
     message = "a matching cost is not finite: .* Lower SOLVER.BASE_LR"
     with pytest.raises(ValueError, match=message):
         matcher()([output], [random_image(2), random_image(1)])
@@ -346,13 +308,13 @@ def test_predictions_that_are_not_finite_are_named(bad):
 def test_what_is_not_finite_beside_no_target_is_not_matched():
     # Image 1 has no instances: its costs are padding.
     output = random_output(2, 4)
-    output.pred_masks[1] = float("nan")
+    output.mask_factors.features.detach()[1] = float("nan")
     (matches,) = matcher()([output], [random_image(2), random_image(0)])
     assert len(matches[0][0]) == 2
 
 
-@pytest.mark.parametrize("costs", [(), (1.0,), (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("costs", [(), (1.0,), (1.0,) * 4])
 def test_another_number_of_costs_than_subcategories_is_refused(costs):
-    message = r"one matching cost per subcategory is needed: \['ink', 'size'\], got \["
+    message = r"one matching cost per subcategory is needed: \['ink', 'size', 'state'\], got \["
     with pytest.raises(ValueError, match=message):
         matcher(MatchCosts(1.0, 1.0, 1.0, costs))

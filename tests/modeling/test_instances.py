@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from postprocess_tools import image_sizes
 from tiny import NUM_CLASSES, NUM_QUERIES, SPEC, random_image, tiny_model
 
 from mask2former_mt.ops.resize_masks import resize_masks
@@ -38,8 +39,7 @@ def handmade_output() -> DecoderOutput:
 
 def predicted(model, output: DecoderOutput, index: int, size: tuple[int, int]):
     """The instances of an image that the network sees as it is."""
-    sizes = dict.fromkeys(("padded_size", "image_size", "original_size"), size)
-    return model.inference(output, index, **sizes)["instances"]
+    return model.inference(output, index, image_sizes(size))["instances"]
 
 
 def test_failure_3_subcategories_come_from_the_query_that_made_the_mask(model):
@@ -53,12 +53,7 @@ def test_failure_3_subcategories_come_from_the_query_that_made_the_mask(model):
             # The mask says which query it is: its middle lies in grid column q + b.
             box = instances.pred_boxes.tensor[i]
             q = int((box[0] + box[2]) / 2 // 4) - b
-            expected, _, _ = resize_masks(
-                output.pred_masks[b, q : q + 1],
-                padded_size=size,
-                image_size=size,
-                original_size=size,
-            )
+            expected, _, _ = resize_masks(output.pred_masks[b, q : q + 1], image_sizes(size))
             assert torch.equal(instances.pred_masks[i], expected[0])
             assert instances.pred_subcategories[i].tolist() == [(q + b) % 5, (q + 2 * b) % 3]
             for column, logits in enumerate(output.pred_subcategories.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
-from detectron2.structures import BitMasks, Boxes, PolygonMasks
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from tiny import (
     NUM_CLASSES,
     NUM_QUERIES,
@@ -16,6 +16,8 @@ from tiny import (
     tiny_cfg,
     tiny_model,
 )
+
+from mask2former_mt.losses.criterion import Criterion
 
 LOSSES = {"loss_ce", "loss_mask", "loss_dice", "loss_subcategory_colour", "loss_subcategory_fill"}
 
@@ -63,21 +65,20 @@ def test_losses_are_named_finite_and_reach_every_parameter():
     assert without == []
 
 
-def test_losses_are_weighted_and_summed_over_the_layers():
+def test_losses_are_weighted_and_summed_over_the_layers(monkeypatch):
     weights = {
         "MODEL.MASK_FORMER.CLASS_WEIGHT": 3.0,
         "MODEL.SUBCATEGORY.LOSS_WEIGHTS": [0.5, 2.0],
     }
     model = tiny_model(tiny_cfg(opts=weights)).train()
-    received = {}
-    criterion = model.criterion
+    received, compute = {}, Criterion.__call__
 
-    def recorder(output, targets):
+    def recorded(criterion, output, targets):
         assert len(output.layers) == 3
-        received.update(criterion(output, targets))
+        received.update(compute(criterion, output, targets))
         return received
 
-    model.criterion = recorder
+    monkeypatch.setattr(Criterion, "__call__", recorded)
     losses = model([training_input()])
     for name, weight in (
         ("loss_ce", 3.0),
@@ -145,6 +146,54 @@ def test_masks_of_another_size_are_refused(model):
     match = r"gt_masks must be \(N, 96, 64\) as the image is, got \(2, 64, 96\)"
     with pytest.raises(ValueError, match=match):
         model.train()([image])
+
+
+def labelled(classes, subcategories) -> dict:
+    """A training image whose instances have these labels."""
+    masks = torch.zeros(len(classes), 64, 64, dtype=torch.bool)
+    instances = Instances((64, 64), gt_masks=masks)
+    instances.gt_classes = torch.as_tensor(classes, dtype=None if classes else torch.int64)
+    instances.gt_subcategories = torch.as_tensor(subcategories)
+    return {"image": random_image(64, 64), "instances": instances}
+
+
+def test_every_label_of_the_ranges_is_taken(model):
+    # Classes 0..2; colour -1..4, fill -1..2.
+    labels = [[-1, -1], [0, 0], [1, 1], [2, 2], [3, 0], [4, 0]]
+    (target,) = model._targets([labelled([0, 1, 2, 0, 0, 0], labels)], (64, 64))
+    assert target.classes.tolist() == [0, 1, 2, 0, 0, 0]
+    assert target.subcategories.tolist() == labels
+    assert len(target) == 6
+    (target,) = model._targets([labelled([0] * 0, torch.zeros(0, 2).long())], (64, 64))
+    assert len(target) == 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "subcategories", "message"),
+    [
+        ([2, -1], [[0, 0]] * 2, r"gt_classes of image 1 .* must be in \[0, 2\], got -1$"),
+        ([2, 3], [[0, 0]] * 2, r"gt_classes of image 1 .* must be in \[0, 2\], got 3$"),
+        ([2, 255], [[0, 0]] * 2, r"gt_classes of image 1 .* must be in \[0, 2\], got 255$"),
+        # A label of a head without a background slot: colour's none is 4, 5 is nothing.
+        ([0], [[5, 0]], r"gt_subcategories 'colour' of image 1 .* in \[-1, 4\], got 5$"),
+        ([0], [[-2, 0]], r"gt_subcategories 'colour' of image 1 .* in \[-1, 4\], got -2$"),
+        ([0], [[0, 3]], r"gt_subcategories 'fill' of image 1 .* in \[-1, 2\], got 3$"),
+        ([0], [[4, -5]], r"gt_subcategories 'fill' of image 1 .* in \[-1, 2\], got -5$"),
+        # Strided: the columns are (0, 0) and (1, 3).
+        ([0, 1], torch.tensor([[0, 0], [1, 3]]).t(), r"'fill' of image 1 .* got 3$"),
+        ([0, 1], [[0], [1]], r"image 1 .* must be torch.int64 \(2, 2\), got torch.int64 \(2, 1\)"),
+        # Without instances too: it could not be put beside the other images' labels.
+        ([0] * 0, torch.zeros(0, 3).long(), r"torch.int64 \(0, 2\), got torch.int64 \(0, 3\)"),
+        ([0], [[0.0, 1.0]], r"gt_subcat.* torch.int64 \(1, 2\), got torch.float32 \(1, 2\)"),
+        ([0.5], [[0, 1]], r"gt_classes of image 1 .* torch.int64 \(1,\), got torch.float32 \(1,\)"),
+    ],
+)
+def test_failure_1_labels_that_no_head_has_an_output_for_are_refused(
+    model, classes, subcategories, message
+):
+    good = labelled([0], [[0, 0]])
+    with pytest.raises(ValueError, match=message):
+        model.train()([good, labelled(classes, subcategories)])
 
 
 def test_without_subcategories_there_are_the_published_losses_only():

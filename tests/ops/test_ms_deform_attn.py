@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mask2former_mt.ops import native
-from mask2former_mt.ops.ms_deform_attn import choose_implementation, ms_deform_attn
+from mask2former_mt.ops.implementation import Implementation
+from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
 from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 # B images, S positions, M heads, D channels per head, Q queries, L levels, P points
@@ -228,23 +229,20 @@ def test_gradients_of_strided_inputs(op):
 
 def test_the_choice_of_the_implementation():
     for kind in ("cpu", "cuda"):
-        device = torch.device(kind)
-        assert choose_implementation("torch", device) == "torch"
-        compiled = native.is_available(kind)
-        assert choose_implementation("auto", device) == ("native" if compiled else "torch")
+        device, compiled = torch.device(kind), native.is_available(kind)
+        assert not Implementation.TORCH.is_native(device)
+        assert Implementation.AUTO.is_native(device) == compiled
     # A GPU's kernel loads four channels at a time; the CPU's takes any number.
-    assert choose_implementation("auto", torch.device("cuda"), channels=6) == "torch"
-    assert choose_implementation("auto", torch.device("cpu"), channels=6) == (
-        "native" if native.is_available() else "torch"
-    )
+    assert not Implementation.AUTO.is_native(torch.device("cuda"), channels=6)
+    assert Implementation.AUTO.is_native(torch.device("cpu"), channels=6) == native.is_available()
 
 
 def test_a_compiled_operator_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"no compiled ms_deform_attn for device xpu: pip install"):
-        choose_implementation("native", torch.device("xpu"))
+        Implementation.NATIVE.is_native(torch.device("xpu"))
     if native.is_available("cuda"):
         with pytest.raises(ValueError, match=r"a multiple of 4 channels per head .* got 6 and 1"):
-            choose_implementation("native", torch.device("cuda"), channels=6)
+            Implementation.NATIVE.is_native(torch.device("cuda"), channels=6)
 
 
 def test_an_unknown_implementation_is_refused():

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from postprocess_tools import image_sizes
 from tiny import rectangles
 
 from mask2former_mt.ops import native
@@ -29,9 +30,7 @@ def op(request):
 def resize(op, logits, *, padded, image=None, original=None):
     masks, scores, extents = op(
         torch.tensor(logits)[None],
-        padded_size=padded,
-        image_size=image or padded,
-        original_size=original or image or padded,
+        image_sizes(padded, image, original),
     )
     assert torch.equal(extents, mask_extents(masks))
     return masks, scores
@@ -75,13 +74,13 @@ def test_height_and_width_are_not_exchanged(op):
 @pytest.mark.parametrize("mode", MASK_RESIZES)
 def test_chunks_change_nothing(monkeypatch, mode):
     logits = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
-    sizes = {"padded_size": (24, 20), "image_size": (23, 17), "original_size": (40, 31)}
-    whole = resize_masks(logits, **sizes, mode=mode, implementation="torch")
+    sizes = image_sizes((24, 20), (23, 17), (40, 31))
+    whole = resize_masks(logits, sizes, mode=mode, implementation="torch")
     # 40 * 31 = 1240 is the larger size: 3 masks at a time, the last chunk with one; and a mask
     # larger than the bound still goes through, alone.
     for bound in (3 * 1240, 1):
         monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", bound)
-        chunked = resize_masks(logits, **sizes, mode=mode, implementation="torch")
+        chunked = resize_masks(logits, sizes, mode=mode, implementation="torch")
         for one, other in zip(chunked, whole, strict=True):
             torch.testing.assert_close(one, other)
 
@@ -105,9 +104,9 @@ def test_both_implementations_agree(grid, padded, image, original):
     logits = torch.randn(9, *grid, generator=generator) * torch.logspace(-2, 2.5, 9)[:, None, None]
     logits[3] -= 2 * logits[3].std()
     logits[4], logits[5] = -1.0, 50.0
-    sizes = {"padded_size": padded, "image_size": image, "original_size": original}
-    masks, scores, extents = resize_masks(logits, **sizes)
-    wanted, wanted_scores, _ = resize_masks(logits, **sizes, implementation="torch")
+    sizes = image_sizes(padded, image, original)
+    masks, scores, extents = resize_masks(logits, sizes)
+    wanted, wanted_scores, _ = resize_masks(logits, sizes, implementation="torch")
     # A logit of nearly 0 may fall on either side.
     assert (masks != wanted).float().mean() < 1e-4
     torch.testing.assert_close(scores, wanted_scores, atol=2e-4, rtol=1e-5)
@@ -130,19 +129,14 @@ def test_a_logit_that_is_no_number_adds_nothing_to_the_score(op):
 
 def test_a_logit_that_is_no_number_is_outside():
     masks, _, extents = resize_masks(
-        torch.full((1, 2, 2), float("nan")),
-        padded_size=(8, 8),
-        image_size=(8, 8),
-        original_size=(9, 9),
+        torch.full((1, 2, 2), float("nan")), image_sizes((8, 8), original=(9, 9))
     )
     assert not masks.any()
     assert not extents.any()
 
 
 def test_no_masks_give_none(op):
-    masks, scores, extents = op(
-        torch.zeros(0, 4, 4), padded_size=(16, 16), image_size=(9, 16), original_size=(18, 32)
-    )
+    masks, scores, extents = op(torch.zeros(0, 4, 4), image_sizes((16, 16), (9, 16), (18, 32)))
     assert masks.shape == (0, 18, 32)
     assert masks.dtype == torch.bool
     assert scores.shape == (0,)
@@ -151,12 +145,7 @@ def test_no_masks_give_none(op):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_any_float_dtype_gives_bool_masks_and_float32_scores(op, dtype):
-    masks, scores, _ = op(
-        torch.tensor([[[4.0, -4.0]]], dtype=dtype),
-        padded_size=(4, 8),
-        image_size=(4, 8),
-        original_size=(4, 8),
-    )
+    masks, scores, _ = op(torch.tensor([[[4.0, -4.0]]], dtype=dtype), image_sizes((4, 8)))
     assert masks[0, :, :4].all()
     assert not masks[0, :, 4:].any()
     assert scores.dtype == torch.float32
@@ -169,13 +158,13 @@ def test_a_direct_resize_takes_the_grid_where_the_pixels_of_the_original_lie():
     # 1 x 2 cells for 4 x 8 padded pixels, of which 4 x 6 are the picture; the original has half of
     # them, 2 x 3. Its pixel i has its centre at (i + .5) * 2 padded pixels, which is
     # (i + .5) * 2 / 4 - .5 cells: -.25, .25, .75. Beyond the first centre its value holds.
-    where = {"padded_size": (4, 8), "image_size": (4, 6), "original_size": (2, 3)}
+    sizes = image_sizes((4, 8), (4, 6), (2, 3))
     logits = torch.tensor([[[6.0, -2.0]]])
-    (chunk,) = upsampled_chunks(logits, **where, mode="direct")
+    (chunk,) = upsampled_chunks(logits, sizes, mode="direct")
     # 6; 6 * .75 - 2 * .25 = 4; 6 * .25 - 2 * .75 = 0.
     expected = torch.tensor([[6.0, 4.0, 0.0]] * 2)[None]
     torch.testing.assert_close(chunk[1], expected)
-    masks, scores, extents = resize_masks(logits, **where, mode="direct")
+    masks, scores, extents = resize_masks(logits, sizes, mode="direct")
     assert torch.equal(masks, expected > 0)
     torch.testing.assert_close(scores, torch.tensor([6.0, 4.0]).sigmoid().mean()[None])
     assert extents.tolist() == [[0, 0, 2, 2]]
@@ -184,8 +173,8 @@ def test_a_direct_resize_takes_the_grid_where_the_pixels_of_the_original_lie():
 @pytest.mark.parametrize("image", [(96, 160), (90, 131), (1, 1)])
 def test_at_the_networks_size_both_modes_are_the_same(image):
     logits = 3 * torch.randn(4, 24, 40, generator=torch.Generator().manual_seed(0))
-    where = {"padded_size": (96, 160), "image_size": image, "original_size": image}
-    one, other = (list(upsampled_chunks(logits, **where, mode=mode)) for mode in MASK_RESIZES)
+    sizes = image_sizes((96, 160), image)
+    one, other = (list(upsampled_chunks(logits, sizes, mode=mode)) for mode in MASK_RESIZES)
     torch.testing.assert_close(
         torch.cat([part for _, part in one]), torch.cat([part for _, part in other])
     )
@@ -196,9 +185,9 @@ def test_both_modes_give_nearly_the_same_masks(original):
     # A disc; between the steps only its edge can move, and by less than a pixel.
     y, x = torch.meshgrid(torch.arange(24), torch.arange(40), indexing="ij")
     logits = (9 - torch.hypot(y - 11.0, x - 15.0))[None]
-    where = {"padded_size": (96, 160), "image_size": (90, 131), "original_size": original}
+    sizes = image_sizes((96, 160), (90, 131), original)
     (one, score, _), (other, other_score, _) = (
-        resize_masks(logits, **where, mode=mode, implementation="torch") for mode in MASK_RESIZES
+        resize_masks(logits, sizes, mode=mode, implementation="torch") for mode in MASK_RESIZES
     )
     assert one.any()
     assert (one & other).sum() / (one | other).sum() > 0.98
@@ -209,13 +198,7 @@ def test_another_mode_is_refused():
     with pytest.raises(
         ValueError, match=r"mode of \['parity', 'direct'\], got 'nearest'; see MODEL"
     ):
-        resize_masks(
-            torch.zeros(1, 2, 2),
-            padded_size=(8, 8),
-            image_size=(8, 8),
-            original_size=(8, 8),
-            mode="nearest",
-        )
+        resize_masks(torch.zeros(1, 2, 2), image_sizes((8, 8)), mode="nearest")
 
 
 # --- boxes ---------------------------------------------------------------------------------------

@@ -85,8 +85,3 @@ def test_none_and_one(count):
     iou, scores = torch.ones(count, count), torch.full((count,), 0.5)
     assert keep_by_overlap(iou, scores, threshold=0.5).tolist() == [True] * count
     assert overlap_decay(iou, scores, kind="linear").tolist() == [1.0] * count
-
-
-def test_another_kind_is_refused():
-    with pytest.raises(ValueError, match="must be 'linear' or 'gaussian', got 'soft'"):
-        overlap_decay(CHAIN, SCORES, kind="soft")

@@ -153,9 +153,9 @@ def test_nms_sees_nothing_of_the_padding():
 def test_only_masks_that_remain_are_resized(monkeypatch):
     resized = []
 
-    def recorded(mask_logits, **arguments):
+    def recorded(mask_logits, *arguments, **options):
         resized.append(len(mask_logits))
-        return resize_module.resize_masks(mask_logits, **arguments)
+        return resize_module.resize_masks(mask_logits, *arguments, **options)
 
     monkeypatch.setattr(predicted_instances, "resize_masks", recorded)
     predicted()

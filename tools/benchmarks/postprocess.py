@@ -9,7 +9,7 @@ import torch
 from benchmarks.models import NUM_CLASSES
 from benchmarks.pairs import Settings, alternate, profile
 from mask2former_mt.postprocess import Filters, InstanceOptions, predict_instances
-from mask2former_mt.structures import DecoderOutput
+from mask2former_mt.structures import DecoderOutput, ImageSizes
 
 
 def blobs(size: int, queries: int, device: str) -> torch.Tensor:
@@ -67,14 +67,11 @@ def _ours(
     options: InstanceOptions,
     implementation: str,
 ):
-    sizes = {
-        "padded_size": (size, size),
-        "image_size": (size, size),
-        # As a picture that was resized for the network, where that is asked for.
-        "original_size": (settings.original or size,) * 2,
-    }
+    # As a picture that was resized for the network, where that is asked for.
+    original = settings.original or size
+    sizes = ImageSizes((size, size), (size, size), (original, original))
     return lambda: predict_instances(
-        output, 0, **sizes, options=options, implementation=implementation
+        output, 0, sizes, options=options, implementation=implementation
     )
 
 
