@@ -33,11 +33,11 @@ test: $(STAMP)
 
 demo: $(STAMP)
 	$(PY) datasets/prepare_digits.py
-	$(PY) tools/run_demo.py --config-file configs/digits.yaml --pictures 12
+	$(PY) tools/demo.py --config-file configs/digits.yaml --pictures 12
 
 demo-stamps: $(STAMP)
 	$(PY) datasets/prepare_stamps.py
-	$(PY) tools/run_demo.py --config-file configs/stamps.yaml --pictures 12
+	$(PY) tools/demo.py --config-file configs/stamps.yaml --pictures 12
 
 clean:
 	rm -rf output datasets/digits datasets/stamps

@@ -259,6 +259,19 @@ def _add_timm(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM = node
 
 
+def require_instances(cfg: CfgNode) -> None:
+    """Refuses a config whose model predicts no instances, for callers that need them.
+
+    Raises:
+        ValueError: INSTANCE_ON is False.
+    """
+    if not cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON:
+        raise ValueError(
+            "MODEL.MASK_FORMER.TEST.INSTANCE_ON must be True: evaluation and pictures are of "
+            "instances; semantic and panoptic output may be on beside them"
+        )
+
+
 def check_config(cfg: CfgNode) -> None:
     """Refuses what could only fail later, or would silently do something else.
 

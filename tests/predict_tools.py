@@ -1,4 +1,4 @@
-"""A small, untrained model on disk, pictures, and the prediction program, for its tests."""
+"""A small, untrained model on disk, pictures and videos, and the programs that take them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from types import ModuleType
 
 import cv2
 import numpy as np
+import pytest
 import torch
 import yaml
 from detectron2.modeling import build_model
+from PIL import Image
 
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import load_config
 
-PROGRAM = Path(__file__).parents[1] / "tools" / "predict.py"
+TOOLS = Path(__file__).parents[1] / "tools"
 CONFIG = {
     "VERSION": 2,
     "MODEL": {
@@ -60,9 +62,9 @@ COUNTS = [
 ]
 
 
-def load_program() -> ModuleType:
-    """The prediction program as a module."""
-    module_spec = importlib.util.spec_from_file_location("predict_program", PROGRAM)
+def load_program(name: str) -> ModuleType:
+    """A program of tools/ as a module."""
+    module_spec = importlib.util.spec_from_file_location(f"program_{name}", TOOLS / name)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     return module
@@ -77,15 +79,24 @@ def save_model(folder: Path, *, seed: int = 0) -> None:
     MultiTaskCheckpointer(model, str(folder)).save("nameless")
 
 
-def arguments(trained: Path, inputs: list, output: Path, *more: str) -> list[str]:
-    """The program's arguments for inputs, an output folder and what follows."""
-    return [
-        *("--config-file", str(trained / "config.yaml")),
-        *("--weights", str(trained / "model_final.pth")),
-        *("--input", *map(str, inputs)),
-        *("--output", str(output)),
-        *more,
-    ]
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of `save_model`."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_model(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with two pictures of different sizes, and a text."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "b.png")
+    Image.fromarray(noise[:, :70]).save(folder / "a.JPG")
+    (folder / "notes.txt").write_text("not a picture", encoding="utf-8")
+    return folder
 
 
 def write_video(

@@ -58,10 +58,8 @@ RULES = {
         "data",
         "dataset",
         "engine.checkpoint",
-        "engine.setup",
         "evaluation",
         "files",
-        "modeling",
         "structures",
         "visualization",
     ),
@@ -78,7 +76,6 @@ RULES = {
         "modeling",
         "ops",
         "postprocess",
-        "predict",
         "structures",
         "visualization",
     ),
@@ -87,7 +84,7 @@ RULES = {
 # Free: the package's own first lines.
 FREE = {"", "_requirements"}
 # Functions that may read the config, besides everything in these places.
-CONFIG_PLACES = ("config", "engine", "predict")
+CONFIG_PLACES = ("config", "engine")
 CONFIG_READERS = ("from_config", "build_")
 
 

@@ -10,29 +10,136 @@ from collections.abc import Sequence
 from mask2former_mt.dataset.catalog import register_dataset_files
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.engine.setup import errors_named, load_config
-from mask2former_mt.predict.job import MAX_SIDE, predict_files
+from mask2former_mt.postprocess.mask_nms import NMS_KINDS
+from mask2former_mt.postprocess.selection import RANKINGS
+from mask2former_mt.predict.job import predict_files
 from mask2former_mt.predict.media import find_inputs
-from mask2former_mt.predict.options import (
-    add_filter_arguments,
-    filter_overrides,
-    probability,
-)
-from mask2former_mt.predict.outputs import check_output
-from mask2former_mt.predict.predictor import Predictor
+from mask2former_mt.predict.overlays import MAX_SIDE, SHEET_CELLS, OverlayOptions, check_output
+from mask2former_mt.predict.predictor import build_predictor
 
 
-def positive(text: str) -> int:
+def probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1], got {text}")
+    return value
+
+
+def probabilities(text: str) -> list[float]:
+    return [probability(part) for part in text.split(",")]
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return value
+
+
+def at_least_one(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return value
 
 
-def pixels(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+def positive(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
     return value
+
+
+SWITCH = argparse.BooleanOptionalAction
+# Option, config key below MODEL.MASK_FORMER.TEST, and the arguments of `add_argument`.
+FILTERS = (
+    (
+        "--class-threshold",
+        "CLASS_THRESHOLD",
+        {"type": probability, "metavar": "P", "help": "least probability of the class"},
+    ),
+    (
+        "--subcategory-thresholds",
+        "SUBCATEGORY_THRESHOLDS",
+        {
+            "type": probabilities,
+            "metavar": "P[,P...]",
+            "help": "least probability of the predicted values: one for all or one per subcategory",
+        },
+    ),
+    (
+        "--drop-none",
+        "DROP_NONE",
+        {
+            "action": SWITCH,
+            "help": "leave out instances that are predicted to have no value where the dataset "
+            'says "none": false',
+        },
+    ),
+    (
+        "--min-area",
+        "MIN_AREA",
+        {"type": count, "metavar": "PIXELS", "help": "least area of a mask"},
+    ),
+    (
+        "--nms",
+        "NMS",
+        {
+            "choices": NMS_KINDS,
+            "help": "masks that overlap better ones: leave them out (hard), or lower their scores "
+            "(linear, gaussian)",
+        },
+    ),
+    (
+        "--nms-threshold",
+        "NMS_THRESHOLD",
+        {
+            "type": probability,
+            "metavar": "IOU",
+            "help": "for hard: leave out masks that overlap by a larger IoU",
+        },
+    ),
+    (
+        "--nms-sigma",
+        "NMS_SIGMA",
+        {"type": positive, "help": "for gaussian: the larger, the less scores are lowered"},
+    ),
+    (
+        "--nms-class-aware",
+        "NMS_CLASS_AWARE",
+        {"action": SWITCH, "help": "compare only masks of the same class"},
+    ),
+    (
+        "--top-k",
+        "KEEP_TOP_K",
+        {"type": count, "metavar": "N", "help": "keep the N best instances of each picture"},
+    ),
+    (
+        "--one-class-per-query",
+        "ONE_CLASS_PER_QUERY",
+        {"action": SWITCH, "help": "give each mask its best class only"},
+    ),
+    (
+        "--ranking",
+        "RANKING",
+        {
+            "choices": RANKINGS,
+            "help": "the score is that of the class, the class times the subcategories (joint), or "
+            "their mean (sum)",
+        },
+    ),
+)
+
+
+def filter_overrides(args: argparse.Namespace) -> list[str]:
+    """The filters given on the command line as config overrides: KEY, VALUE, KEY, VALUE, ..."""
+    keys = {option.removeprefix("--").replace("-", "_"): key for option, key, _ in FILTERS}
+    overrides = []
+    for name, key in {"score_threshold": "SCORE_THRESHOLD", **keys}.items():
+        value = getattr(args, name)
+        if value is not None:
+            overrides += [f"MODEL.MASK_FORMER.TEST.{key}", str(value)]
+    return overrides
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,7 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--batch",
-        type=positive,
+        type=at_least_one,
         default=1,
         metavar="N",
         help="pictures that the model takes at a time, default 1; of different sizes, they are "
@@ -85,18 +192,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contact-sheet",
         metavar="FILE",
-        help="also write the first pictures (at most 24) as one PNG",
+        help=f"also write the first pictures (at most {SHEET_CELLS}) as one PNG",
     )
     parser.add_argument(
         "--max-side",
-        type=pixels,
+        type=count,
         default=MAX_SIDE,
         metavar="PIXELS",
-        help=f"larger overlays are reduced to it, default {MAX_SIDE}; 0 never",
+        help=f"reduce overlays with a longer side to it, default {MAX_SIDE}; 0 never",
     )
-    add_filter_arguments(parser)
+    filters = parser.add_argument_group("filters", "as the config says unless given")
+    for option, _, arguments in FILTERS:
+        filters.add_argument(option, **arguments)
     parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="config keys to change, last of all"
+        "opts",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="config keys to change; they win over the filters",
     )
     return parser
 
@@ -118,28 +230,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.ground_truth:
             register_dataset_files(cfg.DATASETS.FILES)
         written = predict_files(
-            Predictor(cfg, args.weights),
+            build_predictor(cfg, args.weights),
             files,
             args.output,
             score_threshold=args.score_threshold,
-            ground_truth=args.ground_truth,
-            only_disagreements=args.only_disagreements,
-            sheet=args.contact_sheet,
             batch_size=args.batch,
-            max_side=args.max_side,
+            overlays=OverlayOptions(args.ground_truth, args.only_disagreements, args.max_side),
+            sheet=args.contact_sheet,
             overwrite=args.overwrite,
         )
-    before = f" ({written['known']} of them before)" if written["known"] else ""
-    sheet = f", contact sheet {written['sheet']}" if written["sheet"] else ""
+    before = f" ({written.num_known} of them before)" if written.num_known else ""
+    sheet = f", contact sheet {written.sheet}" if written.sheet else ""
     print(
-        f"{written['images']} pictures{before}, {written['instances']} instances with score >= "
-        f"{args.score_threshold:g}: overlays in {args.output}, {written['results']}{sheet}"
+        f"{written.num_images} pictures{before}, {written.num_instances} instances with score >= "
+        f"{args.score_threshold:g}: overlays in {args.output}, {written.results}{sheet}"
     )
-    failures = written["failures"]
-    if failures:
+    if written.failures:
+        more = ["..."] if len(written.failures) > 10 else []
         sys.exit(
-            f"error: {len(failures)} of {len(files)} inputs could not be read to their end:"
-            + "".join(f"\n  {line}" for line in [*failures[:10], *["..."] * bool(failures[10:])])
+            f"error: {len(written.failures)} of {len(files)} inputs could not be read to their end:"
+            + "".join(f"\n  {line}" for line in [*written.failures[:10], *more])
         )
 
 

@@ -17,7 +17,11 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from mask2former_mt.config import add_mask2former_mt_config, check_config
+from mask2former_mt.config import (
+    add_mask2former_mt_config,
+    check_config,
+    require_instances,
+)
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
 from mask2former_mt.engine.memory import keep_large_blocks
@@ -133,19 +137,6 @@ def fill_from_datasets(cfg: CfgNode) -> CfgNode:
         require_instances(cfg)
     cfg.freeze()
     return cfg
-
-
-def require_instances(cfg: CfgNode) -> None:
-    """Refuses a config whose model predicts no instances, where instances are what is needed.
-
-    Raises:
-        ValueError: no instances.
-    """
-    if not cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON:
-        raise ValueError(
-            "MODEL.MASK_FORMER.TEST.INSTANCE_ON must be True: evaluation and pictures are of "
-            "instances; semantic and panoptic output may be on beside them"
-        )
 
 
 def _fill_from(cfg: CfgNode, dataset: str) -> None:

@@ -1,29 +1,66 @@
-"""Picture and video files to overlays, lines of predictions and one COCO-style JSON."""
+"""Predicts on many files: what is read, predicted, drawn and written, and when."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+import numpy as np
+from detectron2.structures import Instances
+from tqdm import tqdm
 
-from mask2former_mt.dataset.catalog import spec_of
-from mask2former_mt.predict.journal import PredictionLines
+from mask2former_mt.evaluation.results import instances_to_results
+from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
 from mask2former_mt.predict.media import (
-    is_video,
+    Batch,
+    BatchReader,
+    Frame,
+    VideoReader,
+    VideoWriter,
+    count_frames,
+    read_ahead,
 )
-from mask2former_mt.predict.outputs import (
-    RESULTS_NAME,
+from mask2former_mt.predict.overlays import (
+    OverlayDrawer,
+    OverlayOptions,
     check_output,
     overlay_names,
-    write_results,
+    read_ground_truth_of,
+    write_picture,
+    write_sheet,
 )
-from mask2former_mt.predict.overlays import OverlayDrawer, write_sheet
 from mask2former_mt.predict.predictor import Predictor
-from mask2former_mt.predict.run import PredictionRun
+from mask2former_mt.structures import SCORES
 
-MAX_SIDE = 4000  # pixels of an overlay
+_BATCHES_AHEAD = 2
+_NUM_DRAWING = max(1, min(4, (os.cpu_count() or 1) - 1))  # threads
+
+
+@dataclasses.dataclass(frozen=True)
+class JobResult:
+    """What a job has written.
+
+    Args:
+        results: path of predictions.json.
+        num_images: number of pictures and frames in it.
+        num_instances: number of instances in it.
+        num_known: number of pictures and frames that were predicted before.
+        sheet: path of the contact sheet; None where there was nothing to show.
+        failures: a message for each file that could not be read to its end.
+    """
+
+    results: Path
+    num_images: int
+    num_instances: int
+    num_known: int
+    sheet: str | os.PathLike | None
+    failures: list[str]
 
 
 def predict_files(
@@ -31,14 +68,12 @@ def predict_files(
     files: Sequence[Path],
     output_dir: str | os.PathLike,
     *,
+    overlays: OverlayOptions,
     score_threshold: float = 0.5,
-    ground_truth: str | None = None,
-    only_disagreements: bool = False,
-    sheet: str | os.PathLike | None = None,
     batch_size: int = 1,
-    max_side: int = MAX_SIDE,
+    sheet: str | os.PathLike | None = None,
     overwrite: bool = False,
-) -> dict:
+) -> JobResult:
     """Writes an overlay and a line of JSON per picture, and at the end the JSON of all of them.
 
     What an earlier call with the same settings has finished is not done again, unless the picture
@@ -48,119 +83,177 @@ def predict_files(
     Args:
         predictor: gives instances, and the names for them.
         files: pictures and videos, as `find_inputs` gives them.
-        output_dir: made where missing.
-        score_threshold: instances with a lower score are left out.
-        ground_truth: a registered dataset that has all the pictures; its annotations are drawn
-            beside the predictions, and its image ids are used.
-        only_disagreements: whether to draw only what differs from the ground truth.
-        sheet: where to write the first `SHEET_CELLS` pictures as one; of disagreements, the first
+        output_dir: folder to write to; made where missing.
+        overlays: what the overlays show. With a ground truth, the JSON has the dataset's image ids.
+        score_threshold: in [0, 1]; instances with a lower score are left out.
+        batch_size: number of pictures that the model takes at a time.
+        sheet: PNG for the first `SHEET_CELLS` pictures as one; of disagreements, the first pictures
             that have any.
-        batch_size: pictures that the model takes at a time.
-        max_side: pixels; overlays whose longer side would be more are reduced; 0 never.
         overwrite: whether to begin anew, whatever the folder holds.
-
-    Returns:
-        {"pictures": paths of the overlays, "results": path of the JSON, "images": how many pictures
-        and frames it has, "instances": how many it has,
-        "known": how many pictures and frames were predicted before, "sheet": its path, None where
-        there was nothing to show, "failures": messages}.
 
     Raises:
         ValueError: output among the inputs, other settings than the folder's predictions were made
-            with, a dataset that does not fit, or disagreements with no ground truth.
+            with, or a dataset that does not fit.
     """
     output_dir = Path(output_dir)
     check_output(files, output_dir, sheet)
-    if only_disagreements and ground_truth is None:
-        raise ValueError("disagreements need a ground truth to disagree with; name a dataset")
-    annotated = None if ground_truth is None else _annotated(predictor, files, ground_truth)
+    annotated = None
+    if overlays.ground_truth is not None:
+        annotated = read_ground_truth_of(files, overlays.ground_truth, predictor)
+    drawer = OverlayDrawer(predictor, overlays, annotated)
     settings = {
-        **predictor.settings(),
+        **predictor.settings,
         "score_threshold": score_threshold,
-        "ground_truth": ground_truth,
-        "only_disagreements": only_disagreements,
-        "max_side": max_side,
+        **dataclasses.asdict(overlays),
     }
     output_dir.mkdir(parents=True, exist_ok=True)
-    lines = PredictionLines(output_dir, settings, overwrite=overwrite)
-    try:
-        names = overlay_names(files, lines.pictures)
-        pictures = {file: output_dir / name for file, name in zip(files, names, strict=True)}
-        if sheet is not None and Path(sheet).resolve() in {p.resolve() for p in pictures.values()}:
+    with contextlib.closing(Journal(output_dir, settings, overwrite=overwrite)) as journal:
+        names = overlay_names(files, journal.overlay_names)
+        paths = {file: output_dir / name for file, name in zip(files, names, strict=True)}
+        if sheet is not None and Path(sheet).resolve() in {p.resolve() for p in paths.values()}:
             raise ValueError(f"the contact sheet {sheet} would replace an overlay; rename it")
-        drawer = OverlayDrawer(predictor, annotated, only_disagreements, max_side)
-        run = PredictionRun(predictor, lines, pictures, drawer, score_threshold)
+        run = _Run(predictor, journal, drawer, paths, score_threshold)
         run.predict(files, batch_size)
-        done = [key for file in files for key in _keys(lines, file)]
-        if sheet is not None and not write_sheet(sheet, done, lines, drawer):
+        frames = [(file, number) for file in files for number in journal.frames_of(file)]
+        if sheet is not None and not write_sheet(sheet, frames, journal, drawer):
             sheet = None
-        ids = range(1, len(done) + 1)
+        image_ids = range(1, len(frames) + 1)
         if annotated is not None:
-            ids = [annotated[file]["image_id"] for file, _ in done]
+            image_ids = [annotated[file]["image_id"] for file, _ in frames]
+        categories = zip(predictor.category_ids, predictor.class_names, strict=True)
         num_instances = write_results(
             output_dir / RESULTS_NAME,
-            zip(ids, (_line_of(lines, *key) for key in done), strict=True),
+            zip(image_ids, (journal.read(*frame) for frame in frames), strict=True),
             {
-                "categories": [
-                    {"id": category_id, "name": name}
-                    for category_id, name in zip(
-                        predictor.category_ids, predictor.class_names, strict=True
-                    )
-                ],
+                "categories": [{"id": id_, "name": name} for id_, name in categories],
                 "subcategories": predictor.spec.to_json(),
             },
         )
-    finally:
-        lines.close()
-    drawn = dict.fromkeys(file for file, _ in done)
-    return {
-        "pictures": [pictures[file] for file in drawn],
-        "results": output_dir / RESULTS_NAME,
-        "images": len(done),
-        "instances": num_instances,
-        "known": run.num_known,
-        "sheet": sheet,
-        "failures": run.failures,
-    }
+    return JobResult(
+        results=output_dir / RESULTS_NAME,
+        num_images=len(frames),
+        num_instances=num_instances,
+        num_known=run.num_known,
+        sheet=sheet,
+        failures=run.failures,
+    )
 
 
-def _keys(lines: PredictionLines, file: Path) -> Iterator[tuple[Path, int | None]]:
-    """What there is of a file: the picture, or a video's frames."""
-    if not is_video(file):
-        if lines.is_current(file):
-            yield file, None
-        return
-    number = 0
-    while lines.is_current(file, number):
-        yield file, number
-        number += 1
+class _Run:
+    """Reads, predicts, draws and writes at the same time, in the order of the files.
 
+    One thread reads ahead, the caller's predicts, and some draw. A line of the journal is written
+    after its overlay, or, for a video, after the frame is in the overlay's unfinished file.
 
-def _line_of(lines: PredictionLines, file: Path, number: int | None) -> dict:
-    # The file may have been called by another relative path when its line was written.
-    return {**lines.read(file, number), "file_name": file.as_posix()}
+    Args:
+        predictor: used by the caller's thread only, but for `prepare`.
+        journal: gets a line for each picture and frame.
+        drawer: draws the overlays.
+        paths: path of each file's overlay.
+        score_threshold: instances with a lower score are left out.
 
-
-def _annotated(predictor: Predictor, files: Sequence[Path], dataset: str) -> dict[Path, dict]:
-    """The dataset dict of each file.
-
-    Raises:
-        ValueError: a dataset that is not registered, has other labels or lacks a file.
+    Attributes:
+        failures: a message for each file that could not be read to its end.
+        num_known: number of pictures and frames that were predicted before.
     """
-    spec = spec_of(dataset)
-    class_names = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
-    for what, expected, got in (
-        ("classes", predictor.class_names, class_names),
-        ("subcategories", predictor.spec.to_json(), spec.to_json()),
-    ):
-        if got != expected:
-            raise ValueError(
-                f"ground truth {dataset!r} must have the model's {what} {expected}, got {got}"
-            )
-    known = {Path(record["file_name"]).resolve(): record for record in DatasetCatalog.get(dataset)}
-    for file in files:
-        if file.resolve() not in known:
-            raise ValueError(
-                f"input {file} is not among the {len(known)} images of dataset {dataset!r}"
-            )
-    return {file: known[file.resolve()] for file in files}
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        journal: Journal,
+        drawer: OverlayDrawer,
+        paths: Mapping[Path, Path],
+        score_threshold: float,
+    ) -> None:
+        self.predictor = predictor
+        self.journal = journal
+        self.drawer = drawer
+        self.paths = paths
+        self.score_threshold = score_threshold
+        self.failures: list[str] = []
+        self.num_known = 0
+        self._pending: deque[tuple[Frame, Future]] = deque()
+        self._video: VideoWriter | None = None
+
+    def predict(self, files: Sequence[Path], batch_size: int) -> None:
+        """Leaves an overlay and lines of each file that can be read."""
+        reader = BatchReader(
+            batch_size,
+            prepare=self.predictor.prepare,
+            is_known=self.journal.is_current,
+            is_drawn=lambda file: self.paths[file].exists(),
+        )
+        pool = ThreadPoolExecutor(_NUM_DRAWING, thread_name_prefix="drawing")
+        progress = tqdm(total=count_frames(files), desc="predicting", unit="image")
+        try:
+            for batch in read_ahead(reader.read(files), _BATCHES_AHEAD):
+                self.num_known += batch.num_known
+                self.failures += batch.failures
+                for message in batch.failures:
+                    progress.write(f"left out: {message}", file=sys.stderr)
+                for frame, instances in zip(batch.frames, self._predict(batch), strict=True):
+                    self._pending.append((frame, pool.submit(self._draw, frame, instances)))
+                # This bounds the drawn pictures in memory.
+                self._write_drawn(0 if batch.ends_video else 2 * _NUM_DRAWING)
+                if batch.ends_video:
+                    self._video.finish()
+                    self._video = None
+                progress.update(batch.num_items)
+            self._write_drawn(0)
+        finally:
+            progress.close()
+            pool.shutdown(cancel_futures=True)
+            if self._video is not None:
+                self._video.abandon()
+
+    def _predict(self, batch: Batch) -> Sequence[Instances | None]:
+        """The instances of each frame; None for frames whose predictions are known."""
+        if not batch.frames or batch.frames[0].prepared is None:
+            return [None] * len(batch.frames)
+        return self.predictor.predict([frame.prepared for frame in batch.frames])
+
+    def _draw(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray]:
+        """The line and the overlay of a picture or frame; a picture's overlay is written, too."""
+        if instances is None:
+            line = self.journal.read(frame.file, frame.number)
+        else:
+            line = self._line(frame, instances[instances.get(SCORES) >= self.score_threshold])
+        overlay = self.drawer.draw(frame.file, frame.image, line["annotations"])
+        if frame.number is None:
+            write_picture(self.paths[frame.file], overlay)
+        return line, overlay
+
+    def _line(self, frame: Frame, instances: Instances) -> dict:
+        file_name = frame.file.as_posix()
+        annotations = instances_to_results(
+            instances,
+            file_name,
+            spec=self.predictor.spec,
+            category_ids=self.predictor.category_ids,
+        )
+        for annotation in annotations:
+            del annotation["image_id"]
+        return {
+            "file_name": file_name,
+            **({} if frame.number is None else {"frame": frame.number}),
+            "height": frame.image.shape[0],
+            "width": frame.image.shape[1],
+            "picture": self.paths[frame.file].name,
+            "bytes": frame.stamp[0],
+            "modified": frame.stamp[1],
+            "annotations": annotations,
+        }
+
+    def _write_drawn(self, num_left: int) -> None:
+        """Waits for the oldest drawings until `num_left` are pending; writes lines and videos."""
+        while len(self._pending) > num_left:
+            frame, future = self._pending.popleft()
+            line, overlay = future.result()
+            if frame.number is not None:
+                if self._video is None:
+                    with contextlib.closing(VideoReader(frame.file)) as reader:
+                        rate = reader.frames_per_second
+                    self._video = VideoWriter(self.paths[frame.file], rate)
+                self._video.write(overlay)
+            if frame.prepared is not None:
+                self.journal.append(line)

@@ -1,31 +1,40 @@
-"""What is predicted so far, a line of JSON per picture: a killed run goes on where it was."""
+"""The files that predictions are recorded in.
+
+predictions.jsonl has a line per picture as soon as it is predicted, so that a killed run goes on
+where it was; settings.json says how they were made; predictions.json is written from them at the
+end.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mask2former_mt.files import write_whole
+import pycocotools.mask as mask_util
+
+from mask2former_mt.files import replacing
+from mask2former_mt.predict.media import is_video, stamp_of
 
 LINES_NAME = "predictions.jsonl"
 SETTINGS_NAME = "settings.json"
+RESULTS_NAME = "predictions.json"
 _KEYS = {"file_name", "height", "width", "picture", "bytes", "modified", "annotations"}
 
 
-class PredictionLines:
-    """The file predictions.jsonl of an output folder, and settings.json that says how it was made.
+class Journal:
+    """The files predictions.jsonl and settings.json of an output folder.
 
-    A line is `{"file_name", "frame" (of a video, from 0), "height", "width", "picture" (the
-    overlay's name), "bytes", "modified" (of the file; nanoseconds), "annotations"}`, the latter as
-    in the results JSON without the image's id. A later line of the same picture replaces an earlier
-    one. A last line that is cut, as a killed run leaves it, is removed.
+    A line is `{"file_name", "frame" (only of a video, from 0), "height", "width", "picture" (the
+    overlay's name), "bytes", "modified" (of the file, in nanoseconds), "annotations"}`, the last as
+    in the results JSON but without `image_id`. A later line of the same picture replaces an earlier
+    one. A last line that is cut short, as a killed run leaves it, is removed.
 
     Args:
-        folder: exists.
-        settings: JSON values; what decides what is predicted and drawn.
-        overwrite: whether to begin anew, whatever is there.
+        folder: output folder; it exists.
+        settings: JSON values that decide what is predicted and drawn.
+        overwrite: whether to begin anew, whatever the folder holds.
 
     Raises:
         ValueError: other settings than those in the folder, or a damaged line.
@@ -33,16 +42,15 @@ class PredictionLines:
 
     def __init__(self, folder: Path, settings: Mapping, *, overwrite: bool = False) -> None:
         self.file = folder / LINES_NAME
-        settings_file = folder / SETTINGS_NAME
         if overwrite:
-            # The lines first: without settings they would be refused, not taken for new ones.
+            # Before the settings: lines without settings are refused, not taken for new ones.
             self.file.unlink(missing_ok=True)
         if self.file.exists():
-            _check_settings(folder, settings_file, settings)
+            _check_settings(folder, settings)
         else:
-            settings_file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole({settings_file: json.dumps(settings, indent=1).encode("ascii")})
-        # Where each picture's line begins, its file's stamp, and its overlay's name.
+            with replacing(folder / SETTINGS_NAME) as stream:
+                stream.write(json.dumps(settings, indent=1).encode("ascii"))
+        # By absolute path and frame: where the line begins, the file's stamp, the overlay's name.
         self._index: dict[tuple[str, int | None], tuple[int, tuple[int, int], str]] = {}
         self._read_index()
         self._stream = self.file.open("ab")
@@ -51,24 +59,34 @@ class PredictionLines:
         self._stream.close()
 
     @property
-    def pictures(self) -> dict[str, str]:
-        """The overlay's name of each absolute path in the lines, up to date or not."""
-        return {path: picture for (path, _), (_, _, picture) in self._index.items()}
+    def overlay_names(self) -> dict[str, str]:
+        """The overlay's name by the absolute path of each file in the lines, current or not."""
+        return {path: overlay for (path, _), (_, _, overlay) in self._index.items()}
 
     def is_current(self, file: Path, frame: int | None = None) -> bool:
-        """Whether the picture has a line, made of the file as it is now."""
+        """Whether a picture or frame has a line that was made of the file as it is now."""
         entry = self._index.get((os.path.abspath(file), frame))
         return entry is not None and entry[1] == stamp_of(file)
 
+    def frames_of(self, file: Path) -> Iterator[int | None]:
+        """The first frames of a video that have current lines; None for a picture that has one."""
+        frame = 0 if is_video(file) else None
+        while self.is_current(file, frame):
+            yield frame
+            if frame is None:
+                return
+            frame += 1
+
     def read(self, file: Path, frame: int | None = None) -> dict:
-        """The picture's line; it has one."""
+        """Reads the line of a picture or frame that has one."""
         offset, _, _ = self._index[os.path.abspath(file), frame]
         with self.file.open("rb") as stream:
             stream.seek(offset)
-            return json.loads(stream.readline())
+            # The file may have been called by another relative path when the line was written.
+            return {**json.loads(stream.readline()), "file_name": file.as_posix()}
 
     def append(self, line: Mapping) -> None:
-        """Writes a line to its end and hands it to the system: the program's death loses none."""
+        """Writes a line to its end and flushes it, so that no death of the program loses it."""
         offset = self._stream.tell()
         self._stream.write(json.dumps(line, allow_nan=False).encode("ascii") + b"\n")
         self._stream.flush()
@@ -100,16 +118,10 @@ class PredictionLines:
                 offset += len(text)
 
 
-def stamp_of(file: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds."""
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _check_settings(folder: Path, settings_file: Path, settings: Mapping) -> None:
+def _check_settings(folder: Path, settings: Mapping) -> None:
     remedy = "choose another folder, or predict all anew with --overwrite"
     try:
-        before = json.loads(settings_file.read_bytes())
+        before = json.loads((folder / SETTINGS_NAME).read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(
             f"output {folder} holds {LINES_NAME} without a {SETTINGS_NAME} that can be read "
@@ -124,3 +136,34 @@ def _check_settings(folder: Path, settings_file: Path, settings: Mapping) -> Non
                 f"output {folder} holds predictions made otherwise: {key} was "
                 f"{before.get(key)!r} and is now {now.get(key)!r}; {remedy}"
             )
+
+
+def write_results(path: Path, lines: Iterable[tuple[int | str, Mapping]], header: Mapping) -> int:
+    """Writes the COCO-style JSON of all predictions, with one line in memory at a time.
+
+    Args:
+        path: the JSON to write.
+        lines: an image id and its line of the `Journal`, for each picture and frame.
+        header: further keys, such as categories.
+
+    Returns:
+        The number of instances written.
+    """
+    images, count = [], 0
+    with replacing(path) as stream:
+        stream.write(b'{"annotations": [')
+        for image_id, line in lines:
+            keys = ("file_name", "frame", "height", "width")
+            images.append({"id": image_id, **{key: line[key] for key in keys if key in line}})
+            for annotation in line["annotations"]:
+                count += 1
+                area = float(mask_util.area(annotation["segmentation"]))
+                entry = {"image_id": image_id, **annotation}
+                entry.update(id=count, area=area, iscrowd=0)
+                stream.write(b", " if count > 1 else b"")
+                stream.write(json.dumps(entry, allow_nan=False).encode("ascii"))
+        stream.write(b"]")
+        for key, value in {"images": images, **header}.items():
+            stream.write(f", {json.dumps(key)}: {json.dumps(value)}".encode("ascii"))
+        stream.write(b"}")
+    return count

@@ -1,63 +1,30 @@
-"""Pictures and videos to predict on: finding them, and reading them in batches."""
+"""Pictures and videos: finds inputs, reads them in batches and ahead of time, writes videos."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
+import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.predict.journal import stamp_of
-from mask2former_mt.predict.videos import VIDEO_SUFFIXES, VideoReader, missing_frames
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """A picture, or a frame of a video.
-
-    Args:
-        file: where it is from.
-        number: of the frame, from 0; None for a picture.
-        image: uint8 RGB (H, W, 3).
-        prepared: for the model; None where the predictions are known already.
-        stamp: of the file before it was read, of `stamp_of`.
-    """
-
-    file: Path
-    number: int | None
-    image: np.ndarray
-    prepared: dict | None
-    stamp: tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Known:
-    """So many pictures or frames of this file that are finished already."""
-
-    file: Path
-    count: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Failed:
-    """A file of which something could not be read; the message names it."""
-
-    file: Path
-    message: str
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoEnd:
-    """All frames of this video have been given; there was at least one."""
-
-    file: Path
+VIDEO_SUFFIXES = frozenset(
+    (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
+)
+_CODEC = "mp4v"  # in every build of OpenCV, and eight times as fast as VP8
+T = TypeVar("T")
 
 
 def is_video(file: Path) -> bool:
@@ -65,23 +32,32 @@ def is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEO_SUFFIXES
 
 
+def stamp_of(file: Path) -> tuple[int, int]:
+    """A file's size in bytes and the time of its last change in nanoseconds."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def find_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
-    """The pictures and videos that paths, folders and globs stand for, each once, in their order.
+    """Finds the pictures and videos that paths, folders and globs stand for, each file once.
 
     Args:
-        inputs: a file is taken as it is; of a folder (not of those in it) and of a glob, the files
-            that are named like pictures or videos, sorted.
+        inputs: files, folders and globs. A file is taken as it is; of a folder (without those below
+            it) and of a glob, the files that are named like pictures or videos, sorted.
+
+    Returns:
+        The files in the order of the inputs.
 
     Raises:
         FileNotFoundError: a path that does not exist, or a folder or glob without pictures.
-        ValueError: a named file that is neither a picture nor a video, by its first bytes.
+        ValueError: a named file whose first bytes are neither a picture's nor a video's.
     """
     found: dict[Path, Path] = {}
     for entry in map(os.fspath, inputs):
         path = Path(entry)
         if path.is_file():
             # A wrong name is told at once; a damaged file in a folder must not stop the others.
-            _check_is_readable(path)
+            _check_header(path)
             files = [path]
         else:
             if path.is_dir():
@@ -103,116 +79,269 @@ def find_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
     return list(found.values())
 
 
-def read_batches(
-    files: Sequence[Path],
-    batch_size: int,
-    *,
-    prepare: Callable[[np.ndarray], dict],
-    is_known: Callable[[Path, int | None], bool],
-    is_drawn: Callable[[Path], bool],
-) -> Iterator[list[Frame] | Known | Failed | VideoEnd]:
-    """Reads what is not finished yet.
-
-    Which pictures share a batch depends on the files alone: a run that was killed and goes on
-    predicts in the same batches, where one picture's padding depends on the others.
-
-    Args:
-        files: of `find_inputs`.
-        batch_size: pictures or frames; a batch holds frames of one video, or pictures.
-        prepare: image -> what the model takes.
-        is_known: whether the predictions of a file or one of its frames are there.
-        is_drawn: whether a file's overlay is there.
-
-    Yields:
-        Frames, in batches that are either all prepared or all known (of an unfinished video); what
-        is finished; and what failed.
-    """
-    position = 0
-    while position < len(files):
-        if is_video(files[position]):
-            yield from _read_video(files[position], batch_size, prepare, is_known, is_drawn)
-            position += 1
-            continue
-        batch = []
-        while len(batch) < batch_size and position < len(files) and not is_video(files[position]):
-            batch.append(files[position])
-            position += 1
-        if all(is_known(file, None) and is_drawn(file) for file in batch):
-            yield from (Known(file, 1) for file in batch)
-        else:
-            frames = []
-            for file in batch:
-                try:
-                    stamp = stamp_of(file)
-                    image = read_image(file, "RGB")
-                    frames.append(Frame(file, None, image, prepare(image), stamp))
-                except (OSError, ValueError) as error:
-                    yield Failed(file, str(error))
-            if frames:
-                yield frames
-
-
-def _read_video(
-    file: Path,
-    batch_size: int,
-    prepare: Callable[[np.ndarray], dict],
-    is_known: Callable[[Path, int | None], bool],
-    is_drawn: Callable[[Path], bool],
-) -> Iterator[list[Frame] | Known | Failed | VideoEnd]:
-    try:
-        stamp = stamp_of(file)
-        video = VideoReader(file)
-    except (OSError, ValueError) as error:
-        yield Failed(file, str(error))
-        return
-    try:
-        count = 0
-        if is_drawn(file) and is_known(file, 0):
-            while is_known(file, count):
-                count += 1
-            yield Known(file, count)
-        else:
-            images = []
-            for image in video:
-                images.append(image)
-                if len(images) == batch_size:
-                    yield _frames(file, stamp, count, images, prepare, is_known)
-                    count, images = count + batch_size, []
-            if images:
-                yield _frames(file, stamp, count, images, prepare, is_known)
-                count += len(images)
-            if count:
-                yield VideoEnd(file)
-        message = missing_frames(count, video.num_frames)
-        if message or not count:
-            yield Failed(file, f"video {file} {message or 'has no frame that can be read'}")
-    finally:
-        video.close()
-
-
-def _frames(
-    file: Path,
-    stamp: tuple[int, int],
-    first: int,
-    images: Sequence[np.ndarray],
-    prepare: Callable[[np.ndarray], dict],
-    is_known: Callable[[Path, int | None], bool],
-) -> list[Frame]:
-    numbered = list(enumerate(images, start=first))
-    known = all(is_known(file, number) for number, _ in numbered)
-    return [
-        Frame(file, number, image, None if known else prepare(image), stamp)
-        for number, image in numbered
-    ]
-
-
-def _check_is_readable(file: Path) -> None:
+def _check_header(file: Path) -> None:
     if is_video(file):
         VideoReader(file).close()
         return
-    # Only the header: quick enough for any number, and no one waits an hour to be told.
     try:
         with Image.open(file):
             pass
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {file} cannot be read: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A picture, or a frame of a video.
+
+    Args:
+        file: the picture or video.
+        number: frame number from 0; None for a picture.
+        image: uint8 RGB (H, W, 3).
+        prepared: input of the model; None where the predictions are known already.
+        stamp: `stamp_of` the file before it was read.
+    """
+
+    file: Path
+    number: int | None
+    image: np.ndarray
+    prepared: dict | None
+    stamp: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pictures, or frames of one video, that were read together.
+
+    Args:
+        num_items: number of pictures or frames that the batch stands for, whether read or not.
+        frames: what was read; either all frames have `prepared` or none has. Finished pictures and
+            videos are not read.
+        num_known: number of pictures or frames whose predictions are known already.
+        failures: a message for each file that could not be read to its end.
+        ends_video: whether all frames of a video have been given.
+    """
+
+    num_items: int = 0
+    frames: Sequence[Frame] = ()
+    num_known: int = 0
+    failures: Sequence[str] = ()
+    ends_video: bool = False
+
+
+class BatchReader:
+    """Reads pictures and videos that are not finished yet.
+
+    Which pictures share a batch depends on the list of files alone. So a run that was killed and
+    goes on predicts in the same batches, and pictures get the same padding.
+
+    Args:
+        batch_size: pictures, or frames of one video, per batch.
+        prepare: turns an image into the model's input.
+        is_known: whether the predictions of a picture (frame None) or frame are known.
+        is_drawn: whether the overlay of a file is there.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        *,
+        prepare: Callable[[np.ndarray], dict],
+        is_known: Callable[[Path, int | None], bool],
+        is_drawn: Callable[[Path], bool],
+    ) -> None:
+        self.batch_size = batch_size
+        self.prepare = prepare
+        self.is_known = is_known
+        self.is_drawn = is_drawn
+
+    def read(self, files: Iterable[Path]) -> Iterator[Batch]:
+        """Reads the files in their order; failures are told in the batches, not raised."""
+        for are_videos, group in itertools.groupby(files, is_video):
+            if are_videos:
+                for file in group:
+                    yield from self._read_video(file)
+            else:
+                while pictures := list(itertools.islice(group, self.batch_size)):
+                    yield self._read_pictures(pictures)
+
+    def _read_pictures(self, files: Sequence[Path]) -> Batch:
+        if all(self.is_known(file, None) and self.is_drawn(file) for file in files):
+            return Batch(len(files), num_known=len(files))
+        frames, failures = [], []
+        for file in files:
+            try:
+                stamp = stamp_of(file)
+                image = read_image(file, "RGB")
+                frames.append(Frame(file, None, image, self.prepare(image), stamp))
+            except (OSError, ValueError) as error:
+                failures.append(str(error))
+        return Batch(len(files), frames, failures=failures)
+
+    def _read_video(self, file: Path) -> Iterator[Batch]:
+        try:
+            stamp = stamp_of(file)
+            video = VideoReader(file)
+        except (OSError, ValueError) as error:
+            yield Batch(failures=[str(error)])
+            return
+        count = 0
+        with contextlib.closing(video):
+            if self.is_drawn(file) and self.is_known(file, 0):
+                while self.is_known(file, count):
+                    count += 1
+                yield Batch(count, num_known=count)
+            else:
+                images = iter(video)
+                while group := list(itertools.islice(images, self.batch_size)):
+                    numbers = range(count, count + len(group))
+                    known = all(self.is_known(file, number) for number in numbers)
+                    frames = [
+                        Frame(file, number, image, None if known else self.prepare(image), stamp)
+                        for number, image in zip(numbers, group, strict=True)
+                    ]
+                    yield Batch(len(frames), frames, num_known=len(frames) if known else 0)
+                    count += len(frames)
+                if count:
+                    yield Batch(ends_video=True)
+            message = missing_frames(count, video.num_frames)
+            if message or not count:
+                message = message or "has no frame that can be read"
+                yield Batch(failures=[f"video {file} {message}"])
+
+
+def read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+    """Gives the same items in the same order, made by a thread before they are asked for.
+
+    An error of the iterator is raised where its item would have come.
+
+    Args:
+        items: used by the thread only.
+        depth: number of items, at least 1, held in memory besides the one in use.
+    """
+    end = object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    try:
+        waiting = deque(pool.submit(next, items, end) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, items, end))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def count_frames(files: Sequence[Path]) -> int:
+    """Counts pictures and frames; of videos as many as the files say that they have."""
+    count = 0
+    for file in files:
+        if not is_video(file):
+            count += 1
+            continue
+        with contextlib.suppress(ValueError), contextlib.closing(VideoReader(file)) as video:
+            count += video.num_frames
+    return count
+
+
+class VideoReader:
+    """The frames of a video file, upright, one after another.
+
+    Args:
+        file: anything that OpenCV's FFmpeg reads.
+
+    Attributes:
+        frames_per_second: 25 where the file does not say.
+        num_frames: number that the file says, in some formats an estimate; 0 where it says none.
+
+    Raises:
+        ValueError: not a video, or one whose beginning is damaged.
+    """
+
+    def __init__(self, file: str | os.PathLike) -> None:
+        self._capture = cv2.VideoCapture(os.fspath(file))
+        if not self._capture.isOpened():
+            raise ValueError(f"video {file} cannot be read; it may be cut short or no video at all")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frames_per_second = rate if 0 < rate <= 1000 else 25.0
+        self.num_frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Gives each frame once, uint8 RGB (H, W, 3); ends where nothing more can be decoded."""
+        while True:
+            ok, frame = self._capture.read()
+            if not ok:
+                return
+            yield np.ascontiguousarray(frame[:, :, ::-1])
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def missing_frames(num_read: int, num_frames: int) -> str:
+    """Says that a video ended too early; an empty text where it did not.
+
+    Args:
+        num_read: number of frames decoded.
+        num_frames: number of frames that the file says it has, which may be an estimate: two
+            frames and a fiftieth of all may be missing.
+    """
+    if num_read + 2 + num_frames / 50 >= num_frames:
+        return ""
+    return (
+        f"ended after {num_read} of about {num_frames} frames; it may be cut short or damaged, "
+        "what was read is kept"
+    )
+
+
+class VideoWriter:
+    """Writes frames to an MP4 file, which gets its name only when it is complete.
+
+    Args:
+        file: the *.mp4 to write; its folder exists.
+        frames_per_second: positive.
+    """
+
+    def __init__(self, file: Path, frames_per_second: float) -> None:
+        self.file = file
+        self.frames_per_second = frames_per_second
+        # OpenCV chooses the format by the suffix.
+        self._partial = file.with_name(f".{file.stem}.part.mp4")
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, picture: np.ndarray) -> None:
+        """Adds a frame; the first frame's size is the video's, and others are resized to it.
+
+        Args:
+            picture: uint8 RGB (H, W, 3).
+
+        Raises:
+            ValueError: OpenCV cannot write the file.
+        """
+        if self._writer is None:
+            # The codec knows even sizes only, and would cut off the last row or column.
+            self._size = tuple(length + length % 2 for length in picture.shape[:2])
+            self._writer = cv2.VideoWriter(
+                os.fspath(self._partial),
+                cv2.VideoWriter_fourcc(*_CODEC),
+                self.frames_per_second,
+                self._size[::-1],
+            )
+            if not self._writer.isOpened():
+                raise ValueError(f"video {self.file} cannot be written by OpenCV as {_CODEC}")
+        down, right = (side - own for side, own in zip(self._size, picture.shape[:2], strict=True))
+        if not (0 <= down <= 1 and 0 <= right <= 1):
+            picture, down, right = cv2.resize(picture, self._size[::-1]), 0, 0
+        padded = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE)
+        self._writer.write(np.ascontiguousarray(padded[:, :, ::-1]))
+
+    def finish(self) -> None:
+        """Gives the file its name."""
+        assert self._writer is not None, "a video needs a frame"
+        self._writer.release()
+        self._partial.replace(self.file)
+
+    def abandon(self) -> None:
+        """Removes the incomplete file; does nothing to a finished one."""
+        if self._writer is not None:
+            self._writer.release()
+        self._partial.unlink(missing_ok=True)

@@ -1,122 +1,243 @@
-"""Overlays and contact sheets of predicted pictures."""
+"""Overlays of predicted pictures: their names, what they show, and contact sheets of them."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.dataset.images import read_image
 from mask2former_mt.evaluation.disagreements import Comparison, compare_results
-from mask2former_mt.predict.journal import PredictionLines
-from mask2former_mt.predict.media import is_video
-from mask2former_mt.predict.outputs import write_picture
+from mask2former_mt.files import replacing
+from mask2former_mt.predict.journal import Journal
+from mask2former_mt.predict.media import VideoReader, is_video
 from mask2former_mt.predict.predictor import Predictor
-from mask2former_mt.predict.videos import VideoReader
-from mask2former_mt.visualization import (
-    contact_sheet,
-    draw_disagreements,
-    draw_pair,
-    draw_results,
-)
+from mask2former_mt.visualization import contact_sheet, draw_disagreements, draw_pair, draw_results
 
-SHEET_CELLS = 24  # at most so many pictures on a contact sheet
+MAX_SIDE = 4000  # pixels of an overlay
+MAX_STEM = 200  # bytes; with what the name of an unfinished file has besides, less than 255
+SHEET_CELLS = 24  # most pictures on a contact sheet
 SHEET_SIDE = 720  # pixels of the longer side of each
 
 
-class OverlayDrawer:
-    """Draws what the overlays of a run show.
+def overlay_names(files: Sequence[Path], before: Mapping[str, str]) -> list[str]:
+    """Gives each file a name `<stem>.png`, or `<stem>.mp4` for a video.
+
+    No two have the same stem, not even where letter case does not count.
 
     Args:
-        predictor: for the names.
-        annotated: the dataset dict of each file, or None for no ground truth.
-        only_disagreements: whether to show only what differs from it.
-        max_side: pixels; larger overlays are reduced; 0 never.
+        files: pictures and videos.
+        before: names given earlier, by absolute path; these files keep theirs, and no other file
+            gets one of them.
+    """
+    paths = [os.path.abspath(file) for file in files]
+    stems = [_shortened(file.stem) for file in files]
+    seen = {Path(name).stem.casefold() for name in before.values()}
+    # No number may make a name that another file has from its stem.
+    taken = seen | {s.casefold() for s, p in zip(stems, paths, strict=True) if p not in before}
+    names = []
+    for file, path, stem in zip(files, paths, stems, strict=True):
+        if path in before:
+            names.append(before[path])
+            continue
+        name = stem
+        if stem.casefold() in seen:
+            count = 2
+            while (name := f"{stem}_{count}").casefold() in taken:
+                count += 1
+        seen.add(stem.casefold())
+        taken.add(name.casefold())
+        names.append(name + (".mp4" if is_video(file) else ".png"))
+    return names
+
+
+def _shortened(stem: str) -> str:
+    while len(os.fsencode(stem)) > MAX_STEM:
+        stem = stem[:-1]
+    return stem
+
+
+def check_output(
+    files: Iterable[Path], output_dir: str | os.PathLike, sheet: str | os.PathLike | None
+) -> None:
+    """Refuses to write where something else would be lost.
+
+    Args:
+        files: the inputs.
+        output_dir: folder of the overlays; need not exist.
+        sheet: path of the contact sheet, or None.
+
+    Raises:
+        ValueError: the output folder is a file or holds an input, or the sheet is an input.
+    """
+    output_dir = Path(output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"output {output_dir} must be a folder, got a file")
+    folder = output_dir.resolve()
+    for file in files:
+        if file.resolve().parent == folder:
+            raise ValueError(
+                f"output folder {output_dir} holds the input {file}, which an overlay could "
+                "replace; choose another folder"
+            )
+        if sheet is not None and file.resolve() == Path(sheet).resolve():
+            raise ValueError(f"the contact sheet {sheet} would replace an input; rename it")
+
+
+def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Writes uint8 RGB (H, W, 3) as PNG, whole or not at all; makes the folder where missing."""
+    encoded, data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+    assert encoded
+    with replacing(path) as stream:
+        stream.write(data.tobytes())
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlayOptions:
+    """What the overlays of a job show.
+
+    Args:
+        ground_truth: name of a registered dataset that has all the pictures; its annotations are
+            drawn beside the predictions.
+        only_disagreements: whether to draw only what differs from the ground truth.
+        max_side: pixels; overlays whose longer side would be more are reduced to it; 0 never.
+
+    Raises:
+        ValueError: disagreements without a ground truth.
+    """
+
+    ground_truth: str | None = None
+    only_disagreements: bool = False
+    max_side: int = MAX_SIDE
+
+    def __post_init__(self) -> None:
+        if self.only_disagreements and self.ground_truth is None:
+            raise ValueError("disagreements need a ground truth to disagree with; name a dataset")
+
+
+def read_ground_truth_of(
+    files: Iterable[Path], dataset: str, predictor: Predictor
+) -> dict[Path, dict]:
+    """Finds the dataset dict of each file.
+
+    Raises:
+        ValueError: a dataset that is not registered, has other labels than the predictor, or lacks
+            a file.
+    """
+    spec = spec_of(dataset)
+    class_names = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
+    for what, expected, got in (
+        ("classes", predictor.class_names, class_names),
+        ("subcategories", predictor.spec.to_json(), spec.to_json()),
+    ):
+        if got != expected:
+            raise ValueError(
+                f"ground truth {dataset!r} must have the model's {what} {expected}, got {got}"
+            )
+    known = {Path(record["file_name"]).resolve(): record for record in DatasetCatalog.get(dataset)}
+    records = {}
+    for file in files:
+        if file.resolve() not in known:
+            raise ValueError(
+                f"input {file} is not among the {len(known)} images of dataset {dataset!r}"
+            )
+        records[file] = known[file.resolve()]
+    return records
+
+
+class OverlayDrawer:
+    """Draws the overlays of a job.
+
+    Args:
+        predictor: has the names of classes and values.
+        options: what the overlays show.
+        annotated: the dataset dict of each file; None without ground truth.
     """
 
     def __init__(
-        self,
-        predictor: Predictor,
-        annotated: dict[Path, dict] | None,
-        only_disagreements: bool,
-        max_side: int,
+        self, predictor: Predictor, options: OverlayOptions, annotated: Mapping[Path, dict] | None
     ) -> None:
+        self.options = options
         self.annotated = annotated
-        self.only_disagreements = only_disagreements
-        self.max_side = max_side
-        self.ids = {"category_ids": predictor.category_ids, "spec": predictor.spec}
-        self.names = {"class_names": predictor.class_names}
+        self._ids = {"category_ids": predictor.category_ids, "spec": predictor.spec}
+        self._names = {"class_names": predictor.class_names, **self._ids}
 
     def draw(
-        self, file: Path, image: np.ndarray, results: list[dict], max_side: int | None = None
+        self, file: Path, image: np.ndarray, results: Sequence[dict], max_side: int | None = None
     ) -> np.ndarray:
-        """The overlay of one picture or frame.
+        """Draws the overlay of one picture or frame.
 
         Args:
-            file: where it is from.
+            file: the picture or video.
             image: uint8 RGB (H, W, 3).
             results: its entries of the results JSON.
-            max_side: instead of the run's.
-        """
-        size = {"max_side": self.max_side if max_side is None else max_side}
-        if self.annotated is None:
-            grows = not is_video(file)
-            return draw_results(image, results, **self.names, **self.ids, **size, grows=grows)
-        annotations = self.annotated[file]["annotations"]
-        if self.only_disagreements:
-            comparison = self._compare(file, results, image.shape[:2])._asdict()
-            return draw_disagreements(
-                image, results, annotations, **comparison, **self.names, **self.ids, **size
-            )
-        return draw_pair(image, results, annotations, **self.names, **self.ids, **size)
+            max_side: pixels; in place of the options' one.
 
-    def is_worth_showing(self, file: Path, line: dict) -> bool:
-        """Whether a contact sheet should have it."""
-        if not self.only_disagreements:
+        Returns:
+            uint8 RGB.
+        """
+        looks = {"max_side": self.options.max_side if max_side is None else max_side, **self._names}
+        if self.annotated is None:
+            # The frames of a video must not differ in size.
+            return draw_results(image, results, **looks, grows=not is_video(file))
+        annotations = self.annotated[file]["annotations"]
+        if self.options.only_disagreements:
+            comparison = self._compare(file, results, image.shape[:2])
+            return draw_disagreements(image, results, annotations, **comparison._asdict(), **looks)
+        return draw_pair(image, results, annotations, **looks)
+
+    def is_worth_showing(self, file: Path, line: Mapping) -> bool:
+        """Whether a contact sheet should have the picture of this line of the journal."""
+        if not self.options.only_disagreements:
             return True
         size = (line["height"], line["width"])
         return bool(self._compare(file, line["annotations"], size).disagreements)
 
-    def _compare(self, file: Path, results: list[dict], size: tuple[int, int]) -> Comparison:
-        return compare_results(results, self.annotated[file]["annotations"], size, **self.ids)
+    def _compare(self, file: Path, results: Sequence[dict], size: tuple[int, int]) -> Comparison:
+        return compare_results(results, self.annotated[file]["annotations"], size, **self._ids)
 
 
 def write_sheet(
     sheet: str | os.PathLike,
-    done: Sequence[tuple[Path, int | None]],
-    lines: PredictionLines,
+    frames: Iterable[tuple[Path, int | None]],
+    journal: Journal,
     drawer: OverlayDrawer,
 ) -> bool:
-    """Writes the first pictures as one, drawn anew: reduced overlays' text could not be read.
+    """Writes the first pictures as one; they are drawn anew, as text reduced in size is unreadable.
 
     Args:
         sheet: path of the PNG.
-        done: file and frame of each picture; of a video the first frame is taken.
-        lines: of all of them.
+        frames: file and frame number of each picture in the journal; of a video the first frame is
+            shown.
+        journal: has a line of each of them.
+        drawer: draws them.
 
     Returns:
         Whether there was anything to show.
     """
     cells, titles = [], []
-    for file, number in done:
+    for file, number in frames:
         if len(cells) == SHEET_CELLS:
             break
-        line = lines.read(file, number)
+        line = journal.read(file, number)
         if number or not drawer.is_worth_showing(file, line):
             continue
         if number is None:
             image = read_image(file, "RGB")
         else:
-            video = VideoReader(file)
-            image = next(iter(video))
-            video.close()
+            with contextlib.closing(VideoReader(file)) as video:
+                image = next(iter(video))
         cells.append(drawer.draw(file, image, line["annotations"], max_side=SHEET_SIDE))
         titles.append(file.name)
     if not cells:
         return False
-    pairs = drawer.annotated is not None and not drawer.only_disagreements
-    columns = 2 if pairs else 4
-    write_picture(sheet, contact_sheet(cells, columns, titles=titles))
+    shows_pairs = drawer.annotated is not None and not drawer.options.only_disagreements
+    write_picture(sheet, contact_sheet(cells, 2 if shows_pairs else 4, titles=titles))
     return True

@@ -1,4 +1,4 @@
-"""A trained model applied to pictures, one at a time or in batches."""
+"""A trained model applied to batches of pictures."""
 
 from __future__ import annotations
 
@@ -15,72 +15,50 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
+from torch import nn
 
+from mask2former_mt.config import require_instances
 from mask2former_mt.data.augment import build_test_augmentations
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
-from mask2former_mt.engine.setup import require_instances
 from mask2former_mt.structures import SubcategorySpec
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 class Predictor:
     """A trained model with the names of what it predicts.
 
     Args:
-        cfg: of the model. Numbers of classes and values that it leaves open are the checkpoint's.
-        weights: a checkpoint that holds every parameter of that model.
-
-    Attributes:
+        model: detectron2 model in evaluation mode that predicts `instances`.
         class_names: K names.
         category_ids: the dataset's category id of each of the K classes.
         spec: the S subcategories.
-
-    Raises:
-        FileNotFoundError: no such checkpoint.
-        ValueError: a checkpoint that cannot be read, or of another model.
+        augmentations: applied to each picture before the model.
+        image_format: "RGB" or "BGR", the order of channels that the model takes.
+        settings: everything that decides the predictions, as JSON values.
     """
 
-    def __init__(self, cfg: CfgNode, weights: str | os.PathLike) -> None:
-        require_instances(cfg)
-        weights = os.fspath(weights)
-        record = _read_dataset_record(weights)
-        cfg = _with_label_counts(cfg, record, weights)
-        if record is None:
-            self.spec = SubcategorySpec.from_counts(
-                cfg.MODEL.SUBCATEGORY.NAMES, cfg.MODEL.SUBCATEGORY.NUM_CLASSES
-            )
-            self.category_ids = list(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
-            self.class_names = [str(i) for i in self.category_ids]
-            logger.warning(
-                "%s does not say what its classes are called; they are named by their numbers",
-                weights,
-            )
-        else:
-            self.spec = SubcategorySpec.from_json(record["subcategories"])
-            self.category_ids = list(record["category_ids"])
-            self.class_names = list(record["thing_classes"])
-        self._weights, self._cfg = weights, cfg
-        self.image_format = cfg.INPUT.FORMAT
-        self.augmentations = T.AugmentationList(build_test_augmentations(cfg))
-        self.model = build_model(cfg).eval()
-        # A parameter left as initialised would make the predictions random.
-        MultiTaskCheckpointer(self.model, strict=True).load(weights)
-
-    def __call__(self, image: np.ndarray) -> Instances:
-        """What the model sees in one picture.
-
-        Args:
-            image: uint8 RGB (H, W, 3).
-
-        Returns:
-            Instances on the CPU, at the picture's size, with the prediction fields of `structures`.
-        """
-        (instances,) = self.predict([self.prepare(image)])
-        return instances
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        spec: SubcategorySpec,
+        augmentations: Sequence[T.Augmentation],
+        image_format: str,
+        settings: Mapping[str, object],
+    ) -> None:
+        self.model = model
+        self.class_names = class_names
+        self.category_ids = category_ids
+        self.spec = spec
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.settings = settings
 
     def prepare(self, image: np.ndarray) -> dict:
-        """A picture as the model takes it; another thread may do this while the model works.
+        """Turns a picture into the model's input; may run in another thread than the model.
 
         Args:
             image: uint8 RGB (H, W, 3).
@@ -99,63 +77,69 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(self, batch: Sequence[Mapping]) -> list[Instances]:
-        """What the model sees in each picture of a batch.
+        """Predicts the instances of each picture of a batch.
 
         Args:
-            batch: of `prepare`. Smaller pictures are padded to the largest, which may change what
-                is predicted a little.
+            batch: dicts from `prepare`. Smaller pictures are padded to the largest, which may
+                change their predictions a little.
 
         Returns:
-            As `__call__`, one for each.
+            Per picture, Instances on the CPU at the picture's size, with the prediction fields of
+            `structures`.
         """
         return [output["instances"].to("cpu") for output in self.model(list(batch))]
 
-    def settings(self) -> dict[str, object]:
-        """What decides the predictions, as JSON values: the weights' SHA-256 and config keys."""
-        digest = hashlib.sha256()
-        with open(self._weights, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        settings: dict[str, object] = {"weights": digest.hexdigest()}
-        for section, keys in (
-            ("INPUT", ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")),
-            ("TEST", ("DETECTIONS_PER_IMAGE",)),
-        ):
-            settings.update({f"{section}.{key}": self._cfg[section][key] for key in keys})
-        settings.update(_flat(self._cfg.MODEL, "MODEL"))
-        # Where and how it is computed, not what.
-        for key in ("DEVICE", "WEIGHTS", "COMPILE", "MS_DEFORM_ATTN_IMPL"):
-            settings.pop(f"MODEL.{key}", None)
-        return json.loads(json.dumps(settings))
+
+def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
+    """Builds the model of a config and loads a checkpoint into it.
+
+    Args:
+        cfg: config of the model; numbers of classes and values that it leaves open are taken from
+            the checkpoint.
+        weights: checkpoint file that holds every parameter of the model.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: a checkpoint that cannot be read, or of another model.
+    """
+    require_instances(cfg)
+    weights = os.fspath(weights)
+    record = _read_dataset_record(weights)
+    cfg = build_config_with_label_counts(cfg, record, weights)
+    if record is None:
+        LOGGER.warning(
+            "%s does not say what its classes are called; they are named by their numbers", weights
+        )
+        category_ids = list(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
+        class_names = [str(i) for i in category_ids]
+        spec = SubcategorySpec.from_counts(
+            cfg.MODEL.SUBCATEGORY.NAMES, cfg.MODEL.SUBCATEGORY.NUM_CLASSES
+        )
+    else:
+        category_ids = list(record["category_ids"])
+        class_names = list(record["thing_classes"])
+        spec = SubcategorySpec.from_json(record["subcategories"])
+    model = build_model(cfg).eval()
+    # A parameter left as initialised would make the predictions random.
+    MultiTaskCheckpointer(model, strict=True).load(weights)
+    return Predictor(
+        model,
+        class_names=class_names,
+        category_ids=category_ids,
+        spec=spec,
+        augmentations=build_test_augmentations(cfg),
+        image_format=cfg.INPUT.FORMAT,
+        settings=build_settings(cfg, weights),
+    )
 
 
-def _flat(node: CfgNode, name: str) -> dict[str, object]:
-    """The config's values by their whole keys."""
-    if not isinstance(node, Mapping):
-        return {name: node}
-    return {
-        key: value for part in node for key, value in _flat(node[part], f"{name}.{part}").items()
-    }
+def build_config_with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
+    """Returns the config with the numbers of classes and values that it left to the dataset.
 
-
-def _read_dataset_record(weights: str) -> Mapping | None:
-    """What a checkpoint says of its dataset; None for one that was not trained by this package."""
-    if not os.path.isfile(weights):
-        raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
-    if weights.endswith(".pkl"):
-        return None  # the published models' format has no such record
-    try:
-        checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"weights {weights} cannot be read, the file may be cut short or no checkpoint at all: "
-            f"{error}"
-        ) from error
-    return checkpoint.get("dataset") if isinstance(checkpoint, Mapping) else None
-
-
-def _with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
-    """The config with the numbers of classes and values that it left to the dataset.
+    Args:
+        cfg: config of the model.
+        record: what the checkpoint says of its dataset; None where it says nothing.
+        weights: path of the checkpoint, for messages.
 
     Raises:
         ValueError: config and checkpoint contradict each other, or neither knows the numbers.
@@ -188,3 +172,48 @@ def _with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> Cf
         )
     cfg.freeze()
     return cfg
+
+
+def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
+    """The weights' SHA-256 and the config keys that decide the predictions, as JSON values."""
+    digest = hashlib.sha256()
+    with open(weights, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    settings = {
+        "weights": digest.hexdigest(),
+        "INPUT.FORMAT": cfg.INPUT.FORMAT,
+        "INPUT.MIN_SIZE_TEST": cfg.INPUT.MIN_SIZE_TEST,
+        "INPUT.MAX_SIZE_TEST": cfg.INPUT.MAX_SIZE_TEST,
+        "TEST.DETECTIONS_PER_IMAGE": cfg.TEST.DETECTIONS_PER_IMAGE,
+    }
+    settings.update(_flat(cfg.MODEL, "MODEL"))
+    # These say where and how it is computed, not what.
+    for key in ("DEVICE", "WEIGHTS", "COMPILE", "MS_DEFORM_ATTN_IMPL"):
+        settings.pop(f"MODEL.{key}", None)
+    return json.loads(json.dumps(settings))
+
+
+def _flat(node: object, name: str) -> dict[str, object]:
+    """The values below a node of the config, by their full keys."""
+    if not isinstance(node, Mapping):
+        return {name: node}
+    return {
+        key: value for part in node for key, value in _flat(node[part], f"{name}.{part}").items()
+    }
+
+
+def _read_dataset_record(weights: str) -> Mapping | None:
+    """What a checkpoint says of its dataset; None for one that was not trained by this package."""
+    if not os.path.isfile(weights):
+        raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
+    if weights.endswith(".pkl"):
+        return None  # the published models' format has no such record
+    try:
+        checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"weights {weights} cannot be read, the file may be cut short or no checkpoint at all: "
+            f"{error}"
+        ) from error
+    return checkpoint.get("dataset") if isinstance(checkpoint, Mapping) else None

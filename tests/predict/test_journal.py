@@ -1,4 +1,4 @@
-"""The lines of predictions: finding them again, cut and damaged files, other settings."""
+"""The journal: finding lines again, lines cut short and damaged, other settings."""
 
 import json
 import os
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mask2former_mt.predict.journal import PredictionLines, stamp_of
+from mask2former_mt.predict.journal import Journal
+from mask2former_mt.predict.media import stamp_of
 
 SETTINGS = {"weights": "abc", "MODEL.X": [1, 2]}
 
@@ -42,38 +43,38 @@ def line_of(file: Path, frame: int | None = None, score: float = 0.5) -> dict:
 
 
 def fill(out: Path, *lines: dict) -> None:
-    opened = PredictionLines(out, SETTINGS)
+    journal = Journal(out, SETTINGS)
     for line in lines:
-        opened.append(line)
-    opened.close()
+        journal.append(line)
+    journal.close()
 
 
 def test_lines_are_found_again(files, out):
     a, b, c = files
     fill(out, line_of(a), line_of(c, 0), line_of(c, 1, score=0.25))
-    lines = PredictionLines(out, SETTINGS)
-    assert lines.is_current(a)
-    assert lines.is_current(c, 1)
-    assert not lines.is_current(b)
-    assert not lines.is_current(c, 2)
-    assert not lines.is_current(c)
-    assert lines.read(c, 1)["annotations"] == [{"score": 0.25}]
-    assert lines.pictures == {str(a): "a.png", str(c): "c.png"}
-    # Whoever reads along has whole lines.
+    journal = Journal(out, SETTINGS)
+    assert journal.is_current(a)
+    assert journal.is_current(c, 1)
+    assert not journal.is_current(b)
+    assert not journal.is_current(c, 2)
+    assert not journal.is_current(c)
+    assert journal.read(c, 1)["annotations"] == [{"score": 0.25}]
+    assert journal.overlay_names == {str(a): "a.png", str(c): "c.png"}
+    # Another program that reads along finds complete lines.
     texts = (out / "predictions.jsonl").read_text().splitlines()
     assert [json.loads(text).get("frame") for text in texts] == [None, 0, 1]
 
 
 def test_line_is_on_disk_as_soon_as_it_is_written(files, out):
-    lines = PredictionLines(out, SETTINGS)
-    lines.append(line_of(files[0]))
+    journal = Journal(out, SETTINGS)
+    journal.append(line_of(files[0]))
     assert json.loads((out / "predictions.jsonl").read_text()) == line_of(files[0])
-    assert lines.is_current(files[0])
+    assert journal.is_current(files[0])
 
 
 def test_later_line_replaces_an_earlier_one(files, out):
     fill(out, line_of(files[0], score=0.1), line_of(files[0], score=0.2))
-    assert PredictionLines(out, SETTINGS).read(files[0])["annotations"] == [{"score": 0.2}]
+    assert Journal(out, SETTINGS).read(files[0])["annotations"] == [{"score": 0.2}]
 
 
 def test_changed_file_is_not_current(files, out):
@@ -81,15 +82,15 @@ def test_changed_file_is_not_current(files, out):
     files[0].write_bytes(b"123456")
     status = files[1].stat()
     os.utime(files[1], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    lines = PredictionLines(out, SETTINGS)
-    assert not lines.is_current(files[0])
-    assert not lines.is_current(files[1])
+    journal = Journal(out, SETTINGS)
+    assert not journal.is_current(files[0])
+    assert not journal.is_current(files[1])
 
 
 def test_relative_and_absolute_paths_are_the_same_file(files, out, monkeypatch):
     monkeypatch.chdir(files[0].parent)
     fill(out, line_of(Path("a.png")))
-    assert PredictionLines(out, SETTINGS).is_current(files[0])
+    assert Journal(out, SETTINGS).is_current(files[0])
 
 
 @pytest.mark.parametrize("left", [1, 20, -1])
@@ -100,13 +101,13 @@ def test_cut_last_line_is_removed(files, out, left):
     text = (out / "predictions.jsonl").read_bytes()
     end = len(whole) + left if left > 0 else len(text) - 1  # -1: all but the line's end
     (out / "predictions.jsonl").write_bytes(text[:end])
-    lines = PredictionLines(out, SETTINGS)
-    assert lines.is_current(files[0])
-    assert not lines.is_current(files[1])
+    journal = Journal(out, SETTINGS)
+    assert journal.is_current(files[0])
+    assert not journal.is_current(files[1])
     assert (out / "predictions.jsonl").read_bytes() == whole
-    lines.append(line_of(files[1]))
-    lines.close()
-    assert PredictionLines(out, SETTINGS).is_current(files[1])
+    journal.append(line_of(files[1]))
+    journal.close()
+    assert Journal(out, SETTINGS).is_current(files[1])
 
 
 def test_damaged_line_is_named(files, out):
@@ -115,23 +116,23 @@ def test_damaged_line_is_named(files, out):
     for damaged in (b"nonsense\n", b"{}\n", b"[1]\n"):
         (out / "predictions.jsonl").write_bytes(texts[0] + damaged + texts[1])
         with pytest.raises(ValueError, match=r"jsonl line 2 is damaged; .*--overwrite"):
-            PredictionLines(out, SETTINGS)
+            Journal(out, SETTINGS)
     # As a crash of the whole machine leaves the last line.
     (out / "predictions.jsonl").write_bytes(texts[0] + b"\0" * 40)
-    assert PredictionLines(out, SETTINGS).is_current(files[0])
+    assert Journal(out, SETTINGS).is_current(files[0])
 
 
 def test_other_settings_are_refused_and_named(files, out):
     fill(out, line_of(files[0]))
     with pytest.raises(ValueError, match=r"MODEL.X was \[1, 2\] and is now \[1, 3\].*--overwrite"):
-        PredictionLines(out, {**SETTINGS, "MODEL.X": [1, 3]})
+        Journal(out, {**SETTINGS, "MODEL.X": [1, 3]})
     with pytest.raises(ValueError, match=r"new was None and is now True"):
-        PredictionLines(out, {**SETTINGS, "new": True})
-    lines = PredictionLines(out, {**SETTINGS, "MODEL.X": [1, 3]}, overwrite=True)
-    assert not lines.is_current(files[0])
-    lines.close()
+        Journal(out, {**SETTINGS, "new": True})
+    journal = Journal(out, {**SETTINGS, "MODEL.X": [1, 3]}, overwrite=True)
+    assert not journal.is_current(files[0])
+    journal.close()
     with pytest.raises(ValueError, match=r"MODEL.X was \[1, 3\]"):
-        PredictionLines(out, SETTINGS)
+        Journal(out, SETTINGS)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{"])
@@ -141,10 +142,10 @@ def test_lines_without_settings_are_refused(files, out, content):
     if content is not None:
         (out / "settings.json").write_bytes(content)
     with pytest.raises(ValueError, match="--overwrite"):
-        PredictionLines(out, SETTINGS)
+        Journal(out, SETTINGS)
 
 
 def test_nan_never_reaches_the_file(files, out):
     with pytest.raises(ValueError, match="Out of range float"):
-        PredictionLines(out, SETTINGS).append(line_of(files[0], score=float("nan")))
+        Journal(out, SETTINGS).append(line_of(files[0], score=float("nan")))
     assert (out / "predictions.jsonl").read_bytes() == b""

@@ -1,12 +1,13 @@
-"""What the overlays of a run show, and at which size."""
+"""Names of overlays, what they show, and their sizes."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pycocotools.mask as mask_util
+import pytest
 
-from mask2former_mt.predict.overlays import OverlayDrawer
+from mask2former_mt.predict.overlays import OverlayDrawer, OverlayOptions, overlay_names
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 
 FILE, VIDEO = Path("a.png"), Path("a.mp4")
@@ -33,10 +34,44 @@ def result(x: int, y: int) -> dict:
     }
 
 
-def drawer(annotations: list[dict] | None, **overrides) -> OverlayDrawer:
+def drawer(annotations: list[dict] | None, *, only_disagreements: bool = False) -> OverlayDrawer:
     annotated = None if annotations is None else {FILE: {"annotations": annotations}}
-    arguments = {"only_disagreements": False, "max_side": 0, **overrides}
-    return OverlayDrawer(NAMED, annotated, **arguments)
+    options = OverlayOptions("a dataset", only_disagreements, max_side=0)
+    return OverlayDrawer(NAMED, options, annotated)
+
+
+@pytest.mark.parametrize(
+    ("files", "before", "names"),
+    [
+        # The second a must not take a_2, which another file has from its stem.
+        (
+            ["x/a.jpg", "y/a.png", "y/a_2.png", "z/A.png", "z/b.png"],
+            {},
+            ["a.png", "a_3.png", "a_2.png", "A_4.png", "b.png"],
+        ),
+        (["x/a.jpg", "x/a.mp4", "y/a.AVI"], {}, ["a.png", "a_2.mp4", "a_3.mp4"]),
+        (
+            ["/x/a.jpg", "/y/a.jpg", "/z/b.jpg"],
+            {"/y/a.jpg": "a.png", "/gone/b.jpg": "b.png"},
+            ["a_2.png", "a.png", "b_2.png"],
+        ),
+    ],
+    ids=["of one stem", "of videos", "given before"],
+)
+def test_overlay_names(files, before, names):
+    assert overlay_names([Path(file) for file in files], before) == names
+
+
+def test_overlay_names_are_short_enough_for_any_disk():
+    files = [Path("x") / ("果" * 80 + ".png"), Path("y") / ("果" * 80 + ".png")]
+    first, second = overlay_names(files, {})
+    assert first != second
+    assert max(len(name.encode()) for name in (first, second)) <= 210
+
+
+def test_disagreements_need_a_ground_truth():
+    with pytest.raises(ValueError, match="need a ground truth"):
+        OverlayOptions(only_disagreements=True)
 
 
 def test_both_sides_are_of_one_size():
@@ -69,6 +104,6 @@ def test_own_size_of_a_contact_sheet():
 def test_only_disagreements_are_worth_showing():
     line = {"height": 200, "width": 300, "annotations": [result(0, 0)]}
     assert drawer([annotation(0, 0)]).is_worth_showing(FILE, line)
-    only = {"only_disagreements": True}
-    assert not drawer([annotation(0, 0)], **only).is_worth_showing(FILE, line)
-    assert drawer([annotation(50, 0)], **only).is_worth_showing(FILE, line)
+    for x, shown in ((0, False), (50, True)):
+        only_wrong = drawer([annotation(x, 0)], only_disagreements=True)
+        assert only_wrong.is_worth_showing(FILE, line) == shown

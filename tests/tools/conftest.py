@@ -1,33 +1,56 @@
 """What the tests of the prediction program share."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from predict_tools import load_program, save_model
+from predict_tools import load_program, pictures, trained  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")
 def program():
-    return load_program()
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with config.yaml and two checkpoints, one of which knows its dataset."""
-    folder = tmp_path_factory.mktemp("trained")
-    save_model(folder)
-    return folder
+    return load_program("predict.py")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with two pictures of different sizes, and a text."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "b.png")
-    Image.fromarray(noise[:, :70]).save(folder / "a.JPG")
-    (folder / "notes.txt").write_text("not a picture", encoding="utf-8")
-    return folder
+def command(trained: Path, tmp_path: Path) -> Callable[..., list[str]]:  # noqa: F811
+    """Makes the program's arguments from inputs, further options and the output folder's name."""
+
+    def command(inputs: list, *options: object, out: str = "out") -> list[str]:
+        return [
+            *("--config-file", str(trained / "config.yaml")),
+            *("--weights", str(trained / "model_final.pth")),
+            *("--input", *map(str, inputs)),
+            *("--output", str(tmp_path / out)),
+            *map(str, options),
+        ]
+
+    return command
+
+
+@pytest.fixture
+def predict(program, command, tmp_path: Path) -> Callable[..., dict]:
+    """Runs the program, with arguments as of `command`, and returns predictions.json."""
+
+    def predict(inputs: list, *options: object, out: str = "out") -> dict:
+        program.main(command(inputs, *options, out=out))
+        return json.loads((tmp_path / out / "predictions.json").read_text(encoding="utf-8"))
+
+    return predict
+
+
+@pytest.fixture
+def refuse(program, command, capsys) -> Callable[..., str]:
+    """Runs the program, which must end with this exit code, and returns what it says."""
+
+    def refuse(code: int, inputs: list, *options: object) -> str:
+        with pytest.raises(SystemExit) as caught:
+            program.main(command(inputs, *options))
+        if isinstance(caught.value.code, str):  # Python prints it and exits with 1
+            assert code == 1
+            return caught.value.code
+        assert caught.value.code == code
+        return capsys.readouterr().err
+
+    return refuse

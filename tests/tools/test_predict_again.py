@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predict_tools import PROGRAM, arguments, cut_file, save_model, write_video
+from predict_tools import TOOLS, cut_file, save_model, write_video
 
+from mask2former_mt.predict.media import VideoReader
 from mask2former_mt.predict.predictor import Predictor
-from mask2former_mt.predict.videos import VideoReader
 
 
 @pytest.fixture
@@ -41,10 +41,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def results_of(output: Path) -> dict:
-    return json.loads((output / "predictions.json").read_text(encoding="utf-8"))
-
-
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """A folder with 20 pictures of two sizes, and a video among them."""
@@ -59,94 +55,78 @@ def mixed(tmp_path: Path) -> Path:
 
 
 class TestSecondRun:
-    def test_what_is_done_is_not_done_again(
-        self, program, trained, pictures, tmp_path, predicted, capsys
-    ):
-        command = arguments(trained, [pictures], tmp_path / "out", "--score-threshold", "0")
-        program.main(command)
-        before = (tmp_path / "out" / "predictions.json").read_bytes()
+    def test_what_is_done_is_not_done_again(self, predict, pictures, tmp_path, predicted, capsys):
+        before = predict([pictures], "--score-threshold", 0)
         stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.png")}
         assert len(predicted) == 2
-        program.main(command)
+        assert predict([pictures], "--score-threshold", 0) == before
         assert len(predicted) == 2
-        assert (tmp_path / "out" / "predictions.json").read_bytes() == before
         assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
         assert "2 pictures (2 of them before), 8 instances" in capsys.readouterr().out
 
-    def test_only_new_and_changed_pictures(self, program, trained, pictures, tmp_path, predicted):
-        command = arguments(trained, [pictures], tmp_path / "out")
-        program.main(command)
+    def test_only_new_and_changed_pictures(self, predict, pictures, predicted):
+        predict([pictures])
         Image.new("RGB", (50, 40)).save(pictures / "b.png")
         Image.new("RGB", (33, 44)).save(pictures / "0.png")
         predicted.clear()
-        program.main(command)
+        results = predict([pictures])
         assert predicted == [(44, 33), (40, 50)]
-        names = [Path(image["file_name"]).name for image in results_of(tmp_path / "out")["images"]]
+        names = [Path(image["file_name"]).name for image in results["images"]]
         assert names == ["0.png", "a.JPG", "b.png"]
 
-    def test_lost_overlay_is_made_again(self, program, trained, pictures, tmp_path, predicted):
-        command = arguments(trained, [pictures], tmp_path / "out")
-        program.main(command)
+    def test_lost_overlay_is_made_again(self, predict, pictures, tmp_path, predicted):
+        predict([pictures])
         (tmp_path / "out" / "a.png").unlink()
         predicted.clear()
-        program.main(command)
+        predict([pictures])
         assert predicted == [(90, 70)]
         assert (tmp_path / "out" / "a.png").is_file()
 
-    def test_other_inputs_leave_the_first_ones_overlays(self, program, trained, pictures, tmp_path):
+    def test_other_inputs_leave_the_first_ones_overlays(self, predict, pictures, tmp_path):
         other = tmp_path / "other"
         other.mkdir()
         Image.new("RGB", (64, 64)).save(other / "b.png")
         out = tmp_path / "out"
-        program.main(arguments(trained, [pictures], out))
+        predict([pictures])
         before = (out / "b.png").read_bytes()
-        program.main(arguments(trained, [other], out))
+        results = predict([other])
         assert (out / "b.png").read_bytes() == before
         assert (out / "b_2.png").is_file()
-        assert [image["width"] for image in results_of(out)["images"]] == [64]
+        assert [image["width"] for image in results["images"]] == [64]
 
     @pytest.mark.parametrize(
         "change",
         [["--score-threshold", "0.25"], ["INPUT.MIN_SIZE_TEST", "96"], ["--min-area", "3"]],
     )
-    def test_other_settings_are_refused_or_redone(
-        self, program, trained, pictures, tmp_path, predicted, change
-    ):
-        command = arguments(trained, [pictures], tmp_path / "out")
-        program.main(command)
+    def test_other_settings_are_refused_or_redone(self, predict, pictures, predicted, change):
+        predict([pictures])
         predicted.clear()
         with pytest.raises(SystemExit, match=r"holds predictions made otherwise.*--overwrite"):
-            program.main([*command, *change])
+            predict([pictures], *change)
         assert predicted == []
-        program.main([*command, *change, "--overwrite"])
+        predict([pictures], *change, "--overwrite")
         assert len(predicted) == 2
 
-    def test_other_weights_are_refused(self, program, trained, pictures, tmp_path):
-        other = tmp_path / "other"
-        other.mkdir()
-        save_model(other, seed=1)
-        program.main(arguments(trained, [pictures], tmp_path / "out"))
+    def test_other_weights_are_refused(self, predict, pictures, tmp_path):
+        save_model(tmp_path, seed=1)
+        predict([pictures])
         with pytest.raises(SystemExit, match=r"weights was .* and is now"):
-            program.main(arguments(other, [pictures], tmp_path / "out"))
+            predict([pictures], "--weights", tmp_path / "model_final.pth")
 
-    def test_device_and_batch_may_change(self, program, trained, pictures, tmp_path, predicted):
-        command = arguments(trained, [pictures], tmp_path / "out")
-        program.main(command)
+    def test_batch_and_output_dir_may_change(self, predict, pictures, predicted):
+        predict([pictures])
         predicted.clear()
-        program.main([*command, "--batch", "2"])
-        program.main([*command, "OUTPUT_DIR", "elsewhere"])
+        predict([pictures], "--batch", 2)
+        predict([pictures], "OUTPUT_DIR", "elsewhere")
         assert predicted == []
 
 
 class TestVideos:
-    def test_frames_are_numbered_and_the_overlay_is_a_video(
-        self, program, trained, tmp_path, capsys
-    ):
+    def test_frames_are_numbered_and_the_overlay_is_a_video(self, predict, tmp_path, capsys):
         write_video(tmp_path / "v.avi", 7, size=(60, 90))
         sheet = tmp_path / "sheet.png"
-        more = ["--batch", "3", "--contact-sheet", str(sheet), "--score-threshold", "0"]
-        program.main(arguments(trained, [tmp_path / "v.avi"], tmp_path / "out", *more))
-        images = results_of(tmp_path / "out")["images"]
+        options = ["--batch", 3, "--contact-sheet", sheet, "--score-threshold", 0]
+        images = predict([tmp_path / "v.avi"], *options)["images"]
         assert [image["frame"] for image in images] == list(range(7))
         assert [image["id"] for image in images] == list(range(1, 8))
         assert {(image["height"], image["width"]) for image in images} == {(60, 90)}
@@ -159,15 +139,15 @@ class TestVideos:
         assert "7 pictures, 28 instances" in capsys.readouterr().out
 
     def test_cut_video_keeps_what_was_read_and_says_so_each_time(
-        self, program, trained, pictures, tmp_path, predicted
+        self, refuse, pictures, tmp_path, predicted
     ):
         write_video(pictures / "a.avi", 40)
         cut_file(pictures / "a.avi", 0.5)
-        command = arguments(trained, [pictures], tmp_path / "out")
         for _ in range(2):
-            with pytest.raises(SystemExit, match=r"1 of 3 inputs[\s\S]*a\.avi ended after"):
-                program.main(command)
-        images = results_of(tmp_path / "out")["images"]
+            message = refuse(1, [pictures])
+            assert "1 of 3 inputs" in message
+            assert "a.avi ended after" in message
+        images = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
         frames = [image["frame"] for image in images if "frame" in image]
         assert 2 < len(frames) < 38
         assert len(images) == 2 + len(frames)
@@ -176,54 +156,41 @@ class TestVideos:
         assert len(list(VideoReader(tmp_path / "out" / "a_2.mp4"))) == len(frames)
         assert (tmp_path / "out" / "a.png").is_file()
 
-    def test_video_that_is_none(self, program, trained, pictures, tmp_path, capsys):
+    def test_file_named_like_a_video(self, refuse, pictures, tmp_path):
         (pictures / "v.mp4").write_text("not a video")
-        with pytest.raises(SystemExit, match=r"v\.mp4 cannot be read"):
-            program.main(arguments(trained, [pictures], tmp_path / "out"))
-        assert len(results_of(tmp_path / "out")["images"]) == 2
         # Named itself, it is refused before anything is done.
-        with pytest.raises(SystemExit) as caught:
-            program.main(arguments(trained, [pictures / "v.mp4"], tmp_path / "other"))
-        assert caught.value.code == 2
-        assert not (tmp_path / "other").exists()
+        assert "v.mp4 cannot be read" in refuse(2, [pictures / "v.mp4"])
+        assert not (tmp_path / "out").exists()
+        assert "v.mp4 cannot be read" in refuse(1, [pictures])
+        results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert len(results["images"]) == 2
 
-    def test_lost_overlay_is_drawn_from_the_lines(self, program, trained, tmp_path, predicted):
+    def test_lost_overlay_is_drawn_from_the_lines(self, predict, tmp_path, predicted):
         write_video(tmp_path / "v.avi", 5)
-        more = ["--score-threshold", "0", "--max-side", "200"]
-        command = arguments(trained, [tmp_path / "v.avi"], tmp_path / "out", *more)
-        program.main(command)
+        options = ["--score-threshold", 0, "--max-side", 200]
+        predict([tmp_path / "v.avi"], *options)
         before = list(VideoReader(tmp_path / "out" / "v.mp4"))
         (tmp_path / "out" / "v.mp4").unlink()
         lines = (tmp_path / "out" / "predictions.jsonl").read_bytes()
         predicted.clear()
-        program.main(command)
+        predict([tmp_path / "v.avi"], *options)
         assert predicted == []
         assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == lines
         np.testing.assert_array_equal(before, list(VideoReader(tmp_path / "out" / "v.mp4")))
 
-    def test_two_videos_of_one_name(self, program, trained, tmp_path):
+    def test_two_videos_of_one_name(self, predict, tmp_path):
         for folder, count in (("one", 3), ("two", 5)):
             (tmp_path / folder).mkdir()
             write_video(tmp_path / folder / "v.avi", count)
-        inputs = [tmp_path / "one", tmp_path / "two"]
-        program.main(arguments(trained, inputs, tmp_path / "out"))
+        predict([tmp_path / "one", tmp_path / "two"])
         counts = [len(list(VideoReader(tmp_path / "out" / n))) for n in ("v.mp4", "v_2.mp4")]
         assert counts == [3, 5]
-
-    def test_video_has_no_ground_truth(self, program, trained, tmp_path):
-        write_video(tmp_path / "v.avi", 3)
-        with pytest.raises(SystemExit, match="'nothing' is not registered"):
-            program.main(
-                arguments(
-                    trained, [tmp_path / "v.avi"], tmp_path / "out", "--ground-truth", "nothing"
-                )
-            )
 
 
 def kill_at(lines: Path, count: int, command: list[str]) -> bytes:
     """Starts the program, kills it when so many lines are written, and returns the lines."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(PROGRAM), *command],
+        [sys.executable, "-W", "ignore", str(TOOLS / "predict.py"), *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -239,22 +206,22 @@ def kill_at(lines: Path, count: int, command: list[str]) -> bytes:
     return lines.read_bytes()
 
 
-def test_killed_run_goes_on_to_the_same_result(program, trained, mixed, tmp_path, one_thread):
+def test_killed_run_goes_on_to_the_same_result(program, command, mixed, tmp_path, one_thread):
     """kill -9 among pictures, then within the video; batches of pictures of two sizes."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    more = ["--score-threshold", "0", "--batch", "4", "--max-side", "200"]
-    program.main(arguments(trained, [mixed], whole, *more))
+    options = ["--score-threshold", 0, "--batch", 4, "--max-side", 200]
+    program.main(command([mixed], *options, out="whole"))
     total = (whole / "predictions.jsonl").read_bytes().count(b"\n")
     assert total == 20 + 12
-    lines, command = killed / "predictions.jsonl", arguments(trained, [mixed], killed, *more)
+    lines, arguments = killed / "predictions.jsonl", command([mixed], *options, out="killed")
     # The video comes after five pictures, the batches of which are 4 and 1.
     for count in (2, 9):
-        done = kill_at(lines, count, command)
+        done = kill_at(lines, count, arguments)
         assert count <= done.count(b"\n") < total
         assert not (killed / "predictions.json").exists()
         # As if the kill had come within a line.
         lines.write_bytes(done + b'{"file_name": "x", "hei')
-    program.main(command)
+    program.main(arguments)
     assert (killed / "predictions.json").read_bytes() == (whole / "predictions.json").read_bytes()
     assert lines.read_bytes().startswith(done)
     names = [

@@ -1,47 +1,32 @@
-"""The filter options of the prediction program become config keys with that meaning."""
-
-from __future__ import annotations
-
-import argparse
+"""The filter options of tools/predict.py become config keys with that meaning."""
 
 import pytest
 from config_tools import tiny_config
 
 from mask2former_mt.config import check_config
 from mask2former_mt.modeling.inference import build_inference
-from mask2former_mt.predict.options import (
-    add_filter_arguments,
-    filter_overrides,
-    probability,
-)
 from mask2former_mt.structures import SubcategorySpec
 
-
-def parsed(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    # As the program's own.
-    parser.add_argument("--score-threshold", type=probability)
-    add_filter_arguments(parser)
-    return parser.parse_args(arguments)
+SCORE_THRESHOLD = "MODEL.MASK_FORMER.TEST.SCORE_THRESHOLD"
+REQUIRED = ["--config-file", "c", "--weights", "w", "--input", "i", "--output", "o"]
 
 
-def test_nothing_given_changes_nothing():
-    assert filter_overrides(parsed()) == []
+@pytest.fixture
+def overrides_of(program):
+    def overrides_of(*options: str) -> list[str]:
+        return program.filter_overrides(program.build_parser().parse_args([*REQUIRED, *options]))
+
+    return overrides_of
 
 
-def test_a_program_without_a_score_threshold():
-    parser = argparse.ArgumentParser()
-    add_filter_arguments(parser)
-    assert filter_overrides(parser.parse_args(["--top-k", "3"])) == [
-        "MODEL.MASK_FORMER.TEST.KEEP_TOP_K",
-        "3",
-    ]
+def test_only_the_score_threshold_has_a_default(overrides_of):
+    assert overrides_of() == [SCORE_THRESHOLD, "0.5"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field", "expected"),
+    ("options", "field", "expected"),
     [
-        # Whole numbers too: the config wants what it has, a float.
+        # The config wants floats, also where the user writes whole numbers.
         (["--score-threshold", "1"], "score", 1.0),
         (["--class-threshold", "0.25"], "class_score", 0.25),
         (["--subcategory-thresholds", "0.5"], "subcategory_scores", (0.5, 0.5)),
@@ -55,35 +40,38 @@ def test_a_program_without_a_score_threshold():
         (["--top-k", "3"], "keep", 3),
     ],
 )
-def test_an_option_reaches_the_filter(arguments, field, expected):
-    overrides = filter_overrides(parsed(*arguments))
+def test_an_option_reaches_the_filter(overrides_of, options, field, expected):
     cfg = tiny_config()
     cfg.MODEL.SUBCATEGORY.WITHOUT_NONE = ["finish"]
     spec = SubcategorySpec.from_counts(["tint", "finish"], [2, 3])
     assert getattr(build_inference(cfg, spec).instances.filters, field) != expected
-    cfg.merge_from_list(overrides)
+    cfg.merge_from_list(overrides_of(*options))
     check_config(cfg)
     assert getattr(build_inference(cfg, spec).instances.filters, field) == expected
 
 
-def test_options_that_are_no_filters():
+def test_ranking_and_one_class_per_query(overrides_of):
     cfg = tiny_config()
-    cfg.merge_from_list(filter_overrides(parsed("--ranking", "joint", "--one-class-per-query")))
+    cfg.merge_from_list(overrides_of("--ranking", "joint", "--one-class-per-query"))
     instances = build_inference(cfg, SubcategorySpec()).instances
     assert (instances.ranking, instances.one_class_per_query) == ("joint", True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        (["--class-threshold", "1.5"], r"must be in [0, 1], got 1.5"),
-        (["--subcategory-thresholds", "0.5,2"], r"must be in [0, 1], got 2"),
+        (["--score-threshold", "50"], "must be in [0, 1], got 50"),
+        (["--class-threshold", "1.5"], "must be in [0, 1], got 1.5"),
+        (["--subcategory-thresholds", "0.5,2"], "must be in [0, 1], got 2"),
         (["--min-area", "-1"], "must not be negative, got -1"),
+        (["--max-side", "-1"], "must not be negative, got -1"),
+        (["--batch", "0"], "must be at least 1, got 0"),
         (["--nms-sigma", "0"], "must be positive, got 0"),
         (["--nms", "soft"], "invalid choice: 'soft'"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, message, capsys):
-    with pytest.raises(SystemExit):
-        parsed(*arguments)
+def test_values_out_of_range_are_refused(overrides_of, options, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        overrides_of(*options)
+    assert caught.value.code == 2
     assert message in capsys.readouterr().err

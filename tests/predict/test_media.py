@@ -1,0 +1,140 @@
+"""Finding inputs, reading ahead, and videos: whole, cut short and not at all."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from predict_tools import cut_file, write_video
+
+from mask2former_mt.predict.media import (
+    VideoReader,
+    VideoWriter,
+    find_inputs,
+    missing_frames,
+    read_ahead,
+)
+
+
+class TestFindInputs:
+    def test_files_folders_and_globs_each_once(self, pictures):
+        a, b = pictures / "a.JPG", pictures / "b.png"
+        assert find_inputs([pictures]) == [a, b]
+        assert find_inputs([b, pictures, pictures / "*.png"]) == [b, a]
+        assert find_inputs([str(pictures / "*")]) == [a, b]
+
+    def test_file_with_a_globs_letters_in_its_name(self, pictures):
+        odd = (pictures / "b.png").rename(pictures / "b[1].png")
+        assert find_inputs([odd]) == [odd]
+
+
+class TestReadAhead:
+    @pytest.mark.parametrize("items", [list(range(50)), []])
+    def test_same_items_in_the_same_order(self, items):
+        assert list(read_ahead(iter(items), 3)) == items
+
+    def test_another_thread_reads_as_many_items_as_asked_and_no_more(self):
+        made, threads = [], set()
+
+        def items():
+            for i in range(10):
+                threads.add(threading.current_thread())
+                made.append(i)
+                yield i
+
+        ahead = read_ahead(items(), 2)
+        assert next(ahead) == 0
+        deadline = time.monotonic() + 5
+        while len(made) < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert made == [0, 1, 2]
+        assert threading.current_thread() not in threads
+        ahead.close()
+
+    def test_error_comes_where_the_item_would_have(self):
+        def items():
+            yield 1
+            raise OSError("gone")
+
+        ahead = read_ahead(items(), 4)
+        assert next(ahead) == 1
+        with pytest.raises(OSError, match="gone"):
+            next(ahead)
+
+    def test_stopping_early_ends_the_thread(self):
+        before = threading.active_count()
+        ahead = read_ahead(iter(range(1000)), 2)
+        next(ahead)
+        ahead.close()
+        assert threading.active_count() == before
+
+
+class TestVideos:
+    def test_frames_are_rgb_and_in_order(self, tmp_path):
+        writer = VideoWriter(tmp_path / "v.mp4", 12)
+        for i in range(6):
+            frame = np.zeros((40, 60, 3), dtype=np.uint8)
+            frame[..., 0] = 40 * i  # red
+            writer.write(frame)
+        assert not (tmp_path / "v.mp4").exists()
+        writer.finish()
+        assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+        video = VideoReader(tmp_path / "v.mp4")
+        assert video.frames_per_second == 12
+        assert video.num_frames == 6
+        frames = list(video)
+        assert [f.shape for f in frames] == [(40, 60, 3)] * 6
+        for i, frame in enumerate(frames):
+            red, green, blue = frame.mean(axis=(0, 1))
+            assert abs(red - 40 * i) < 12
+            assert green < 25
+            assert blue < 25
+
+    def test_odd_sizes_are_filled_up_not_cut(self, tmp_path):
+        writer = VideoWriter(tmp_path / "v.mp4", 10)
+        frame = np.zeros((41, 61, 3), dtype=np.uint8)
+        frame[-1], frame[:, -1] = 255, 255
+        writer.write(frame)
+        # Another size than the first frame's is brought to it.
+        writer.write(np.full((80, 100, 3), 200, dtype=np.uint8))
+        writer.finish()
+        first, second = VideoReader(tmp_path / "v.mp4")
+        assert first.shape == second.shape == (42, 62, 3)
+        assert first[-1].mean() > 180
+        assert abs(second.mean() - 200) < 10
+
+    def test_abandoned_video_leaves_nothing(self, tmp_path):
+        writer = VideoWriter(tmp_path / "v.mp4", 10)
+        writer.write(np.zeros((40, 60, 3), dtype=np.uint8))
+        writer.abandon()
+        VideoWriter(tmp_path / "w.mp4", 10).abandon()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_folder_that_is_missing(self, tmp_path):
+        writer = VideoWriter(tmp_path / "no" / "v.mp4", 10)
+        with pytest.raises(ValueError, match=r"v\.mp4 cannot be written"):
+            writer.write(np.zeros((40, 60, 3), dtype=np.uint8))
+
+    def test_not_a_video(self, tmp_path):
+        (tmp_path / "v.mp4").write_text("not a video")
+        for name in ("v.mp4", "missing.mp4"):
+            with pytest.raises(ValueError, match=f"{name} cannot be read"):
+                VideoReader(tmp_path / name)
+
+    def test_cut_video_gives_what_it_has(self, tmp_path):
+        write_video(tmp_path / "v.avi", 40)
+        cut_file(tmp_path / "v.avi", 0.5)
+        video = VideoReader(tmp_path / "v.avi")
+        count = len(list(video))
+        assert 5 < count < 35
+        message = missing_frames(count, video.num_frames)
+        assert message.startswith(f"ended after {count} of about 40")
+
+    @pytest.mark.parametrize(
+        # Two frames and a fiftieth of all may be missing: 100 - 2 - 2 = 96.
+        ("read", "told", "says"),
+        [(100, 100, False), (96, 100, False), (95, 100, True), (9, 0, False), (0, 3, True)],
+    )
+    def test_missing_frames(self, read, told, says):
+        assert bool(missing_frames(read, told)) == says

@@ -1,0 +1,108 @@
+"""A predictor built of a config and a checkpoint: names, channels, batches, settings."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from predict_tools import COUNTS
+
+from mask2former_mt.engine.setup import load_config
+from mask2former_mt.predict.predictor import Predictor, build_predictor
+
+
+@pytest.fixture
+def build(trained):
+    def build(*opts: str, weights: str = "model_final.pth") -> Predictor:
+        return build_predictor(load_config(str(trained / "config.yaml"), opts), trained / weights)
+
+    return build
+
+
+def predict(predictor: Predictor, *images: np.ndarray) -> list:
+    return predictor.predict([predictor.prepare(image) for image in images])
+
+
+def test_names_and_counts_come_from_the_checkpoint(build):
+    predictor = build()
+    assert predictor.class_names == ["apple", "pear", "plum"]
+    assert predictor.category_ids == [4, 7, 9]
+    assert predictor.spec.names == ("ripeness",)
+
+
+def test_without_names_they_are_numbers_and_it_says_so(build, caplog):
+    predictor = build(*COUNTS, weights="nameless.pth")
+    assert predictor.class_names == ["0", "1", "2"]
+    assert predictor.category_ids == [0, 1, 2]
+    assert predictor.spec.to_json() == [{"name": "ripeness", "values": ["0", "1"]}]
+    messages = [r.message for r in caplog.records if "named by their numbers" in r.message]
+    assert len(messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("opts", "weights", "message"),
+    [
+        ([], "nameless.pth", r"NUM_CLASSES is 0 .*nameless.pth does not say"),
+        (
+            ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "8"],
+            "model_final.pth",
+            r"NUM_CLASSES must be 3, as .* got 8",
+        ),
+        (
+            ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"],
+            "model_final.pth",
+            r"does not fit the model[\s\S]*query_feat",
+        ),
+        (
+            [
+                *("MODEL.MASK_FORMER.TEST.INSTANCE_ON", "False"),
+                *("MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True"),
+            ],
+            "model_final.pth",
+            "INSTANCE_ON must be True",
+        ),
+    ],
+)
+def test_config_and_checkpoint_that_do_not_fit(build, opts, weights, message):
+    with pytest.raises(ValueError, match=message):
+        build(*opts, weights=weights)
+
+
+def test_image_format_is_respected(build):
+    image = np.random.default_rng(1).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    (rgb,) = predict(build(), image)
+    bgr = build("INPUT.FORMAT", "BGR")
+    (as_it_is,) = predict(bgr, image)
+    # Given the channels the other way round, the BGR model sees the same numbers.
+    (turned,) = predict(bgr, np.ascontiguousarray(image[:, :, ::-1]))
+    torch.testing.assert_close(turned.scores, rgb.scores, rtol=0, atol=0)
+    assert not torch.equal(as_it_is.scores, rgb.scores)
+
+
+def test_batch_of_one_size_predicts_as_one_by_one(build):
+    predictor = build()
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 80, 3), dtype=np.uint8)
+    for image, instances in zip(images, predict(predictor, *images), strict=True):
+        torch.testing.assert_close(instances.scores, predict(predictor, image)[0].scores)
+
+
+def test_instances_are_at_each_pictures_size(build):
+    shapes = [(40, 90, 3), (33, 201, 3), (1, 1, 3)]
+    batch = predict(build(), *(np.zeros(shape, np.uint8) for shape in shapes))
+    # four detections in each
+    assert [tuple(i.pred_masks.shape) for i in batch] == [(4, *shape[:2]) for shape in shapes]
+    assert [i.image_size for i in batch] == [shape[:2] for shape in shapes]
+
+
+def test_settings_change_with_what_decides_the_predictions(build):
+    usual = build().settings
+    assert json.loads(json.dumps(usual)) == usual
+    assert build("OUTPUT_DIR", "elsewhere", "SOLVER.BASE_LR", "1.0").settings == usual
+    for key, value in (
+        ("INPUT.MIN_SIZE_TEST", "96"),
+        ("TEST.DETECTIONS_PER_IMAGE", "3"),
+        ("MODEL.MASK_FORMER.TEST.SCORE_THRESHOLD", "0.3"),
+    ):
+        other = build(key, value).settings
+        assert {k for k in usual if usual[k] != other[k]} == {key}
+    assert build(*COUNTS, weights="nameless.pth").settings["weights"] != usual["weights"]
