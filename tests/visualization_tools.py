@@ -1,8 +1,10 @@
-"""Hand-made masks, and what their labels are drawn as."""
+"""Hand-made masks, and the labels that are drawn for them."""
 
 import numpy as np
+import pycocotools.mask as mask_util
 
 from mask2former_mt.structures import Subcategory, SubcategorySpec
+from mask2former_mt.visualization import LabelNames, SizeLimits
 
 SPEC = SubcategorySpec(
     (
@@ -11,7 +13,9 @@ SPEC = SubcategorySpec(
     )
 )
 NO_SPEC = SubcategorySpec()
-NAMES = [str(i) for i in range(10)]
+CLASSES = [str(i) for i in range(10)]
+NAMES = LabelNames(CLASSES, SPEC, range(10, 20))
+OWN_SIZE = SizeLimits(min_side=0)
 
 
 def grey(height: int, width: int) -> np.ndarray:
@@ -25,6 +29,17 @@ def box_masks(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -
     return masks
 
 
+def result(mask: np.ndarray, category_id: int, score: float, **labels: tuple) -> dict:
+    """An entry of a results JSON; labels are pairs of a value's name and its score."""
+    rle = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {
+        "category_id": category_id,
+        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+        "score": score,
+        "subcategories": {name: {"value": v, "score": s} for name, (v, s) in labels.items()},
+    }
+
+
 def lines_of(drawn: list) -> list[str]:
     return [line for lines, _, _ in drawn for line in lines]
 
@@ -34,6 +49,7 @@ def inside(box: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Pixels that two boxes x0, y0, x1, y1 have in common."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(0, width) * max(0, height)

@@ -20,7 +20,7 @@ from mask2former_mt.check.old_annotation import (
 from mask2former_mt.check.old_document import CocoHeader
 from mask2former_mt.check.old_rle import decode_rle
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.visualization import draw_ground_truth
+from mask2former_mt.visualization import LabelNames, draw_ground_truth
 from mask2former_mt.visualization.pages import Panel, encode_jpeg
 
 MAX_SAMPLES = 12  # pictures of a split
@@ -82,9 +82,8 @@ def draw_samples(
                 )
                 for entry in job.annotations
             ]
-            picture = draw_ground_truth(
-                image, annotations, class_names=header.thing_classes, spec=header.spec
-            )
+            names = LabelNames(header.thing_classes, header.spec)
+            picture = draw_ground_truth(image, annotations, names)
         except (ValueError, OSError):
             continue  # a finding says what is wrong with it
         caption = f"{job.path}, image {job.image_id}: {len(annotations)} annotations"

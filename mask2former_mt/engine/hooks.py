@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 from mask2former_mt.data.monitor import WatchedLoader
 from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
-from mask2former_mt.visualization import contact_sheet, draw_instances
+from mask2former_mt.visualization import Label, LabelNames, contact_sheet, draw_instances
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -127,16 +127,9 @@ def sample_panel(
         image = image if image_format == "RGB" else image[..., ::-1]
         instances = sample["instances"]
         image, masks = _shrink(image, instances.get(GT_MASKS).numpy())
-        pictures.append(
-            draw_instances(
-                image,
-                masks=masks,
-                classes=instances.get(GT_CLASSES).tolist(),
-                class_names=class_names,
-                spec=spec,
-                subcategories=instances.get(GT_SUBCATEGORIES).numpy(),
-            )
-        )
+        classes, values = instances.get(GT_CLASSES), instances.get(GT_SUBCATEGORIES)
+        labels = [Label(*label) for label in zip(classes.tolist(), values.tolist(), strict=True)]
+        pictures.append(draw_instances(image, masks, labels, LabelNames(class_names, spec)))
         titles.append(f"{pathlib.Path(sample['file_name']).name} ({sample.get('draw')})")
     return contact_sheet(pictures, PANEL_COLUMNS, titles=titles, cell_width=PANEL_SIDE)
 

@@ -19,7 +19,14 @@ from mask2former_mt.files import replacing
 from mask2former_mt.predict.journal import Journal
 from mask2former_mt.predict.media import VideoReader, is_video
 from mask2former_mt.predict.predictor import Predictor
-from mask2former_mt.visualization import contact_sheet, draw_disagreements, draw_pair, draw_results
+from mask2former_mt.visualization import (
+    LabelNames,
+    SizeLimits,
+    contact_sheet,
+    draw_disagreements,
+    draw_pair,
+    draw_results,
+)
 
 MAX_SIDE = 4000  # pixels of an overlay
 MAX_STEM = 200  # bytes; with what the name of an unfinished file has besides, less than 255
@@ -166,8 +173,7 @@ class OverlayDrawer:
     ) -> None:
         self.options = options
         self.annotated = annotated
-        self._ids = {"category_ids": predictor.category_ids, "spec": predictor.spec}
-        self._names = {"class_names": predictor.class_names, **self._ids}
+        self._names = LabelNames(predictor.class_names, predictor.spec, predictor.category_ids)
 
     def draw(
         self, file: Path, image: np.ndarray, results: Sequence[dict], max_side: int | None = None
@@ -183,15 +189,18 @@ class OverlayDrawer:
         Returns:
             uint8 RGB.
         """
-        looks = {"max_side": self.options.max_side if max_side is None else max_side, **self._names}
-        if self.annotated is None:
+        limits = SizeLimits(
+            max_side=self.options.max_side if max_side is None else max_side,
             # The frames of a video must not differ in size.
-            return draw_results(image, results, **looks, grows=not is_video(file))
+            grows=not is_video(file),
+        )
+        if self.annotated is None:
+            return draw_results(image, results, self._names, limits)
         annotations = self.annotated[file]["annotations"]
         if self.options.only_disagreements:
             comparison = self._compare(file, results, image.shape[:2])
-            return draw_disagreements(image, results, annotations, **comparison._asdict(), **looks)
-        return draw_pair(image, results, annotations, **looks)
+            return draw_disagreements(image, results, annotations, *comparison, self._names, limits)
+        return draw_pair(image, results, annotations, self._names, limits)
 
     def is_worth_showing(self, file: Path, line: Mapping) -> bool:
         """Whether a contact sheet should have the picture of this line of the journal."""
@@ -201,7 +210,13 @@ class OverlayDrawer:
         return bool(self._compare(file, line["annotations"], size).disagreements)
 
     def _compare(self, file: Path, results: Sequence[dict], size: tuple[int, int]) -> Comparison:
-        return compare_results(results, self.annotated[file]["annotations"], size, **self._ids)
+        return compare_results(
+            results,
+            self.annotated[file]["annotations"],
+            size,
+            category_ids=self._names.category_ids,
+            spec=self._names.spec,
+        )
 
 
 def write_sheet(

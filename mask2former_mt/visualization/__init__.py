@@ -3,28 +3,26 @@
 Everything here takes and gives uint8 RGB arrays (H, W, 3) and changes none of its inputs.
 """
 
-from mask2former_mt.visualization.colours import class_colour
 from mask2former_mt.visualization.disagreement_overlay import draw_disagreements
-from mask2former_mt.visualization.label_painting import label_parts
+from mask2former_mt.visualization.instance_painting import SizeLimits
+from mask2former_mt.visualization.label_text import Label, LabelNames
 from mask2former_mt.visualization.overlay import (
     draw_ground_truth,
     draw_instances,
-    draw_predictions,
+    draw_pair,
     draw_results,
 )
-from mask2former_mt.visualization.pairs import draw_pair
-from mask2former_mt.visualization.sheet import contact_sheet, side_by_side, with_legend
+from mask2former_mt.visualization.sheet import contact_sheet, with_legend
 
 __all__ = [
-    "class_colour",
+    "Label",
+    "LabelNames",
+    "SizeLimits",
     "contact_sheet",
     "draw_disagreements",
     "draw_ground_truth",
     "draw_instances",
     "draw_pair",
-    "draw_predictions",
     "draw_results",
-    "label_parts",
-    "side_by_side",
     "with_legend",
 ]

@@ -18,24 +18,24 @@ COLOUR = "#3567a8"
 WIDTH = 7.0  # inches
 MAX_BARS = 60
 _MAX_NAME = 28  # characters
-_BAR = 0.22  # inches
-_MAX_CELLS = 600  # with their numbers in them
+_BAR = 0.22  # inches from one bar to the next
+_MAX_CELLS = 600  # a larger table shows no numbers
 
-# A browser has fonts for letters that matplotlib's own has not, and the text stays text.
+# Text stays text: a browser has fonts for letters that matplotlib's own font lacks.
 _STYLE = {"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "mask2former_mt"}
 
 
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
-    """Everything that is drawn within looks alike."""
-    # Letters that are missing in the font that only the layout is made with.
+    """Gives the charts drawn within the context a common look."""
+    # No warnings of letters that matplotlib's font lacks: only the layout is made with it.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with rc_context(_STYLE):
         yield
 
 
 def new_axes(width: float = WIDTH, height: float = 2.6) -> tuple[Figure, Axes]:
-    """A figure of so many inches and its axes."""
+    """A figure and its axes; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -43,15 +43,17 @@ def new_axes(width: float = WIDTH, height: float = 2.6) -> tuple[Figure, Axes]:
 
 
 def bars(names: Sequence[str], counts: np.ndarray) -> bytes:
-    """A bar for each name; of more than 60 the most and the least frequent ones.
+    """A bar for each name; of more than 60 names the 30 most and the 30 least frequent.
 
     Args:
         names: N texts.
         counts: int (N,).
+
+    Returns:
+        The SVG file.
     """
     order = np.arange(len(names))
     if len(names) > MAX_BARS:
-        # The most and the fewest: both are what one looks for.
         by_count = np.argsort(-counts, kind="stable")
         order = np.concatenate((by_count[: MAX_BARS // 2], by_count[-MAX_BARS // 2 :]))
     figure, axes = new_axes(WIDTH, 0.6 + _BAR * len(order))
@@ -73,12 +75,16 @@ def heat(
     *,
     labels: tuple[str, str] = ("", ""),
 ) -> bytes:
-    """Counts as a table, each cell coloured by its share of the row.
+    """Counts as a table, each cell coloured by its share of its row.
 
     Args:
-        row_names, column_names: M and N texts; of more than 60 the most frequent ones are shown.
+        row_names: M texts; only the 60 most frequent rows are shown.
+        column_names: N texts; only the 60 most frequent columns are shown.
         counts: int (M, N).
-        labels: what the columns and the rows are.
+        labels: titles of the columns and of the rows.
+
+    Returns:
+        The SVG file.
     """
     rows, columns = (_most_frequent(counts.sum(axis=axis)) for axis in (1, 0))
     shown = counts[np.ix_(rows, columns)]
@@ -100,10 +106,12 @@ def heat(
 
 
 def name_ticks(axes: Axes, positions: np.ndarray, names: Sequence[str], *, vertical: bool) -> None:
-    """Names along an axis.
+    """Writes names along an axis.
 
     Args:
-        vertical: along the lower edge, written upwards; else along the left one.
+        positions: float (N,), in the axis's unit.
+        names: N texts.
+        vertical: whether they are written upwards along the lower edge, else along the left one.
     """
     texts = [short(name) for name in names]
     if vertical:
@@ -115,13 +123,13 @@ def name_ticks(axes: Axes, positions: np.ndarray, names: Sequence[str], *, verti
 
 
 def short(name: str) -> str:
-    """A name as a chart has room for it."""
+    """The name in one line, cut to the room that a chart has for it."""
     plain = printable(name).replace("\n", " ")
     return plain if len(plain) <= _MAX_NAME else f"{plain[: _MAX_NAME - 3]}..."
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure's file."""
+    """The figure as an SVG file."""
     buffer = io.BytesIO()
     # Without a date, so that the same numbers give the same file.
     figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""A colour for every class, stable and told apart as well as can be."""
+"""A colour for every class, always the same and as unlike the others as possible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-NUM_COLOURS = 128  # classes beyond share colours
+NUM_COLOURS = 128  # more classes than these share colours
 
 
 def class_colour(index: int) -> tuple[int, int, int]:
@@ -17,12 +17,12 @@ def class_colour(index: int) -> tuple[int, int, int]:
 
 @functools.lru_cache(maxsize=1)
 def _palette() -> list[tuple[int, int, int]]:
-    """Colours, each as far as can be in CIELAB from all before it."""
+    """Colours, each as far as possible in CIELAB from all before it."""
     levels = np.linspace(0, 255, 9).astype(np.uint8)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(1, -1, 3)
     lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     chroma = np.linalg.norm(lab[:, 1:], axis=1)
-    # Neither near black nor near white nor grey: photographs are full of those.
+    # Not near black, white or grey: photographs are full of those.
     fit = (lab[:, 0] > 40) & (lab[:, 0] < 88) & (chroma > 45)
     rgb, lab = rgb[0][fit], lab[fit]
     chosen = [int(np.argmin(np.linalg.norm(lab - (55, 70, 50), axis=1)))]  # begin with a red

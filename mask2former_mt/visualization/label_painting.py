@@ -1,20 +1,18 @@
-"""Labels of instances: their words, how they are set in lines, and painting them."""
+"""Labels of instances set in lines, and painted where they hide least."""
 
-# N instances, S subcategories, H x W the picture's size in pixels.
+# N instances, H x W the picture's size in pixels.
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from mask2former_mt.structures import UNKNOWN, SubcategorySpec
-from mask2former_mt.visualization.placing import LabelPlaces
+from mask2former_mt.visualization.label_placing import LabelPlaces
 from mask2former_mt.visualization.regions import Region
-from mask2former_mt.visualization.text import (
+from mask2former_mt.visualization.text_drawing import (
     cut,
     line_height,
     put_text,
@@ -29,60 +27,8 @@ POINTER_DEPTH = 8  # pixels that a label's line reaches into the mask
 CROWDED = 0.4  # share of the picture that labels of the usual size may take up
 
 
-def label_parts(
-    class_name: str,
-    spec: SubcategorySpec,
-    values: Sequence[int],
-    *,
-    score: float | None = None,
-    subcategory_scores: Sequence[float] | None = None,
-) -> list[str]:
-    """A label's lines, such as ["7 .98", "ink red .99", "size –"].
-
-    Args:
-        values: S ints in {-1, 0..K_s}.
-        score: in [0, 1].
-        subcategory_scores: S floats in [0, 1].
-
-    Raises:
-        ValueError: a value outside its subcategory's range.
-    """
-    parts = [class_name + score_text(score)]
-    for i, subcategory in enumerate(spec):
-        value_score = None if subcategory_scores is None else subcategory_scores[i]
-        name = value_text(spec, i, values[i])
-        parts.append(f"{subcategory.name} {name}{score_text(value_score)}")
-    return parts
-
-
-def short_label(parts: Sequence[str], spec: SubcategorySpec, values: Sequence[int]) -> str:
-    """The label in one line, such as "7 .98 red –": the class and the values' names."""
-    return " ".join([parts[0], *(value_text(spec, i, values[i]) for i in range(len(spec)))])
-
-
-def value_text(spec: SubcategorySpec, column: int, value: int) -> str:
-    """A value's name; a dash for none, a question mark for unknown."""
-    if value == UNKNOWN:
-        return "?"
-    return spec.subcategories[column].value_name(int(value)) or "–"
-
-
-def score_text(score: float | None) -> str:
-    """A blank and the score with two digits, such as " .98"; nothing for no score.
-
-    Raises:
-        ValueError: NaN or infinite.
-    """
-    if score is None:
-        return ""
-    if not math.isfinite(score):
-        raise ValueError(f"a score must be a finite number, got {score}")
-    # Rounded down, so that 0.999 does not read as certain; not by a float32's last bit, though.
-    return " " + f"{math.floor(100 * float(score) + 1e-4) / 100:.2f}".removeprefix("0")
-
-
 def labels_area(labels: Sequence[Sequence[Sequence[str]]], text_size: int) -> int:
-    """The pixels that all labels in their fullest version take up."""
+    """The area in pixels of all labels in their fullest versions."""
     return sum(
         max(text_width(line, text_size) + 2 * PADDING for line in versions[0])
         * (len(versions[0]) * line_height(text_size) + 2)
@@ -96,16 +42,16 @@ def paint_labels(
     colours: Sequence[tuple[int, int, int]],
     labels: Sequence[Sequence[Sequence[str]]],
 ) -> None:
-    """Writes each label in place where it hides least, with a line to its mask.
+    """Paints each label where it hides least, with a line to its mask.
 
     Args:
-        picture: uint8 RGB (H, W, 3), changed.
-        regions: N; an empty one gets no label, as it has no place.
+        picture: uint8 RGB (H, W, 3), changed in place.
+        regions: N masks; an empty one gets no label.
         colours: N RGB colours.
-        labels: N, each a list of versions, the fullest first, each a list of lines. A shorter one
-            is taken where a fuller would hide another label or stand far off.
+        labels: N labels, each a list of versions, the fullest first, each a list of lines. A
+            shorter version is taken where a fuller one would hide another label or be far away.
     """
-    # The small ones first: they have the fewest places near them.
+    # The labels of small masks first: they have the fewest places near them.
     shown = sorted(
         (i for i, region in enumerate(regions) if region.area), key=lambda i: regions[i].area
     )
@@ -116,9 +62,8 @@ def paint_labels(
     blocks = {}
     for i in shown:
         versions = [_lay_out(lines, size, width, height) for lines in labels[i]]
-        versions = [block for block in versions if block is not None]
-        if versions:
-            blocks[i] = versions
+        if any(versions):
+            blocks[i] = [block for block in versions if block is not None]
     if not blocks:
         return
     area = float(np.mean([versions[0].width * versions[0].height for versions in blocks.values()]))
@@ -128,14 +73,14 @@ def paint_labels(
         version, place = places.choose(regions[i], [(b.width, b.height) for b in versions])
         chosen[i] = (versions[version], place)
     for i, (_, place) in chosen.items():
-        _paint_pointer(picture, place, regions[i], colours[i], size)
+        paint_pointer(picture, place, regions[i], colours[i], size)
     for i, (block, place) in chosen.items():
-        _paint_block(picture, place, block, colours[i])
+        paint_block(picture, place, block, colours[i])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """A label set in lines: text size, width and height are in pixels."""
+    """A label set in lines; text size, width and height in pixels."""
 
     lines: list[str]
     text_size: int
@@ -144,14 +89,14 @@ class _Block:
 
 
 def _lay_out(parts: Sequence[str], size: int, width: int, height: int) -> _Block | None:
-    """The label set in lines that fit a picture of this size; None where not even one does."""
-    # A label of many subcategories is set two, three, ... to a line until it is low enough.
+    """The label set in lines that fit the picture; None where not even one line does."""
+    # Many subcategories are set two, three, ... to a line until the label is low enough.
     for per_line in range(1, len(parts) + 1):
         rest = [" | ".join(parts[i : i + per_line]) for i in range(1, len(parts), per_line)]
         lines = [parts[0], *rest]
         if len(lines) * line_height(size) <= max(height // 3, 4 * line_height(size)):
             break
-    # Half of the picture is enough for a name: what is longer is set smaller, then cut.
+    # A label is at most half as wide as the picture: longer lines are set smaller, then cut.
     room = max(width // 2, min(width, 12 * size)) - 2 * PADDING
     while size > MIN_TEXT_SIZE and (
         max(text_width(line, size) for line in lines) > room
@@ -165,18 +110,18 @@ def _lay_out(parts: Sequence[str], size: int, width: int, height: int) -> _Block
     return _Block(lines, size, max(widths) + 2 * PADDING, len(lines) * line_height(size) + 2)
 
 
-def _paint_pointer(
+def paint_pointer(
     picture: np.ndarray,
     place: np.ndarray,
     region: Region,
     colour: tuple[int, int, int],
     text_size: int,
 ) -> None:
-    """A line from the label's rim towards the mask's heart, to just inside its largest part."""
+    """Paints a line from the label to just inside the mask's largest part."""
     part = region.main_part
     centre = np.array(part.heart)
     start = np.clip(centre, place[:2], place[2:] - 1)
-    # The line's pixels from the label on, the last one being the mask's own.
+    # The line's pixels; the last one lies in the mask.
     steps = max(1, int(np.abs(centre - start).max()))
     line = np.rint(np.linspace(start, centre, steps + 1)).astype(np.int64)
     inside = part.contains(line[:, 0], line[:, 1])
@@ -191,15 +136,16 @@ def _paint_pointer(
         cv2.circle(picture, end, thickness + 1, shade, -1, cv2.LINE_AA)
 
 
-def _paint_block(
+def paint_block(
     picture: np.ndarray, place: np.ndarray, block: _Block, colour: tuple[int, int, int]
 ) -> None:
+    """Paints one label into its box (x0, y0, x1, y1): a dark panel with a coloured head."""
     x0, y0, x1, y1 = (int(v) for v in place)
     panel = picture[y0:y1, x0:x1]
     panel[:] = (panel * (1 - PANEL_OPACITY)).astype(np.uint8)
     step = line_height(block.text_size)
     panel[: step + 1] = colour
-    # Within the panel: a letter larger than its measure must not leave it.
+    # Written into the panel, so that a letter larger than its measure cannot leave it.
     luma = float(np.dot(colour, (0.299, 0.587, 0.114)))
     head = (0, 0, 0) if luma > 120 else (255, 255, 255)
     for row, line in enumerate(block.lines):

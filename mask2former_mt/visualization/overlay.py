@@ -1,277 +1,161 @@
 """Instances drawn over their image: mask, outline, class and subcategories."""
 
-# N instances, S subcategories, H x W the picture's size in pixels.
+# N instances, H x W the image's size in pixels.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from detectron2.structures import Instances
+import pycocotools.mask as mask_util
 
-from mask2former_mt import structures
-from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 from mask2former_mt.visualization.colours import class_colour
-from mask2former_mt.visualization.label_painting import label_parts, short_label
-from mask2former_mt.visualization.painting import MIN_SIDE, paint_instances
-from mask2former_mt.visualization.segmentations import to_mask
-from mask2former_mt.visualization.sheet import check_image
+from mask2former_mt.visualization.instance_painting import (
+    DEFAULT_LIMITS,
+    SizeLimits,
+    paint_instances,
+)
+from mask2former_mt.visualization.label_text import Label, LabelNames
+from mask2former_mt.visualization.sheet import contact_sheet
 
 
 def draw_instances(
     image: np.ndarray,
-    *,
-    masks: np.ndarray,
-    classes: Sequence[int],
-    class_names: Sequence[str],
-    spec: SubcategorySpec,
-    scores: Sequence[float] | None = None,
-    subcategories: np.ndarray | None = None,
-    subcategory_scores: np.ndarray | None = None,
-    notes: Sequence[str] | None = None,
-    min_side: int = MIN_SIDE,
-    max_side: int = 0,
+    masks: Iterable[np.ndarray],
+    labels: Sequence[Label],
+    names: LabelNames,
+    limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    """The image with every instance's mask, contour and label, in its class's colour.
+    """The image with every instance's mask, outline and label, in the colour of its class.
 
     A label has the class and its score, then a line per subcategory: its value and score, a dash
     for none, a question mark for unknown. It stands where it hides least, with a line to its mask;
-    where there is no room it is one line of class and values, or the class alone.
+    without enough room it is one line of class and values, or the class alone.
 
     Args:
         image: uint8 RGB (H, W, 3).
-        masks: bool (N, H, W).
-        classes: N ints in 0..K-1.
-        class_names: the K classes' names.
-        spec: the S subcategories.
-        scores: N floats in [0, 1], or None for ground truth.
-        subcategories: int (N, S), each in {-1, 0..K_s}; may be None where S or N is 0.
-        subcategory_scores: float (N, S) in [0, 1], or None for ground truth.
-        notes: N words after the class, such as "crowd", or None.
-        min_side, max_side: as of `paint_instances`.
+        masks: N bool (H, W).
+        labels: N labels.
+        names: of classes and subcategories.
+        limits: of the picture's size.
 
     Returns:
-        uint8 RGB at the (enlarged or reduced) image's size.
+        uint8 RGB at the enlarged or reduced image's size.
 
     Raises:
-        ValueError: image, masks or labels that do not fit together.
+        ValueError: image, masks and labels do not fit together, or a label does not fit the names.
     """
-    check_image(image)
-    masks = np.asarray(masks)
-    expected = (len(classes), *image.shape[:2])
-    _check_shape("masks", masks, expected, "one per class, at the image's size")
-    labels = _labels(
-        classes, class_names, spec, scores, subcategories, subcategory_scores, notes or ()
-    )
-    colours = [class_colour(int(label)) for label in classes]
-    masks = (mask.astype(bool, copy=False) for mask in masks)
-    return paint_instances(image, masks, colours, labels, min_side=min_side, max_side=max_side)
-
-
-def draw_predictions(
-    image: np.ndarray,
-    instances: Instances,
-    *,
-    class_names: Sequence[str],
-    spec: SubcategorySpec,
-    score_threshold: float,
-    min_side: int = MIN_SIDE,
-    max_side: int = 0,
-) -> np.ndarray:
-    """The image with the model's instances whose score is at least the threshold.
-
-    Args:
-        image: uint8 RGB (H, W, 3).
-        instances: at the image's size, with the prediction fields of `structures`.
-        score_threshold: in [0, 1].
-
-    Raises:
-        ValueError: as `draw_instances`.
-    """
-    instances = instances.to("cpu")
-    kept = instances[instances.get(structures.SCORES) >= score_threshold]
-    with_labels = len(spec) > 0
-    return draw_instances(
-        image,
-        masks=kept.get(structures.PRED_MASKS).numpy(),
-        classes=kept.get(structures.PRED_CLASSES).tolist(),
-        class_names=class_names,
-        spec=spec,
-        scores=kept.get(structures.SCORES).tolist(),
-        subcategories=kept.get(structures.PRED_SUBCATEGORIES).numpy() if with_labels else None,
-        subcategory_scores=(
-            kept.get(structures.SUBCATEGORY_SCORES).float().numpy() if with_labels else None
-        ),
-        min_side=min_side,
-        max_side=max_side,
-    )
+    colours = [class_colour(label.class_index) for label in labels]
+    texts = [label.versions(names) for label in labels]
+    return paint_instances(image, masks, colours, texts, limits)
 
 
 def draw_results(
     image: np.ndarray,
     results: Sequence[Mapping],
-    *,
-    class_names: Sequence[str],
-    category_ids: Sequence[int],
-    spec: SubcategorySpec,
-    min_side: int = MIN_SIDE,
-    max_side: int = 0,
-    grows: bool = True,
+    names: LabelNames,
+    limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    """The image with one image's entries of a results JSON; the same as of the instances.
+    """The image with its entries of a results JSON, as `draw_instances` draws them.
 
     Args:
         image: uint8 RGB (H, W, 3).
         results: each with `category_id`, `segmentation`, `score` and, unless S = 0,
             `subcategories` `{name: {"value": name or None for none, "score": float}}`.
-        category_ids: the K classes' ids in the dataset.
-        min_side, max_side, grows: as of `paint_instances`.
+        names: with the category ids.
+        limits: of the picture's size.
 
     Raises:
         ValueError: as `draw_instances`, or a category or value that is not listed.
     """
-    check_image(image)
-    classes = [class_of(result["category_id"], category_ids) for result in results]
-    labels = _labels(
-        classes,
-        class_names,
-        spec,
-        [result["score"] for result in results],
-        np.array([result_values(result, spec) for result in results]),
-        np.array([[result["subcategories"][s.name]["score"] for s in spec] for result in results]),
-        (),
-    )
-    return _paint_segmentations(image, results, classes, labels, min_side, max_side, grows)
+    masks = (mask_of(result, image) for result in results)
+    labels = [Label.of_result(result, names) for result in results]
+    return draw_instances(image, masks, labels, names, limits)
 
 
 def draw_ground_truth(
     image: np.ndarray,
     annotations: Sequence[Mapping],
-    *,
-    class_names: Sequence[str],
-    spec: SubcategorySpec,
-    min_side: int = MIN_SIDE,
-    max_side: int = 0,
+    names: LabelNames,
+    limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    """The image with the annotations of one dataset dict.
+    """The image with the annotations of its dataset dict, as `draw_instances` draws them.
 
     Args:
         image: uint8 RGB (H, W, 3).
         annotations: each with `segmentation` (polygons or RLE), `category_id` in 0..K-1 and
             `subcategories`, S ints in {-1, 0..K_s}, without which all are unknown.
+        names: of classes and subcategories.
+        limits: of the picture's size.
 
     Raises:
         ValueError: as `draw_instances`, or a segmentation that is neither polygons nor RLE.
     """
-    check_image(image)
-    classes = [annotation["category_id"] for annotation in annotations]
-    values = np.array([annotated_values(annotation, spec) for annotation in annotations])
-    notes = ["crowd" if annotation.get("iscrowd") else "" for annotation in annotations]
-    labels = _labels(classes, class_names, spec, None, values, None, notes)
-    return _paint_segmentations(image, annotations, classes, labels, min_side, max_side)
+    masks = (mask_of(annotation, image) for annotation in annotations)
+    labels = [Label.of_annotation(annotation, names) for annotation in annotations]
+    return draw_instances(image, masks, labels, names, limits)
 
 
-def result_values(result: Mapping, spec: SubcategorySpec) -> list[int]:
-    """The S predicted values of an entry of a results JSON, each in 0..K_s."""
-    return [s.value_index(result["subcategories"][s.name]["value"]) for s in spec]
-
-
-def annotated_values(annotation: Mapping, spec: SubcategorySpec) -> list[int]:
-    """The S annotated values, each in {-1, 0..K_s}; all unknown where nothing is annotated."""
-    return list(annotation.get("subcategories", [UNKNOWN] * len(spec)))
-
-
-def label_versions(
-    class_name: str,
-    spec: SubcategorySpec,
-    values: Sequence[int],
-    score: float | None = None,
-    subcategory_scores: Sequence[float] | None = None,
-) -> list[list[str]]:
-    """A label in full, in one line, and the class alone."""
-    parts = label_parts(
-        class_name, spec, values, score=score, subcategory_scores=subcategory_scores
-    )
-    return [parts, [short_label(parts, spec, values)], parts[:1]] if len(spec) else [parts]
-
-
-def class_name_of(class_names: Sequence[str], index: int) -> str:
-    """The name of class `index`.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not 0 <= index < len(class_names):
-        raise ValueError(
-            f"class {index} has no name: class_names has {len(class_names)} entries; "
-            "give the names of the dataset that the model was trained on"
-        )
-    return class_names[index]
-
-
-def class_of(category_id: int, category_ids: Sequence[int]) -> int:
-    """The class in 0..K-1 of a category id.
-
-    Raises:
-        ValueError: it is none of the ids.
-    """
-    if category_id not in category_ids:
-        raise ValueError(f"category_id must be one of {list(category_ids)}, got {category_id!r}")
-    return list(category_ids).index(category_id)
-
-
-def _paint_segmentations(
+def draw_pair(
     image: np.ndarray,
-    entries: Sequence[Mapping],
-    classes: Sequence[int],
-    labels: list[list[list[str]]],
-    min_side: int,
-    max_side: int,
-    grows: bool = True,
+    results: Sequence[Mapping],
+    annotations: Sequence[Mapping],
+    names: LabelNames,
+    limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    masks: Iterable[np.ndarray] = (
-        to_mask(entry["segmentation"], image.shape[:2]) for entry in entries
-    )
-    colours = [class_colour(index) for index in classes]
-    return paint_instances(
-        image, masks, colours, labels, min_side=min_side, max_side=max_side, grows=grows
-    )
+    """The image twice: with its annotations on the left, with its predictions on the right.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        results: as of `draw_results`.
+        annotations: as of `draw_ground_truth`.
+        names: with the category ids.
+        limits: of the size of each of the two.
+
+    Returns:
+        uint8 RGB.
+    """
+
+    def draw(limits: SizeLimits) -> tuple[np.ndarray, np.ndarray]:
+        truth = draw_ground_truth(image, annotations, names, limits)
+        return truth, draw_results(image, results, names, limits)
+
+    truth, prediction = draw(limits)
+    if truth.shape != prediction.shape:
+        # One side was enlarged for its labels: the other must be as large.
+        min_side = max(min(truth.shape[:2]), min(prediction.shape[:2]))
+        truth, prediction = draw(dataclasses.replace(limits, min_side=min_side))
+    return contact_sheet([truth, prediction], 2, titles=("ground truth", "prediction"))
 
 
-def _labels(
-    classes: Sequence[int],
-    class_names: Sequence[str],
-    spec: SubcategorySpec,
-    scores: Sequence[float] | None,
-    subcategories: np.ndarray | None,
-    subcategory_scores: np.ndarray | None,
-    notes: Sequence[str],
-) -> list[list[list[str]]]:
-    """The versions of each of N labels, after checking that what they are made of fits."""
-    columns = (len(classes), len(spec))
-    if columns[0] * columns[1] == 0:
-        subcategories, subcategory_scores = np.zeros(columns, dtype=np.int64), None
-    _check_shape("subcategories", subcategories, columns, "one column per subcategory of the spec")
-    if subcategory_scores is not None:
-        _check_shape("subcategory_scores", subcategory_scores, columns, "as subcategories")
-    for name, given in (("scores", scores), ("notes", notes or None)):
-        if given is not None and len(given) != len(classes):
-            raise ValueError(
-                f"{name} must have {len(classes)} entries, one per class, got {len(given)}"
-            )
-    return [
-        label_versions(
-            f"{class_name_of(class_names, int(classes[i]))} {notes[i] if notes else ''}".rstrip(),
-            spec,
-            subcategories[i],
-            None if scores is None else scores[i],
-            None if subcategory_scores is None else subcategory_scores[i],
+def mask_of(entry: Mapping, image: np.ndarray) -> np.ndarray:
+    """The mask of a result or annotation, bool (H, W).
+
+    Args:
+        entry: its `segmentation` is a list of COCO polygons or an RLE, compressed or not.
+        image: (H, W, 3).
+
+    Raises:
+        ValueError: neither polygons nor RLE, or an RLE of another size.
+    """
+    segmentation, size = entry["segmentation"], image.shape[:2]
+    if isinstance(segmentation, list):
+        if not segmentation:
+            return np.zeros(size, dtype=bool)
+        rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
+    elif not (isinstance(segmentation, Mapping) and {"size", "counts"} <= set(segmentation)):
+        raise ValueError(
+            "a segmentation must be a list of polygons or an RLE with size and counts, "
+            f"got {type(segmentation).__name__}"
         )
-        for i in range(len(classes))
-    ]
-
-
-def _check_shape(name: str, array: np.ndarray | None, expected: tuple, reason: str) -> None:
-    got = None if array is None else np.shape(array)
-    if got != expected:
-        raise ValueError(f"{name} must be {expected}, got {got}: {reason}")
+    elif tuple(segmentation["size"]) != size:
+        raise ValueError(
+            f"a segmentation must be at the image's size (H, W) {size}, "
+            f"got an RLE of {tuple(segmentation['size'])}"
+        )
+    elif isinstance(segmentation["counts"], list):
+        rle = mask_util.frPyObjects(segmentation, *size)
+    else:
+        rle = segmentation
+    return mask_util.decode(rle).astype(bool)

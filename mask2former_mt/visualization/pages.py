@@ -14,6 +14,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from mask2former_mt.visualization.rgb_images import resized
+
 _JPEG_QUALITY = 85
 
 
@@ -79,8 +81,8 @@ def encode_jpeg(picture: np.ndarray, max_side: int) -> bytes:
     largest = max(picture.shape[:2])
     if largest > max_side:
         scale = max_side / largest
-        size = [max(1, math.floor(side * scale)) for side in picture.shape[1::-1]]
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        height, width = (max(1, math.floor(side * scale)) for side in picture.shape[:2])
+        picture = resized(picture, (height, width))
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     success, content = cv2.imencode(".jpg", picture[..., ::-1], quality)
     assert success

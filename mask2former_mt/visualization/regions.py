@@ -1,7 +1,7 @@
-"""Masks as the small part of a picture that each takes up."""
+"""Masks cropped to their extents, so that painting one costs its own pixels, not the picture's."""
 
-# H x W the picture's size in pixels, h x w a region's. Boxes are x0, y0, x1, y1, the end not
-# included.
+# H x W the picture's size in pixels, h x w a region's. Boxes are x0, y0, x1, y1 in pixels, x1 and
+# y1 excluded.
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """One mask within its extent: what is done to it costs its own pixels, not the picture's.
+    """One mask within its extent.
 
     Args:
-        left, top: of the extent in the picture, pixels.
+        left: x of the extent's left column in the picture.
+        top: y of the extent's top row in the picture.
         mask: bool (h, w), contiguous; (0, 0) for an empty mask.
     """
 
@@ -27,7 +28,7 @@ class Region:
 
     @functools.cached_property
     def area(self) -> int:
-        """The mask's pixels."""
+        """Number of the mask's pixels."""
         return int(np.count_nonzero(self.mask))
 
     def window(self, picture: np.ndarray) -> np.ndarray:
@@ -36,7 +37,7 @@ class Region:
         return picture[self.top : self.top + height, self.left : self.left + width]
 
     def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether each of the picture's pixels is the mask's, bool as x and y."""
+        """Whether the picture's pixels (x, y) belong to the mask, bool, shaped like x and y."""
         height, width = self.mask.shape
         x, y = x - self.left, y - self.top
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -44,13 +45,13 @@ class Region:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """The extent."""
+        """The extent as a box."""
         height, width = self.mask.shape
         return self.left, self.top, self.left + width, self.top + height
 
     @functools.cached_property
     def main_part(self) -> Region:
-        """The largest connected part: a label belongs there, not between the pieces of a mask."""
+        """The largest connected part: a label belongs there, not between two parts."""
         _, parts, stats, _ = cv2.connectedComponentsWithStats(self.mask.view(np.uint8))
         largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
         x, y, width, height = (int(v) for v in stats[largest][:4])
@@ -59,8 +60,8 @@ class Region:
 
     @functools.cached_property
     def heart(self) -> tuple[int, int]:
-        """The pixel farthest from the rim, as x, y; unlike the mean it is the mask's own."""
-        # The padding makes the extent's end a rim too.
+        """The pixel farthest from the rim, as x, y; unlike the mean it lies in the mask."""
+        # The padding makes the extent's border a rim too.
         padded = cv2.copyMakeBorder(self.mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
@@ -68,7 +69,7 @@ class Region:
 
 
 def region_of(mask: np.ndarray, size: tuple[int, int]) -> Region:
-    """The region of a mask in a picture of another size or its own.
+    """The region of a mask in a picture, to whose size it is resized.
 
     Args:
         mask: bool (H', W').
@@ -86,6 +87,6 @@ def region_of(mask: np.ndarray, size: tuple[int, int]) -> Region:
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
     )
     if not (resized > 127).any():
-        # What is too thin for the smaller picture is still there: the pixel it covers most.
+        # A mask too thin for the smaller picture keeps the pixel that it covers most.
         resized[np.unravel_index(int(resized.argmax()), resized.shape)] = 255
     return region_of(resized > 127, size)

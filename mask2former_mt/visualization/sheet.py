@@ -1,13 +1,13 @@
-"""Pictures in rows: two side by side, and contact sheets."""
+"""Pictures in rows under titles, and a picture above its legend."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
-from mask2former_mt.visualization.text import (
+from mask2former_mt.visualization.rgb_images import check_image, resized
+from mask2former_mt.visualization.text_drawing import (
     cut,
     line_height,
     put_text,
@@ -16,25 +16,8 @@ from mask2former_mt.visualization.text import (
 )
 
 TITLE_SIZE = 18  # pixels
+GAP = 8  # pixels around the cells of a sheet
 BACKGROUND = (32, 32, 32)
-
-
-def side_by_side(
-    left: np.ndarray, right: np.ndarray, titles: Sequence[str] = ("", ""), *, gap: int = 8
-) -> np.ndarray:
-    """Two pictures in a row, each below its title.
-
-    Args:
-        left, right: uint8 RGB; the lower one is filled up below.
-        titles: two texts; where both are empty no room is made for them.
-        gap: pixels between the pictures.
-
-    Raises:
-        ValueError: a picture that is not uint8 RGB, or not two titles.
-    """
-    if len(titles) != 2:
-        raise ValueError(f"titles must be two texts, got {list(titles)}")
-    return contact_sheet([left, right], 2, titles=titles if any(titles) else None, gap=gap)
 
 
 def contact_sheet(
@@ -43,22 +26,20 @@ def contact_sheet(
     *,
     titles: Sequence[str] | None = None,
     cell_width: int | None = None,
-    gap: int = 8,
 ) -> np.ndarray:
     """The pictures in rows of `columns`, each at the top left of its cell.
 
     Args:
         images: at least one uint8 RGB array; sizes may differ.
-        columns: at least 1.
-        titles: one text above each picture, cut to the cell's width.
-        cell_width: pixels; each picture is scaled to this width. None keeps the sizes.
-        gap: pixels around the cells.
+        columns: number of columns, at least 1.
+        titles: one text above each picture, cut to the cell's width; None for no titles.
+        cell_width: pixels to which the width of each picture is scaled; None keeps the sizes.
 
     Returns:
         uint8 RGB; a row is as high as its highest picture, all columns are as wide as the widest.
 
     Raises:
-        ValueError: no images, columns below 1, another number of titles, not uint8 RGB.
+        ValueError: no images, no columns, another number of titles, or not uint8 RGB.
     """
     if len(images) == 0 or columns < 1:
         raise ValueError(
@@ -69,36 +50,38 @@ def contact_sheet(
         raise ValueError(f"titles must be one per image ({len(images)}), got {len(titles)}")
     for image in images:
         check_image(image)
-    cells = list(images) if cell_width is None else [_to_width(x, cell_width) for x in images]
+    cells = list(images)
+    if cell_width is not None:
+        heights = [max(1, round(x.shape[0] * cell_width / x.shape[1])) for x in images]
+        cells = [resized(x, (h, cell_width)) for x, h in zip(images, heights, strict=True)]
     columns = min(columns, len(cells))
     width = max(cell.shape[1] for cell in cells)
     title_height = 0 if titles is None else 2 * TITLE_SIZE
     rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
     heights = [title_height + max(cells[i].shape[0] for i in row) for row in rows]
-    size = (gap + sum(height + gap for height in heights), gap + columns * (width + gap), 3)
+    size = (GAP + sum(height + GAP for height in heights), GAP + columns * (width + GAP), 3)
     sheet = np.full(size, BACKGROUND, dtype=np.uint8)
-    y = gap
+    y = GAP
     for row, height in zip(rows, heights, strict=True):
         for column, i in enumerate(row):
-            x = gap + column * (width + gap)
-            cell = cells[i]
+            x, cell = GAP + column * (width + GAP), cells[i]
             if titles is not None:
                 text = cut(titles[i], TITLE_SIZE, width)
                 put_text(sheet, text, (x, y + int(1.4 * TITLE_SIZE)), (255,) * 3, TITLE_SIZE)
             top = y + title_height
             sheet[top : top + cell.shape[0], x : x + cell.shape[1]] = cell
-        y += height + gap
+        y += height + GAP
     return sheet
 
 
 def with_legend(
     picture: np.ndarray, entries: Sequence[tuple[tuple[int, int, int] | None, str]]
 ) -> np.ndarray:
-    """The picture above lines of coloured squares, each with its text.
+    """The picture above a legend of coloured squares with texts.
 
     Args:
         picture: uint8 RGB; one narrower than the legend's widest entry is filled up on the right.
-        entries: RGB colour of the square, or None for no square, and the text.
+        entries: RGB colour of a square, or None for no square, and its text.
     """
     size = text_size_for(picture.shape[:2])
     step, gap = line_height(size), size
@@ -124,20 +107,3 @@ def with_legend(
             put_text(whole, text, (start, baseline), (255,) * 3, size)
             x += widths[i] + gap
     return whole
-
-
-def check_image(image: np.ndarray) -> None:
-    """Refuses what is not a uint8 RGB picture with at least one pixel."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(
-            f"a picture must be uint8 RGB (H, W, 3), got {image.dtype} {image.shape}; "
-            "read it with detectron2's read_image(path, 'RGB')"
-        )
-
-
-def _to_width(image: np.ndarray, width: int) -> np.ndarray:
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
-    shrinks = width < image.shape[1]
-    return cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )

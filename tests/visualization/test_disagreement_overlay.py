@@ -1,38 +1,22 @@
 """The picture of what predictions and annotations disagree on."""
 
 import numpy as np
-import pycocotools.mask as mask_util
+from visualization_tools import NO_SPEC, OWN_SIZE, box_masks, grey, lines_of, result
 
 from mask2former_mt.evaluation.disagreements import compare_results
 from mask2former_mt.structures import Subcategory, SubcategorySpec
-from mask2former_mt.visualization import draw_disagreements
+from mask2former_mt.visualization import LabelNames, draw_disagreements
 from mask2former_mt.visualization.disagreement_overlay import KIND_COLOURS
 
 SPEC = SubcategorySpec((Subcategory("ink", ("black", "red")), Subcategory("size", ("S", "L"))))
-NAMES = ["cat", "dog", "owl"]
-IDS = [10, 20, 30]
 
 
-def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-    mask = np.zeros((300, 400), dtype=np.uint8, order="F")
-    mask[y0:y1, x0:x1] = 1
-    return mask
+def predicted(box: tuple[int, int, int, int], category: int, ink: str | None, size: str) -> dict:
+    (mask,) = box_masks(300, 400, [box])
+    return result(mask, category, 0.75, ink=(ink, 0.5), size=(size, 0.25))
 
 
-def result(box: tuple[int, int, int, int], category: int, ink: str | None, size: str) -> dict:
-    rle = mask_util.encode(rectangle(*box))
-    return {
-        "category_id": category,
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
-        "score": 0.75,
-        "subcategories": {
-            "ink": {"value": ink, "score": 0.5},
-            "size": {"value": size, "score": 0.25},
-        },
-    }
-
-
-def annotation(box: tuple[int, int, int, int], category: int, values: list[int] | None) -> dict:
+def annotated(box: tuple[int, int, int, int], category: int, values: list[int] | None) -> dict:
     x0, y0, x1, y1 = box
     entry = {"segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]], "category_id": category}
     return entry if values is None else {**entry, "subcategories": values}
@@ -41,26 +25,25 @@ def annotation(box: tuple[int, int, int, int], category: int, values: list[int] 
 RIGHT, WRONG, CONFUSED = (10, 10, 60, 60), (110, 10, 160, 60), (210, 10, 260, 60)
 LOST, INVENTED = (10, 200, 60, 250), (210, 200, 260, 250)
 RESULTS = [
-    result(RIGHT, 10, "red", "S"),
-    result(WRONG, 10, "red", "S"),
-    result(CONFUSED, 20, None, "L"),
-    result(INVENTED, 30, "black", "L"),
+    predicted(RIGHT, 10, "red", "S"),
+    predicted(WRONG, 10, "red", "S"),
+    predicted(CONFUSED, 20, None, "L"),
+    predicted(INVENTED, 30, "black", "L"),
 ]
 ANNOTATIONS = [
-    annotation(RIGHT, 0, [1, 0]),
-    annotation(WRONG, 0, [2, 0]),
-    annotation(CONFUSED, 2, None),
-    annotation(LOST, 1, [0, -1]),
+    annotated(RIGHT, 0, [1, 0]),
+    annotated(WRONG, 0, [2, 0]),
+    annotated(CONFUSED, 2, None),
+    annotated(LOST, 1, [0, -1]),
 ]
 
 
 def draw(results: list[dict], annotations: list[dict], spec: SubcategorySpec = SPEC) -> np.ndarray:
-    image = np.full((300, 400, 3), 128, dtype=np.uint8)
-    ids = {"category_ids": IDS, "spec": spec}
-    compared = compare_results(results, annotations, (300, 400), **ids)._asdict()
-    return draw_disagreements(
-        image, results, annotations, **compared, **ids, class_names=NAMES, min_side=0
+    names = LabelNames(["cat", "dog", "owl"], spec, [10, 20, 30])
+    compared = compare_results(
+        results, annotations, (300, 400), category_ids=names.category_ids, spec=spec
     )
+    return draw_disagreements(grey(300, 400), results, annotations, *compared, names, OWN_SIZE)
 
 
 def test_picture_shows_only_what_is_wrong_and_what_is_right(drawn):
@@ -89,9 +72,8 @@ def test_picture_shows_only_what_is_wrong_and_what_is_right(drawn):
 
 
 def test_without_subcategories(drawn):
-    results = [{**RESULTS[3], "subcategories": {}}]
-    draw(results, [], SubcategorySpec())
-    assert [lines for lines, _, _ in drawn] == [["spurious owl .75"]]
+    draw([{**RESULTS[3], "subcategories": {}}], [], NO_SPEC)
+    assert lines_of(drawn) == ["spurious owl .75"]
 
 
 def test_all_agrees(drawn):
@@ -100,6 +82,6 @@ def test_all_agrees(drawn):
     assert (picture[:300, :400] == 128).all()
 
 
-def test_empty_mask_is_spurious(drawn):
-    draw([result((5, 5, 5, 5), 10, "red", "S")], [])
-    assert drawn == []  # it has no place for a label, and does not fail
+def test_empty_mask_has_no_place_for_a_label(drawn):
+    draw([predicted((5, 5, 5, 5), 10, "red", "S")], [])
+    assert drawn == []

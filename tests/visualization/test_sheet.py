@@ -1,52 +1,39 @@
-"""Contact sheets, legends and text, and what the package exports."""
+"""Contact sheets, legends and text."""
 
 import cv2
 import numpy as np
 import pytest
 from visualization_tools import grey
 
-from mask2former_mt import visualization
-from mask2former_mt.visualization import (
-    contact_sheet,
-    side_by_side,
-    text,
-    with_legend,
-)
+from mask2former_mt.visualization import contact_sheet, text_drawing, with_legend
 
 
 class TestSheets:
-    def test_side_by_side(self):
-        picture = side_by_side(grey(50, 30), grey(40, 30), ("left", "right"), gap=8)
-        # two titles of 2 * 18 pixels and the higher picture; gaps above, below, beside, between
-        assert picture.shape == (8 + 36 + 50 + 8, 8 + 30 + 8 + 30 + 8, 3)
-        assert (picture[44:94, 8:38] == 128).all()
-        assert (picture[44:84, 46:76] == 128).all()
-
-    def test_no_titles_take_no_room(self):
-        assert side_by_side(grey(50, 30), grey(40, 30), gap=0).shape == (50, 60, 3)
-
     def test_rows_and_columns(self):
         images = [grey(10, 20), grey(30, 20), grey(10, 8), grey(10, 20), grey(6, 20)]
-        # rows are as high as their highest: 30, then 10
-        sheet = contact_sheet(images, 3, gap=2)
-        assert sheet.shape == (2 + 30 + 2 + 10 + 2, 2 + 3 * (20 + 2), 3)
+        # rows are as high as their highest: 30, then 10; gaps of 8 around the cells
+        sheet = contact_sheet(images, 3)
+        assert sheet.shape == (8 + 30 + 8 + 10 + 8, 8 + 3 * (20 + 8), 3)
+        assert (sheet[8:38, 36:56] == 128).all()
         # the last place stays empty
-        assert (sheet[34:44, 46:66] == 32).all()
+        assert (sheet[46:56, 64:84] == 32).all()
 
     def test_more_columns_than_images(self):
-        assert contact_sheet([grey(10, 20)], 6, gap=0).shape == (10, 20, 3)
+        assert contact_sheet([grey(10, 20)], 6).shape == (8 + 10 + 8, 8 + 20 + 8, 3)
 
     def test_cell_width_keeps_the_aspect(self):
         # 40x20 to width 10 is 10x5; 10x20 to width 10 stays 10x20 (width x height)
-        sheet = contact_sheet([grey(20, 40), grey(20, 10)], 2, cell_width=10, gap=0)
-        assert sheet.shape == (20, 20, 3)
-        assert (sheet[:5, :10] == 128).all()
-        assert (sheet[5:, :10] == 32).all()
+        sheet = contact_sheet([grey(20, 40), grey(20, 10)], 2, cell_width=10)
+        assert sheet.shape == (8 + 20 + 8, 8 + 10 + 8 + 10 + 8, 3)
+        assert (sheet[8:13, 8:18] == 128).all()
+        assert (sheet[13:, 8:18] == 32).all()
 
     def test_long_title_stays_in_its_cell(self):
-        sheet = contact_sheet([grey(10, 100), grey(10, 100)], 2, titles=["W" * 99, ""], gap=0)
-        assert (sheet[:36, :100] != 32).any()
-        assert (sheet[:36, 102:] == 32).all()
+        sheet = contact_sheet([grey(10, 100), grey(10, 100)], 2, titles=["W" * 99, ""])
+        # a title takes 2 * 18 pixels above its picture
+        assert sheet.shape[0] == 8 + 36 + 10 + 8
+        assert (sheet[8:44, 8:108] != 32).any()
+        assert (sheet[8:44, 110:] == 32).all()
 
     def test_legend_below_the_picture(self):
         whole = with_legend(grey(200, 400), [((250, 0, 0), "one"), (None, "two")])
@@ -72,8 +59,6 @@ class TestSheets:
             contact_sheet([grey(5, 5)], 1, titles=["a", "b"])
         with pytest.raises(ValueError, match=r"got uint8 \(5, 5\)"):
             contact_sheet([grey(5, 5)[..., 0]], 1)
-        with pytest.raises(ValueError, match="titles must be two texts"):
-            side_by_side(grey(5, 5), grey(5, 5), ("one",))
 
 
 class TestText:
@@ -82,33 +67,29 @@ class TestText:
         shapes = set()
         for letter in "–?éßЖ果物":
             picture = np.zeros((40, 40, 3), dtype=np.uint8)
-            text.put_text(picture, letter, (5, 30), (255, 255, 255), 20)
+            text_drawing.put_text(picture, letter, (5, 30), (255, 255, 255), 20)
             assert picture.any()
             shapes.add(picture.tobytes())
         assert len(shapes) == 7
 
     def test_cut(self):
-        assert text.cut("short", 14, 100) == "short"
-        shortened = text.cut("a long class name", 14, 60)
+        assert text_drawing.cut("short", 14, 100) == "short"
+        shortened = text_drawing.cut("a long class name", 14, 60)
         assert shortened.endswith("…")
-        assert text.text_width(shortened, 14) <= 60
+        assert text_drawing.text_width(shortened, 14) <= 60
 
     def test_accents_are_composed_and_line_breaks_are_blanks(self):
-        assert text.text_width("e\u0301", 20) == text.text_width("é", 20)
-        assert text.text_width("a\nb", 20) == text.text_width("a b", 20)
+        assert text_drawing.text_width("e\u0301", 20) == text_drawing.text_width("é", 20)
+        assert text_drawing.text_width("a\nb", 20) == text_drawing.text_width("a b", 20)
 
     def test_cut_of_a_very_long_name_is_the_longest_that_fits(self):
-        shortened = text.cut("ab" * 50_000, 14, 100)
-        assert text.text_width(shortened, 14) <= 100
+        shortened = text_drawing.cut("ab" * 50_000, 14, 100)
+        assert text_drawing.text_width(shortened, 14) <= 100
         more = ("ab" * 99)[: len(shortened)] + "…"
-        assert text.text_width(more, 14) > 100
+        assert text_drawing.text_width(more, 14) > 100
 
     def test_opencv_without_the_font_says_so(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delattr(cv2, "FontFace")
-        text.font.cache_clear()
+        text_drawing.font.cache_clear()
         with pytest.raises(ImportError, match="need OpenCV 5"):
-            text.text_width("a", 14)
-
-
-def test_all_public_names_are_exported():
-    assert all(hasattr(visualization, name) for name in visualization.__all__)
+            text_drawing.text_width("a", 14)

@@ -11,7 +11,7 @@ from mask2former_mt.evaluation.at_threshold import ImageScores
 from mask2former_mt.evaluation.detections import Detections
 from mask2former_mt.evaluation.ground_truth import GroundTruth
 from mask2former_mt.evaluation.prediction_files import read_predictions
-from mask2former_mt.visualization import draw_pair
+from mask2former_mt.visualization import LabelNames, SizeLimits, draw_pair
 from mask2former_mt.visualization.pages import Panel, encode_jpeg
 
 NUM_PICTURES = 6  # of the worst, and of the best
@@ -55,10 +55,8 @@ def draw_images(
                 read_image(file, "RGB"),
                 results[i],
                 _annotations_of(i, truth),
-                class_names=truth.class_names,
-                category_ids=truth.category_ids,
-                spec=truth.spec,
-                max_side=_SIDE,
+                LabelNames(truth.class_names, truth.spec, truth.category_ids),
+                SizeLimits(max_side=_SIDE),
             )
         except (ValueError, OSError):
             continue  # moved or damaged since; the numbers hold without it

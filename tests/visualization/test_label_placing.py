@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
+from visualization_tools import box_masks, inside, overlap
 
-from mask2former_mt.visualization.placing import LabelPlaces
+from mask2former_mt.visualization.label_placing import LabelPlaces
 from mask2former_mt.visualization.regions import Region, region_of
 
 
 def mask_of(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> np.ndarray:
-    mask = np.zeros(size, dtype=bool)
-    for x0, y0, x1, y1 in boxes:
-        mask[y0:y1, x0:x1] = True
-    return mask
+    return box_masks(*size, list(boxes)).any(axis=0)
 
 
 class TestRegion:
@@ -47,11 +45,11 @@ class TestRegion:
         region = region_of(whole[::2, ::-2], (30, 30))
         assert region.area == 100
 
-    def test_resized(self):
-        region = region_of(mask_of((40, 40), (10, 10, 20, 30)), (80, 80))
-        assert region.box == (20, 20, 40, 60)
-        region = region_of(mask_of((40, 40), (10, 10, 20, 30)), (20, 20))
-        assert region.box == (5, 5, 10, 15)
+    @pytest.mark.parametrize(
+        ("size", "box"), [((80, 80), (20, 20, 40, 60)), ((20, 20), (5, 5, 10, 15))]
+    )
+    def test_resized(self, size, box):
+        assert region_of(mask_of((40, 40), (10, 10, 20, 30)), size).box == box
 
     def test_thin_line_is_not_lost_when_reduced(self):
         region = region_of(mask_of((900, 900), (450, 0, 451, 900)), (90, 90))
@@ -70,9 +68,7 @@ class TestLabelPlaces:
         assert version == 0
         assert (x1 - x0, y1 - y0) == (40, 20)
         # Ground all around: at most a few pixels of a corner are hidden, or left between.
-        across = max(0, min(x1, 110) - max(x0, 90))
-        down = max(0, min(y1, 110) - max(y0, 90))
-        assert across * down <= 8
+        assert overlap((x0, y0, x1, y1), (90, 90, 110, 110)) <= 8
         assert max(90 - x1, x0 - 110, 90 - y1, y0 - 110) <= 3
 
     def test_second_label_is_clear_of_the_first(self):
@@ -80,7 +76,7 @@ class TestLabelPlaces:
         places, (first, second) = self.places(mask, mask)
         _, a = places.choose(first, [(40, 20)])
         _, b = places.choose(second, [(40, 20)])
-        assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+        assert overlap(a, b) == 0
 
     def test_shorter_version_where_the_full_one_would_hide_a_label(self):
         mask = mask_of((60, 100), (40, 20, 60, 30))
@@ -94,9 +90,7 @@ class TestLabelPlaces:
         # Where nothing fits, a label still has a place in the picture.
         places.taken = np.array([[0, 0, 100, 60]])
         _, box = places.choose(second, [(30, 30)])
-        assert box.min() >= 0
-        assert box[2] <= 100
-        assert box[3] <= 60
+        assert inside(box, (60, 100))
 
     def test_label_prefers_the_ground_to_another_mask(self):
         mask, other = mask_of((200, 300), (100, 90, 120, 110)), mask_of((200, 300), (0, 0, 300, 88))
@@ -110,5 +104,4 @@ class TestLabelPlaces:
         places, (region,) = self.places(mask)
         block = (20, min(20, size[0]))
         _, box = places.choose(region, [block])
-        assert box[2] <= size[1]
-        assert box[3] <= size[0]
+        assert inside(box, size)

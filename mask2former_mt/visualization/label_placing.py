@@ -1,6 +1,6 @@
 """A place for each label, where it hides least."""
 
-# H x W the picture's size in pixels. Boxes are x0, y0, x1, y1, the end not included.
+# H x W the picture's size in pixels. Boxes are x0, y0, x1, y1 in pixels, x1 and y1 excluded.
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 
 from mask2former_mt.visualization.regions import Region
 
-GRID = 1024  # pixels; what a mask hides is measured on a picture shrunk to this
+GRID = 1024  # pixels; the masks that a label would hide are measured on a grid of about this size
 
 
 class LabelPlaces:
-    """Finds places for labels one after another, each clear of those before it where it can.
+    """Finds places for labels one after another, clear of the earlier ones where possible.
 
     Args:
         size: H, W of the picture.
-        regions: what should stay visible.
-        label_area: of a usual label, pixels.
+        regions: masks that should stay visible.
+        label_area: area of a usual label in pixels.
     """
 
     def __init__(self, size: tuple[int, int], regions: Sequence[Region], label_area: float) -> None:
         self.size = size
         self.step = max(1, max(size) // GRID)
         self.taken = np.zeros((0, 4), dtype=np.int64)
-        # What hiding a pixel costs: its share of its mask, so that a small mask is not hidden
-        # whole, and its share of a label, so that a label prefers the ground to a large mask.
+        # Hiding a pixel costs its share of its mask, so that a small mask is not hidden whole, and
+        # its share of a label, so that a label prefers the background to a large mask.
         rows, columns = (-(-length // self.step) for length in size)
         weight = np.zeros((rows, columns), dtype=np.float32)
         for region in regions:
@@ -43,21 +43,21 @@ class LabelPlaces:
         self.weight = cv2.integral(weight, sdepth=cv2.CV_64F)
 
     def choose(self, region: Region, blocks: Sequence[tuple[int, int]]) -> tuple[int, np.ndarray]:
-        """Takes the best place for one label.
+        """Chooses and occupies the best place for one label.
 
         Args:
-            region: the label's, not empty.
-            blocks: width and height of the label's versions, the fullest first; at least one.
+            region: the label's mask, not empty.
+            blocks: width and height in pixels of the label's versions, the fullest first.
 
         Returns:
-            Which version, and its box.
+            Index of the version, and its box, int64 (4,).
         """
         best_cost, best = np.inf, None
         mask_box = region.main_part.box
         for version, block in enumerate(blocks):
             boxes = self._candidates(block, mask_box)
             costs, overlaps = self._costs(boxes, mask_box)
-            # A shorter label is better than a hidden one or one far off.
+            # A shorter label is better than one that hides another or is far away.
             costs = costs + 1.5 * version
             i = int(np.argmin(costs))
             if costs[i] < best_cost:
@@ -88,7 +88,7 @@ class LabelPlaces:
     def _costs(
         self, boxes: np.ndarray, mask_box: tuple[int, int, int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What each of M boxes costs, and the share of it that other labels have already."""
+        """The cost of each of M boxes, and the share of it that earlier labels occupy."""
         x, y, right, bottom = boxes.T
         first = np.maximum(boxes[:, None, :2], self.taken[:, :2])
         last = np.minimum(boxes[:, None, 2:], self.taken[:, 2:])
@@ -101,5 +101,5 @@ class LabelPlaces:
         off_x = np.maximum(0, np.maximum(x0 - right, x - x1))
         off_y = np.maximum(0, np.maximum(y0 - bottom, y - y1))
         distance = np.hypot(off_x, off_y) / min(self.size)
-        # To hide a label is worse than any distance; to hide a mask is worth a detour.
+        # Hiding a label is worse than any distance; hiding a mask is worth a detour.
         return 20 * (overlap > 0) + 40 * overlap + 2 * hidden + 8 * distance, overlap

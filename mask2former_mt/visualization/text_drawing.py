@@ -1,4 +1,4 @@
-"""Text in pictures: its width, cutting it and drawing it, in OpenCV's built-in Unicode font."""
+"""Lines of text in pictures, measured, cut and drawn in OpenCV's built-in Unicode font."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import unicodedata
 import cv2
 import numpy as np
 
-WEIGHT = 450  # of the strokes; 400 is regular, 700 bold
+WEIGHT = 450  # of the strokes: 400 is regular, 700 is bold
 
 
 @functools.lru_cache(maxsize=1)
 def font() -> cv2.FontFace:
+    """The font.
+
+    Raises:
+        ImportError: OpenCV is older than 5.
+    """
     if not hasattr(cv2, "FontFace"):
         raise ImportError(
             f"pictures need OpenCV 5 for its built-in Unicode font, got {cv2.__version__}; "
@@ -22,7 +27,7 @@ def font() -> cv2.FontFace:
 
 
 def text_size_for(size: tuple[int, int]) -> int:
-    """The text's size in pixels for a picture of H x W: 14 for 512, in proportion above 1540."""
+    """The text size in pixels for a picture of H, W: 14 for 512, in proportion above 1540."""
     return max(10 + min(*size, 512) // 128, round(max(size) / 110))
 
 
@@ -39,7 +44,7 @@ def text_width(text: str, size: int) -> int:
 
 
 def cut(text: str, size: int, width: int) -> str:
-    """The text, or its beginning and an ellipsis where it is wider than `width` pixels."""
+    """The text; where it is wider than `width` pixels, its beginning and an ellipsis."""
     if text_width(text, size) <= width:
         return text
     fits, too_many = 0, len(text)
@@ -55,18 +60,18 @@ def cut(text: str, size: int, width: int) -> str:
 def put_text(
     picture: np.ndarray, text: str, origin: tuple[int, int], colour: tuple, size: int
 ) -> None:
-    """Writes one line in place, `origin` being the xy of its baseline's left end."""
+    """Writes one line into the picture; `origin` is xy of the left end of its baseline."""
     cv2.putText(picture, _drawable(text), origin, colour, font(), size, WEIGHT)
 
 
 @functools.lru_cache(maxsize=4096)
 def _drawable(text: str) -> str:
-    # Accents of their own would be drawn beside their letter, wider than measured; a line break
-    # in a name would leave the label; half a surrogate pair has no UTF-8 form.
+    # A combining accent would be drawn beside its letter, wider than measured; a line break would
+    # leave the label; half a surrogate pair has no UTF-8 form.
     text = unicodedata.normalize("NFC", text)
     text = "".join(
         "\N{REPLACEMENT CHARACTER}" if category == "Cs" else " " if category == "Cc" else letter
         for letter, category in ((letter, unicodedata.category(letter)) for letter in text)
     )
-    # The font's blank is so narrow that at 14 pixels words run together.
+    # The font's blank is so narrow that words run together at 14 pixels.
     return text.replace(" ", "  ")

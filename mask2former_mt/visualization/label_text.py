@@ -1,0 +1,132 @@
+"""What an instance is labelled as, and the words of its label in a picture."""
+
+# K classes, S subcategories, K_s values of one.
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from mask2former_mt.structures import UNKNOWN, Subcategory, SubcategorySpec
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelNames:
+    """The names of a dataset's classes and subcategories.
+
+    Args:
+        classes: K names.
+        spec: the S subcategories.
+        category_ids: id of each of the K classes in a results JSON; nothing else needs them.
+    """
+
+    classes: Sequence[str]
+    spec: SubcategorySpec
+    category_ids: Sequence[int] = ()
+
+    def class_name(self, index: int) -> str:
+        """The name of class `index`.
+
+        Raises:
+            ValueError: the index is not in 0..K-1.
+        """
+        if not 0 <= index < len(self.classes):
+            raise ValueError(
+                f"class {index} has no name: there are {len(self.classes)} class names; "
+                "give the names of the dataset that the model was trained on"
+            )
+        return self.classes[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """What one instance is labelled as.
+
+    Args:
+        class_index: in 0..K-1.
+        values: S ints in {-1, 0..K_s}: unknown, or the index of a value; K_s is none.
+        score: in [0, 1]; None for ground truth.
+        value_scores: S floats in [0, 1]; None for ground truth.
+        note: a word after the class, such as "crowd".
+    """
+
+    class_index: int
+    values: Sequence[int] = ()
+    score: float | None = None
+    value_scores: Sequence[float] | None = None
+    note: str = ""
+
+    @classmethod
+    def of_result(cls, result: Mapping, names: LabelNames) -> Label:
+        """The label of an entry of a results JSON.
+
+        Raises:
+            ValueError: a category id or a value that the dataset does not list.
+        """
+        ids = list(names.category_ids)
+        if result["category_id"] not in ids:
+            raise ValueError(f"category_id must be one of {ids}, got {result['category_id']!r}")
+        labels = [result["subcategories"][s.name] for s in names.spec]
+        return cls(
+            ids.index(result["category_id"]),
+            [s.value_index(label["value"]) for s, label in zip(names.spec, labels, strict=True)],
+            result["score"],
+            [label["score"] for label in labels],
+        )
+
+    @classmethod
+    def of_annotation(cls, annotation: Mapping, names: LabelNames) -> Label:
+        """The label of an annotation of a dataset dict; without subcategories all are unknown."""
+        return cls(
+            annotation["category_id"],
+            annotation.get("subcategories", [UNKNOWN] * len(names.spec)),
+            note="crowd" if annotation.get("iscrowd") else "",
+        )
+
+    def lines(self, names: LabelNames) -> list[str]:
+        """The label in full, such as ["7 .98", "ink red .99", "size –"].
+
+        Raises:
+            ValueError: a class, a value or a number of values that does not fit the names.
+        """
+        spec = names.spec
+        for what, entries in (("values", self.values), ("value_scores", self.value_scores)):
+            if entries is not None and len(entries) != len(spec):
+                raise ValueError(
+                    f"{what} must have {len(spec)} entries, one per subcategory, got {len(entries)}"
+                )
+        head = f"{names.class_name(self.class_index)} {self.note}".rstrip()
+        value_scores = [None] * len(spec) if self.value_scores is None else self.value_scores
+        return [
+            head + score_text(self.score),
+            *(
+                f"{s.name} {value_text(s, value)}{score_text(score)}"
+                for s, value, score in zip(spec, self.values, value_scores, strict=True)
+            ),
+        ]
+
+    def versions(self, names: LabelNames) -> list[list[str]]:
+        """The label in full, in one line such as "7 .98 red –", and the class alone."""
+        lines = self.lines(names)
+        values = [value_text(s, value) for s, value in zip(names.spec, self.values, strict=True)]
+        return [lines, [" ".join([lines[0], *values])], lines[:1]] if values else [lines]
+
+
+def value_text(subcategory: Subcategory, value: int) -> str:
+    """A value's name; a dash for none, a question mark for unknown."""
+    return "?" if value == UNKNOWN else subcategory.value_name(int(value)) or "–"
+
+
+def score_text(score: float | None) -> str:
+    """A blank and the score with two digits, such as " .98"; nothing without a score.
+
+    Raises:
+        ValueError: NaN or infinite.
+    """
+    if score is None:
+        return ""
+    if not math.isfinite(score):
+        raise ValueError(f"a score must be a finite number, got {score}")
+    # Rounded down, so that 0.999 does not read as certain; not by a float32's last bit, though.
+    return " " + f"{math.floor(100 * float(score) + 1e-4) / 100:.2f}".removeprefix("0")
