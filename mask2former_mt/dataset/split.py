@@ -133,12 +133,7 @@ class Split:
     @functools.cached_property
     def image_problems(self) -> list[Problem]:
         """What is wrong with the pictures' files, by their headers; each is opened once."""
-        root = str(self.files.image_root)
-        places = [
-            (r["file_name"], r["image_id"], r["height"], r["width"])
-            for r in self.records
-            if r["file_name"] != root
-        ]
+        places = self._content.places
         # By the chunk: handing single files to the threads would take longer than reading them.
         chunks = [places[i : i + _HEADER_CHUNK] for i in range(0, len(places), _HEADER_CHUNK)]
         with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
@@ -224,6 +219,8 @@ class _Content:
         self.problems = list(problems)
         self.records: Sequence[dict] = PackedRecords([])
         self.unsound: dict[int, list[dict]] = {}
+        # File, image id, height and width of each record that names a file.
+        self.places: list[tuple[str, int, float, float]] = []
         self._images: dict[int, int] = {}  # from image id to the position of its record
 
     def read(self, document: dict) -> None:
@@ -269,6 +266,8 @@ class _Content:
                 self._add(Fault("duplicate-image-id", message, remedy), **place)
                 continue
             self._images[known_id] = len(records)
+            if has_name:
+                self.places.append((path, known_id, height, width))
             records.append(
                 {
                     "file_name": path,
@@ -285,49 +284,42 @@ class _Content:
 
     def _read_annotations(self, entries: list[dict | None], records: list[dict]) -> None:
         reader = AnnotationReader(self.header, self.files.coordinates)
-        seen_ids = set()
+        seen_ids: set[int] = set()
         rles: list[tuple[dict, int, int]] = []
         for index, entry in enumerate(entries):
             entries[index] = None  # both are never whole at once
             annotation_id, image_id = entry.get("id"), entry.get("image_id")
-            position = self._images.get(image_id) if is_int(image_id) else None
-            place = {"index": index}
+            position = self._images.get(image_id) if type(image_id) is int else None
             faults = []
-            if not is_int(annotation_id):
-                message = (
-                    f"an annotation of image_id {shown(image_id)} must have an integer 'id', got "
-                    f"{shown(annotation_id)}"
+            if type(annotation_id) is not int or annotation_id in seen_ids or position is None:
+                faults = _id_faults(
+                    annotation_id, image_id, seen_ids, is_listed=position is not None
                 )
-                faults.append(Fault("bad-annotation", message, "number the annotations"))
             else:
-                place["annotation_id"] = annotation_id
-                if annotation_id in seen_ids:
-                    message = f"annotation id {annotation_id} is used twice; ids must be unique"
-                    remedy = "--write-clean gives new ones"
-                    faults.append(Fault("duplicate-annotation-id", message, remedy))
                 seen_ids.add(annotation_id)
+            place = {"annotation_id": annotation_id if is_int(annotation_id) else None}
             if position is None:
-                message = f"image_id {shown(image_id)} is not listed in 'images'"
-                remedy = "add the image, or remove the annotation"
-                for fault in [*faults, Fault("unknown-image", message, remedy)]:
-                    self._add(fault, **place)
+                for fault in faults:
+                    self._add(fault, index=index, **place)
                 continue
             record = records[position]
             annotation, found = reader.read(entry, record["height"], record["width"])
+            is_sound = True
             if faults or found:
-                faults += found
-                place |= {"file": record["file_name"], "image_id": image_id}
+                faults = [*faults, *found]
+                is_sound = all(fault.severity != ERROR for fault in faults)
+                place |= {"file": record["file_name"], "image_id": image_id, "index": index}
                 for fault in faults:
                     self._add(fault, **place)
-            if all(fault.severity != ERROR for fault in faults):
-                record["annotations"].append(annotation)
-                if isinstance(annotation["segmentation"], dict):
-                    rles.append((annotation, position, index))
-            else:
+            if not is_sound:
                 self.unsound.setdefault(position, []).append(annotation)
-            if len(rles) == _RLE_CHUNK:
-                self._check_counts(rles, records)
-                rles = []
+                continue
+            record["annotations"].append(annotation)
+            if type(annotation["segmentation"]) is dict:
+                rles.append((annotation, position, index))
+                if len(rles) == _RLE_CHUNK:
+                    self._check_counts(rles, records)
+                    rles = []
         self._check_counts(rles, records)
 
     def _check_counts(self, rles: list[tuple[dict, int, int]], records: list[dict]) -> None:
@@ -344,6 +336,30 @@ class _Content:
                 annotation_id=annotation["id"],
                 index=index,
             )
+
+
+def _id_faults(
+    annotation_id: object, image_id: object, seen_ids: set[int], *, is_listed: bool
+) -> list[Fault]:
+    """What is wrong with the ids of an annotation; remembers its own."""
+    faults = []
+    if not is_int(annotation_id):
+        message = (
+            f"an annotation of image_id {shown(image_id)} must have an integer 'id', got "
+            f"{shown(annotation_id)}"
+        )
+        faults.append(Fault("bad-annotation", message, "number the annotations"))
+    elif annotation_id in seen_ids:
+        message = f"annotation id {annotation_id} is used twice; ids must be unique"
+        remedy = "--write-clean gives new ones"
+        faults.append(Fault("duplicate-annotation-id", message, remedy))
+    else:
+        seen_ids.add(annotation_id)
+    if not is_listed:
+        message = f"image_id {shown(image_id)} is not listed in 'images'"
+        remedy = "add the image, or remove the annotation"
+        faults.append(Fault("unknown-image", message, remedy))
+    return faults
 
 
 def _image_problem(file: str, image_id: int, height: float, width: float) -> Problem | None:

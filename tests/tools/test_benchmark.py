@@ -64,8 +64,9 @@ def test_data_rows_hold_times_agreement_and_memory(benchmark, tmp_path, monkeypa
     common = ["data", "--sizes", "64", "--objects", "2", "--annotations", "300"]
     rows = rows_of(benchmark, tmp_path, *common)
     assert all(row["benchmark"] == "data" and row["ratio"] > 0 for row in rows)
-    (mapper,) = [row for row in rows if row["peer"] == "detectron2"]
-    assert set(mapper) == ROW
+    mapper, start_up = [row for row in rows if row["peer"] == "detectron2"]
+    assert set(mapper) == set(start_up) == ROW
+    assert start_up["case"] == "start of a training on 300 annotations"
     # Four sizes of polygons, and the outlines of the datasets that are prepared.
     polygons = [row for row in rows if "polygons" in row["case"]]
     assert len(polygons) >= 4

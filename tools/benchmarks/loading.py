@@ -1,4 +1,6 @@
-"""Reading and checking a large COCO JSON; pycocotools reads it as well, and checks nothing."""
+"""Reading and checking a large COCO JSON, and the start of a training on it.
+
+pycocotools reads the file as well, and checks nothing; detectron2 makes a training loader of it."""
 
 from __future__ import annotations
 
@@ -14,10 +16,16 @@ import tempfile
 
 import cv2
 import numpy as np
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
+from detectron2.data.datasets import register_coco_instances
 from pycocotools.coco import COCO
 
 from benchmarks.memory import reset_peak, resident
 from benchmarks.pairs import Settings, alternate
+from mask2former_mt.config import add_mask2former_mt_config
+from mask2former_mt.data.loader import build_train_loader
+from mask2former_mt.dataset import catalog
 from mask2former_mt.dataset.document import read_document
 from mask2former_mt.dataset.split import Split, SplitFiles
 
@@ -45,6 +53,7 @@ def run(settings: Settings) -> list[dict]:
                 peers,
                 settings,
             )
+        rows += _start_up(json_file, images, settings)
         ours = _peak("ours", json_file, images)
         theirs = _peak("pycocotools", json_file, images) if peers else None
     rows.append(
@@ -60,6 +69,43 @@ def run(settings: Settings) -> list[dict]:
         }
     )
     return rows
+
+
+def _start_up(json_file: pathlib.Path, images: pathlib.Path, settings: Settings) -> list[dict]:
+    """From a dataset YAML to a loader that could give its first batch.
+
+    Ours reads and checks every annotation and the header of every picture on the way.
+    """
+    yaml_file = json_file.with_name("large.yaml")
+    yaml_file.write_text(
+        f"name: large\nroot: .\ntrain: {{images: {images.name}, annotations: {json_file.name}}}\n",
+        encoding="utf-8",
+    )
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.DATASETS.TRAIN = ("large_train",)
+
+    def ours() -> None:
+        os.utime(json_file)  # a changed file is read anew, as in a process that has just begun
+        catalog.register_dataset_files([yaml_file])
+        catalog.check_registered("large_train")
+        build_train_loader(cfg, dict)
+        forget()
+
+    def theirs() -> None:
+        register_coco_instances("large_train", {}, str(json_file), str(images))
+        with contextlib.redirect_stdout(io.StringIO()):
+            build_detection_train_loader(cfg, mapper=dict)
+        forget()
+
+    def forget() -> None:
+        DatasetCatalog.remove("large_train")
+        MetadataCatalog.remove("large_train")
+
+    peers = {"detectron2": theirs} if settings.peer("detectron2") else {}
+    case = f"start of a training on {settings.annotations} annotations"
+    return alternate("data", case, ours, peers, settings)
 
 
 def make_dataset(folder: pathlib.Path, count: int) -> tuple[pathlib.Path, pathlib.Path]:
