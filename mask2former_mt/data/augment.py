@@ -21,6 +21,7 @@ from mask2former_mt.data.transforms import PAD_VALUE, VOID
 
 # The published default name stands in every published base YAML; for instances it means LSJ here.
 _LSJ_NAMES = ("coco_instance_lsj", "mask_former_semantic")
+MAPPER_NAMES = ("plain", *_LSJ_NAMES)
 
 
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
@@ -58,9 +59,7 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
             cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
         )
         return [*colors, resize, *flips]
-    raise ValueError(
-        f"INPUT.DATASET_MAPPER_NAME must be 'plain' or one of {list(_LSJ_NAMES)}, got {name!r}"
-    )
+    raise ValueError(f"INPUT.DATASET_MAPPER_NAME must be one of {MAPPER_NAMES}, got {name!r}")
 
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from mask2former_mt.data.label_maps import OVERLAP_POLICIES, resolve_overlap
 from mask2former_mt.data.objects import Drawn, Layer, draw_layer, named_error
-from mask2former_mt.data.rasterize import BACKENDS
+from mask2former_mt.data.rasterize import RASTERIZERS
 from mask2former_mt.structures import (
     GT_CLASSES,
     GT_MASKS,
@@ -71,10 +71,8 @@ class TargetMaker:
             )
         if not 0 <= min_visible <= 1:
             raise ValueError(f"INPUT.MIN_VISIBLE must be a share in [0, 1], got {min_visible!r}")
-        if rasterizer not in ("auto", *BACKENDS):
-            raise ValueError(
-                f"INPUT.RASTERIZER must be one of {['auto', *BACKENDS]}, got {rasterizer!r}"
-            )
+        if rasterizer not in RASTERIZERS:
+            raise ValueError(f"INPUT.RASTERIZER must be one of {RASTERIZERS}, got {rasterizer!r}")
         if mask_overlap not in OVERLAP_POLICIES:
             raise ValueError(
                 f"INPUT.MASK_OVERLAP must be one of {list(OVERLAP_POLICIES)}, got {mask_overlap!r}"

@@ -103,7 +103,6 @@ class MultiTaskInstanceMapper:
             "seed": cfg.SEED if cfg.SEED >= 0 else _some_seed(),
             # Before the dataset is known it is 0.
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES or None,
-            "deep_check_every": cfg.INPUT.DEEP_CHECK_EVERY,
         }
 
     def paste_from(self, records: Sequence[Mapping]) -> None:

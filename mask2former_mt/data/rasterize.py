@@ -223,6 +223,7 @@ def _draw_with_pycocotools(points: np.ndarray, height: int, width: int) -> np.nd
 
 # Each draws one polygon (P, 2) into a bool (height, width).
 BACKENDS = {"opencv": _draw_with_opencv, "pycocotools": _draw_with_pycocotools}
+RASTERIZERS = ("auto", *BACKENDS)
 # `tools/benchmark.py data` compares them: neither grows an object, small ones take both the same
 # time, large ones take pycocotools a quarter more.
 DEFAULT_BACKEND = "opencv"

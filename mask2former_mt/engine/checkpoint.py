@@ -1,4 +1,4 @@
-"""Checkpoints that remember their dataset, and loading that says what became of each parameter."""
+"""Checkpoints that store their dataset's names, and loading that reports on every parameter."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import nn
 
 LOGGER = logging.getLogger("mask2former_mt")
 
-# One row per query: these can be carried over to another number of queries.
+# One row per query, so they can be taken over into another number of queries.
 _QUERY_PARAMETERS = ("query_feat.weight", "query_embed.weight")
 
 
 @dataclasses.dataclass
 class LoadReport:
-    """What became of a checkpoint's parameters.
+    """Names of parameters by what loading did with them.
 
     Args:
-        loaded: names taken as they are.
-        resized: names whose number of queries was changed, with both shapes.
-        skipped: names of another shape in the model (another number of classes, say), with both.
-        missing: names of the model that the checkpoint lacks.
-        unused: names of the checkpoint that the model lacks.
+        loaded: taken as they are.
+        resized: taken with another number of queries; with both shapes.
+        skipped: of another shape in the model, by another number of classes, say; with both shapes.
+        missing: in the model only.
+        unused: in the checkpoint only.
     """
 
     loaded: list[str] = dataclasses.field(default_factory=list)
@@ -59,9 +59,9 @@ class LoadReport:
 def fit_state_dict(
     source: dict[str, torch.Tensor], model: nn.Module
 ) -> tuple[dict[str, torch.Tensor], LoadReport]:
-    """Picks from a state dict what the model can take, resizing queries.
+    """Selects the parameters that fit the model, and changes the number of queries to its number.
 
-    A larger number of queries repeats the checkpoint's in turn, a smaller one keeps the first.
+    More queries repeat the checkpoint's from the first on, fewer keep the first ones.
 
     Returns:
         A state dict for `load_state_dict(strict=False)`, and the report.
@@ -92,10 +92,11 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
     """detectron2's checkpointer; stores the dataset's names and reports what it loads.
 
     Args:
-        model, save_dir: as of `DetectionCheckpointer`.
-        dataset: of `engine.setup.dataset_description`, stored under "dataset"; None stores nothing.
-        strict: refuse a checkpoint that does not fit entirely.
-        checkpointables: whatever else has a state_dict.
+        model, save_dir: as for `DetectionCheckpointer`.
+        dataset: result of `engine.setup.dataset_description`, stored under "dataset"; None: nothing
+            is stored.
+        strict: whether a checkpoint is refused that does not fit entirely.
+        checkpointables: other objects with a state_dict to save and load.
     """
 
     def __init__(
@@ -120,17 +121,17 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         super().save(name, **kwargs)
 
     def load(self, path: str, *args, **kwargs) -> dict:
-        """Loads the model, and what else the checkpoint holds; `report` then says what was loaded.
+        """Loads the model and the other checkpointables; `report` then says what was loaded.
 
         Args:
-            path: a file or URL; "" loads nothing. The rest as of `DetectionCheckpointer`.
+            path: a file or URL; "" loads nothing. The rest is as for `DetectionCheckpointer`.
 
         Returns:
-            What the checkpoint holds besides.
+            The rest of the checkpoint.
 
         Raises:
-            ValueError: a file that cannot be read, or of which nothing fits; with `strict`, one
-                that does not fit entirely.
+            ValueError: the file cannot be read or nothing in it fits; with `strict`, something in
+                it does not fit.
         """
         self._path = path
         return super().load(path, *args, **kwargs)
@@ -164,4 +165,3 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
             raise ValueError(f"nothing in checkpoint {self._path} fits the model. {self.report}")
         LOGGER.info(str(self.report))
         self.model.load_state_dict(fitted, strict=False)
-        return

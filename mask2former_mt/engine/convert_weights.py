@@ -1,4 +1,4 @@
-"""Weights to and from transformers' Mask2FormerForUniversalSegmentation (ResNet backbones)."""
+"""Weights of transformers' Mask2FormerForUniversalSegmentation (ResNet backbones) for our model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-# (ours, theirs), with {} for a number. A state-dict key matches exactly one row, or none.
+# (ours, theirs), with # for a number. A state-dict key matches at most one row.
 _NAMES = (
     ("backbone.stem.conv1.weight", "{encoder}.embedder.embedder.convolution.weight"),
     ("backbone.stem.conv1.norm", "{encoder}.embedder.embedder.normalization"),
@@ -50,28 +50,23 @@ _NAMES = (
     ("{predictor}.transformer_ffn_layers.#.norm", "{module}.decoder.layers.#.final_layer_norm"),
     ("{predictor}.input_proj.#", "{module}.input_projections.#"),
 )
-_PREFIXES = {
+PREFIXES = {
     "encoder": "model.pixel_level_module.encoder",
     "decoder": "model.pixel_level_module.decoder",
     "module": "model.transformer_module",
     "encoder_layer": "sem_seg_head.pixel_decoder.transformer.encoder.layers",
     "predictor": "sem_seg_head.predictor",
 }
-_TABLE = [tuple(name.format(**_PREFIXES) for name in row) for row in _NAMES]
+_TABLE = [tuple(name.format(**PREFIXES) for name in row) for row in _NAMES]
 
-# detectron2's ResNet blocks count stages from res2, convolutions from conv1.
-_OUR_BLOCK = re.compile(r"backbone\.res(\d)\.(\d+)\.(?:conv(\d)|shortcut)\.(norm\.)?(\w+)")
+# Stages count from 0, where detectron2 begins with res2; convolutions from 0, as against conv1.
 _THEIR_BLOCK = re.compile(
-    re.escape(_PREFIXES["encoder"])
+    re.escape(PREFIXES["encoder"])
     + r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)|shortcut)"
     + r"\.(convolution|normalization)\.(\w+)"
 )
-_OUR_QKV = re.compile(
-    re.escape(_PREFIXES["predictor"])
-    + r"\.transformer_self_attention_layers\.(\d+)\.self_attn\.in_proj_(weight|bias)"
-)
 _THEIR_QKV = re.compile(
-    re.escape(_PREFIXES["module"])
+    re.escape(PREFIXES["module"])
     + r"\.decoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)"
 )
 
@@ -83,10 +78,10 @@ def from_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch
         state_dict: of Mask2FormerForUniversalSegmentation with a ResNet backbone.
 
     Returns:
-        A state dict of the same tensors; what the loss and BN's step counters hold is left out.
+        A state dict of the same tensors, without those of the loss and BN's step counters.
 
     Raises:
-        ValueError: a key that no rule knows.
+        ValueError: a key that no rule converts.
     """
     converted, qkv = {}, {}
     for key, tensor in state_dict.items():
@@ -96,37 +91,26 @@ def from_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch
             layer, part, kind = match.groups()
             qkv.setdefault((layer, kind), {})[part] = tensor
         else:
-            converted[_their_block(key) or _rename(key, source=1)] = tensor
+            converted[_their_block(key) or rename(key, source=1)] = tensor
     for (layer, kind), parts in qkv.items():
         name = (
-            f"{_PREFIXES['predictor']}.transformer_self_attention_layers.{layer}"
+            f"{PREFIXES['predictor']}.transformer_self_attention_layers.{layer}"
             f".self_attn.in_proj_{kind}"
         )
         converted[name] = torch.cat([parts[part] for part in "qkv"])
     return converted
 
 
-def to_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Renames this package's weights to transformers' names; subcategory heads are left out.
+def rename(key: str, *, source: int) -> str:
+    """Converts a key by the table of names.
+
+    Args:
+        key: a state-dict key.
+        source: column of the table that `key` is from: 0 ours, 1 theirs.
 
     Raises:
-        ValueError: a key that no rule knows.
+        ValueError: a key that no rule converts.
     """
-    converted = {}
-    for key, tensor in state_dict.items():
-        if ".subcategory_embed." in key or key.endswith("num_batches_tracked"):
-            continue
-        if match := _OUR_QKV.fullmatch(key):
-            layer, kind = match.groups()
-            prefix = f"{_PREFIXES['module']}.decoder.layers.{layer}.self_attn"
-            for part, chunk in zip("qkv", tensor.chunk(3), strict=True):
-                converted[f"{prefix}.{part}_proj.{kind}"] = chunk
-        else:
-            converted[_our_block(key) or _rename(key, source=0)] = tensor
-    return converted
-
-
-def _rename(key: str, *, source: int) -> str:
     for row in _TABLE:
         pattern = re.escape(row[source]).replace(r"\#", r"(\d+)")
         if match := re.fullmatch(pattern + r"((?:\..*)?)", key):
@@ -145,13 +129,3 @@ def _their_block(key: str) -> str | None:
     part = "shortcut" if conv is None else f"conv{int(conv) + 1}"
     norm = "norm." if kind == "normalization" else ""
     return f"backbone.res{int(stage) + 2}.{block}.{part}.{norm}{name}"
-
-
-def _our_block(key: str) -> str | None:
-    if not (match := _OUR_BLOCK.fullmatch(key)):
-        return None
-    stage, block, conv, norm, name = match.groups()
-    part = "shortcut" if conv is None else f"layer.{int(conv) - 1}"
-    kind = "normalization" if norm else "convolution"
-    encoder = _PREFIXES["encoder"]
-    return f"{encoder}.encoder.stages.{int(stage) - 2}.layers.{block}.{part}.{kind}.{name}"

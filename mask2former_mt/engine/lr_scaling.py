@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Collection
 
 from detectron2.config import CfgNode
+
+# The learning rate's factor by the ratio of the batch sizes. None: nothing is scaled.
+LR_SCALINGS = {"linear": lambda ratio: ratio, "sqrt": math.sqrt, "none": None}
 
 # Counted in iterations, so stretched when an iteration sees fewer images.
 _SCHEDULE_KEYS = (
@@ -18,63 +20,38 @@ _SCHEDULE_KEYS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """One key that scaling changed."""
-
-    key: str
-    before: object
-    after: object
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.before} -> {self.after}"
-
-
-def scale_for_batch_size(cfg: CfgNode, explicit: Collection[str] = ()) -> list[Change]:
+def scale_for_batch_size(
+    cfg: CfgNode, explicit: Collection[str] = ()
+) -> dict[str, tuple[object, object]]:
     """Scales LR and schedule from REFERENCE_IMS_PER_BATCH to IMS_PER_BATCH, in place.
 
     The number of images seen stays. Afterwards the reference is the batch used, so that a second
     call, or a run from the saved config, changes nothing.
 
     Args:
-        cfg: not frozen.
+        cfg: not frozen, checked.
         explicit: keys that the command line set; they are taken literally.
 
     Returns:
-        What changed, in the order BASE_LR, then the schedule.
-
-    Raises:
-        ValueError: an unknown SOLVER.LR_SCALING.
+        Value before and after, by the key that changed: BASE_LR first, then the schedule.
 
     Source: linear: Goyal et al., "Accurate, Large Minibatch SGD", section 2.1; sqrt: Krizhevsky,
     "One weird trick", section 5.
     """
     solver = cfg.SOLVER
-    if solver.LR_SCALING not in ("linear", "sqrt", "none"):
-        raise ValueError(
-            f"SOLVER.LR_SCALING must be 'linear', 'sqrt' or 'none', got {solver.LR_SCALING!r}"
-        )
+    factor_of = LR_SCALINGS[solver.LR_SCALING]
     ratio = solver.IMS_PER_BATCH / solver.REFERENCE_IMS_PER_BATCH
-    if ratio == 1 or solver.LR_SCALING == "none":
-        return []
-    changes = []
-
-    def change(key: str, scale) -> None:
-        if key in explicit:
-            return
+    if ratio == 1 or factor_of is None:
+        return {}
+    changes = {}
+    for key in ("SOLVER.BASE_LR", *_SCHEDULE_KEYS):
         section, name = key.split(".")
         before = cfg[section][name]
-        after = scale(before)
-        if after != before:
+        is_rate = key == "SOLVER.BASE_LR"
+        after = before * factor_of(ratio) if is_rate else _stretch(before, ratio)
+        if key not in explicit and after != before:
             cfg[section][name] = after
-            changes.append(Change(key, before, after))
-
-    change(
-        "SOLVER.BASE_LR",
-        lambda lr: lr * (ratio if solver.LR_SCALING == "linear" else math.sqrt(ratio)),
-    )
-    for key in _SCHEDULE_KEYS:
-        change(key, lambda count: _stretch(count, ratio))
+            changes[key] = (before, after)
     solver.REFERENCE_IMS_PER_BATCH = solver.IMS_PER_BATCH
     return changes
 

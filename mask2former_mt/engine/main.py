@@ -6,8 +6,9 @@ import argparse
 import logging
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> dict[str, float]:
     """Trains and evaluates, or evaluates only, in one process.
 
     Args:
-        args: of detectron2's argument parser.
+        args: result of detectron2's argument parser.
 
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
@@ -56,46 +57,81 @@ def main(args: argparse.Namespace) -> dict[str, float]:
     log_to_console()
     with errors_named():
         cfg = fill_from_datasets(load_config(args.config_file, args.opts))
-        needed = "TEST" if args.eval_only else "TRAIN"
-        if not cfg.DATASETS[needed]:
-            raise ValueError(f"DATASETS.{needed} is empty: name a dataset")
-        # Before anything is written: every annotation is read and checked.
-        datasets = (
-            cfg.DATASETS.TEST if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-        )
-        for dataset in datasets:
-            DatasetCatalog.get(dataset)
-        if args.eval_only:
-            model = MultiTaskTrainer.build_model(cfg)
-            weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
-            checkpoint = MultiTaskCheckpointer(model, strict=True).load(weights)
-            prepare_run(cfg, args.config_file)
-            metrics = {}
-            # The metrics.json of the training may be the one that is replaced.
-            if "train_seconds" in checkpoint.get("trainer", {}):
-                metrics["train/seconds"] = checkpoint["trainer"]["train_seconds"]
-        else:
-            prepare_run(cfg, args.config_file)
-            trainer = MultiTaskTrainer(cfg)
-            trainer.resume_or_load(resume=args.resume)
-            save_config(cfg)
     if args.eval_only:
-        results = MultiTaskTrainer.test(cfg, model)
-    else:
-        try:
-            trainer.train()
-        except TooManyBadSamplesError as error:
-            # The files are at fault, and the message names them.
-            sys.exit(f"error: {error}")
-        metrics = {"train/seconds": trainer.train_seconds}
-        results = trainer._last_eval_results
+        return evaluate(cfg, config_file=args.config_file)
+    return train(cfg, resume=args.resume, config_file=args.config_file)
+
+
+def train(cfg: CfgNode, *, resume: bool, config_file: str) -> dict[str, float]:
+    """Trains, evaluates, and writes checkpoints, config.yaml and metrics.json into OUTPUT_DIR.
+
+    Args:
+        cfg: result of `fill_from_datasets`.
+        resume: whether to go on from the last checkpoint in OUTPUT_DIR, if there is one.
+        config_file: where `cfg` is from, for the log.
+
+    Returns:
+        The flat metrics, empty on processes that evaluate nothing.
+    """
+    with errors_named():
+        if not cfg.DATASETS.TRAIN:
+            raise ValueError("DATASETS.TRAIN is empty: name a dataset")
+        _read([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        prepare_run(cfg, config_file)
+        trainer = MultiTaskTrainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        save_config(cfg)
+    try:
+        trainer.train()
+    except TooManyBadSamplesError as error:
+        # The files are at fault, and the message names them.
+        sys.exit(f"error: {error}")
+    return _report(cfg, trainer.results, {"train/seconds": trainer.train_seconds})
+
+
+def evaluate(cfg: CfgNode, *, config_file: str) -> dict[str, float]:
+    """Evaluates MODEL.WEIGHTS, or else OUTPUT_DIR/model_final.pth; writes metrics.json.
+
+    Args:
+        cfg: result of `fill_from_datasets`.
+        config_file: where `cfg` is from, for the log.
+
+    Returns:
+        The flat metrics, empty on processes that evaluate nothing.
+    """
+    with errors_named():
+        if not cfg.DATASETS.TEST:
+            raise ValueError("DATASETS.TEST is empty: name a dataset")
+        _read(cfg.DATASETS.TEST)
+        model = MultiTaskTrainer.build_model(cfg)
+        weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
+        checkpoint = MultiTaskCheckpointer(model, strict=True).load(weights)
+        prepare_run(cfg, config_file)
+    results = MultiTaskTrainer.test(cfg, model)
+    # The metrics.json that is replaced may be the training's, which knows how long it took.
+    seconds = checkpoint.get("trainer", {}).get("train_seconds")
+    return _report(cfg, results, {} if seconds is None else {"train/seconds": seconds})
+
+
+def _read(datasets: Iterable[str]) -> None:
+    """Reads and checks every annotation before anything is written."""
+    for dataset in datasets:
+        DatasetCatalog.get(dataset)
+
+
+def _report(cfg: CfgNode, results: Mapping, metrics: dict[str, float]) -> dict[str, float]:
+    """Prints the tables and writes metrics.json.
+
+    Args:
+        cfg: config of the run.
+        results: result of `MultiTaskTrainer.test`.
+        metrics: further flat metrics, which stand first.
+
+    Returns:
+        All flat metrics, empty on processes that evaluate nothing.
+    """
     if not comm.is_main_process():
         return {}
-    return _report(cfg, results, metrics)
-
-
-def _report(cfg, results, metrics: dict[str, float]) -> dict[str, float]:
-    """Prints the tables and writes metrics.json."""
     several = len(cfg.DATASETS.TEST) > 1
     for dataset in cfg.DATASETS.TEST:
         flat = flat_metrics(results[dataset] if several else results)

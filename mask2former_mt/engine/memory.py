@@ -1,4 +1,4 @@
-"""Memory of large tensors that is kept instead of being given back after every step."""
+"""Keeps the memory of large tensors instead of giving it back to the system after every step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ LOGGER = logging.getLogger("mask2former_mt")
 # mallopt's parameters, as glibc's malloc.h numbers them.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
-KEEP_BYTES = 2**31 - 1  # the largest int that mallopt takes
-OLD_MMAP_BYTES = 32 * 2**20  # the largest that glibc before 2.35 takes as threshold of mapping
+KEEP_BYTES = 2**31 - 1  # largest int, and so largest value of mallopt
+OLD_MMAP_BYTES = 32 * 2**20  # largest mapping threshold of glibc before 2.35
 GROW_BYTES = 64 * 2**20
 USUAL_TOP_PAD = 128 * 2**10
 
@@ -21,12 +21,12 @@ def keep_large_blocks() -> bool:
     """Has glibc's malloc reuse blocks of any size, as CUDA's caching allocator does.
 
     By default every tensor of 32 MiB and more is mapped anew from the system, which clears it page
-    by page; on a CPU that is a fifth of a training step at 512x512. The process then keeps its
-    peak memory until it ends. Call it before the first large tensor.
+    by page: on a CPU, a fifth of the time of a training step at 512x512. With this, the process
+    keeps its peak memory until it ends. Call it before the first large tensor.
 
     Returns:
-        Whether it took effect for all sizes: only where the C library is glibc, the usual one on
-        Linux, 2.35 or later.
+        Whether it took effect for all sizes, which needs glibc 2.35 or later, the usual C library
+        on Linux.
 
     Source: mallopt(3).
     """
@@ -44,11 +44,11 @@ def keep_large_blocks() -> bool:
 
 
 def usual_blocks() -> None:
-    """Has glibc's malloc give large blocks back again, as it does in the end where nobody asks.
+    """Has glibc's malloc give large blocks back again, as it does by default.
 
-    Its own thresholds follow the blocks that are freed; these are what they come to with large
-    tensors. What was kept is given back with the next blocks that are freed, but for holes below
-    blocks that are in use: those go on serving what fits them.
+    By default its thresholds follow the blocks that are freed; the ones set here are where they end
+    with large tensors. Kept memory is given back with the next blocks that are freed, except for
+    holes between blocks in use, which remain for blocks that fit them.
 
     Source: mallopt(3), "dynamic mmap threshold".
     """

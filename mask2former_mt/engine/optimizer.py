@@ -47,55 +47,60 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     ]
 
 
+def scales_gradients(cfg: CfgNode) -> bool:
+    """Whether mixed precision needs scaled gradients; bfloat16 has the range of float32."""
+    return cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE != "bfloat16"
+
+
+def _adamw(groups: list[dict], cfg: CfgNode) -> torch.optim.Optimizer:
+    # A gradient scaler leaves unscaling to fused optimizers, inside their step: the clipping of
+    # `build_optimizer`, which runs before it, would measure gradients thousands of times too long.
+    kind = {"foreach": True} if scales_gradients(cfg) else {"fused": True}
+    return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, **kind)
+
+
+def _sgd(groups: list[dict], cfg: CfgNode) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM)
+
+
+OPTIMIZERS = {"ADAMW": _adamw, "SGD": _sgd}
+
+
+def _clip_full_model(parameters: list[nn.Parameter], clip: CfgNode) -> None:
+    nn.utils.clip_grad_norm_(parameters, clip.CLIP_VALUE, clip.NORM_TYPE)
+
+
+def _clip_each_norm(parameters: list[nn.Parameter], clip: CfgNode) -> None:
+    for parameter in parameters:
+        nn.utils.clip_grad_norm_([parameter], clip.CLIP_VALUE, clip.NORM_TYPE)
+
+
+def _clip_values(parameters: list[nn.Parameter], clip: CfgNode) -> None:
+    nn.utils.clip_grad_value_(parameters, clip.CLIP_VALUE)
+
+
+# By the norm over all parameters, by the norm of each parameter, or each number by itself.
+CLIPPERS = {"full_model": _clip_full_model, "norm": _clip_each_norm, "value": _clip_values}
+
+
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of `SOLVER.OPTIMIZER`, clipping gradients as `SOLVER.CLIP_GRADIENTS` says.
-
-    Clipping runs before each step, by the norm over all parameters ("full_model"), or per
-    parameter ("norm", "value").
-
-    Raises:
-        ValueError: an unknown optimizer or clip type.
-    """
-    solver = cfg.SOLVER
+    """The optimizer of SOLVER.OPTIMIZER; clips before each step as SOLVER.CLIP_GRADIENTS says."""
     groups = parameter_groups(cfg, model)
-    if solver.OPTIMIZER == "ADAMW":
-        # A gradient scaler leaves unscaling to fused optimizers, inside their step: the clipping
-        # below, which runs before it, would measure gradients that are thousands of times too long.
-        scaled = solver.AMP.ENABLED and solver.AMP.DTYPE != "bfloat16"
-        kind = {"foreach": True} if scaled else {"fused": True}
-        optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, **kind)
-    elif solver.OPTIMIZER == "SGD":
-        optimizer = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM)
-    else:
-        raise ValueError(f"SOLVER.OPTIMIZER must be 'ADAMW' or 'SGD', got {solver.OPTIMIZER!r}")
-    clip = solver.CLIP_GRADIENTS
+    optimizer = OPTIMIZERS[cfg.SOLVER.OPTIMIZER](groups, cfg)
+    clip = cfg.SOLVER.CLIP_GRADIENTS
     if clip.ENABLED and clip.CLIP_VALUE > 0:
+        clip_gradients = CLIPPERS[clip.CLIP_TYPE]
         parameters = [p for group in groups for p in group["params"]]
-        clippers = {
-            "full_model": lambda: nn.utils.clip_grad_norm_(
-                parameters, clip.CLIP_VALUE, clip.NORM_TYPE
-            ),
-            "norm": lambda: [
-                nn.utils.clip_grad_norm_([p], clip.CLIP_VALUE, clip.NORM_TYPE) for p in parameters
-            ],
-            "value": lambda: nn.utils.clip_grad_value_(parameters, clip.CLIP_VALUE),
-        }
-        if clip.CLIP_TYPE not in clippers:
-            raise ValueError(
-                f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be one of {sorted(clippers)}, "
-                f"got {clip.CLIP_TYPE!r}"
-            )
-        clipper = clippers[clip.CLIP_TYPE]
-        # By then a gradient scaler has unscaled the gradients (see above).
-        optimizer.register_step_pre_hook(lambda *_: _discard(clipper()))
+        # By then a gradient scaler has unscaled the gradients of an optimizer that is not fused.
+        optimizer.register_step_pre_hook(lambda *_: clip_gradients(parameters, clip))
     return optimizer
 
 
 def match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Lays the optimizer's state out in memory as its parameters are.
+    """Gives the optimizer's state the memory layout of its parameters.
 
-    Fused AdamW goes through memory as it lies, whatever the strides say; a checkpoint that was made
-    before a model went channels-last has its moments in another order.
+    Fused AdamW ignores strides and pairs numbers by their place in memory. A checkpoint of a model
+    that was not yet channels-last holds its moments in another order.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -105,7 +110,3 @@ def match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
                 and value.stride() != parameter.stride()
             ):
                 state[name] = torch.empty_like(parameter).copy_(value)
-
-
-def _discard(_: object) -> None:
-    """A step hook's result would replace the step's arguments."""

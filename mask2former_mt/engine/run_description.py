@@ -1,4 +1,4 @@
-"""What a report tells of the run that it belongs to."""
+"""Facts of a run for its report."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from mask2former_mt.evaluation.report.report import Run
 
 
 def describe_run(cfg: CfgNode) -> Run:
-    """Command, seed, model and date; while training also the iteration.
-
-    Args:
-        cfg: of the run.
-    """
+    """Command, date, seed, config, versions; while training the iteration, else the weights."""
     facts = [*_command_and_date(), ("seed", cfg.SEED if cfg.SEED >= 0 else "none (random)")]
     if has_event_storage():
-        # Behind an iteration its number from 0, behind the last one the number of all.
+        # After an iteration, `iter` is its number, from 0; after the last one it is MAX_ITER.
         done = min(get_event_storage().iter + 1, cfg.SOLVER.MAX_ITER)
         facts.append(("iteration", f"{done} of {cfg.SOLVER.MAX_ITER}"))
     else:
@@ -30,7 +26,7 @@ def describe_run(cfg: CfgNode) -> Run:
 
 
 def describe_offline(predictions: str, dataset_file: str, split: str, engine: str) -> Run:
-    """The same where there are predictions and no model."""
+    """Command, date, versions and inputs of an evaluation without a model."""
     facts = [
         *_command_and_date(),
         ("predictions", predictions),

@@ -1,4 +1,4 @@
-"""From a config file and overrides to a checked config, with datasets registered."""
+"""From a config file and overrides to a checked config and a run that is set up."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from mask2former_mt.config import (
     require_instances,
 )
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
-from mask2former_mt.engine.lr_scaling import Change, scale_for_batch_size
+from mask2former_mt.engine.lr_scaling import scale_for_batch_size
 from mask2former_mt.engine.memory import keep_large_blocks
+from mask2former_mt.files import write_whole
 
 LOGGER = logging.getLogger("mask2former_mt")
-# What a run shows and records.
+# Their messages are shown and recorded.
 _LOGGERS = ("fvcore", "detectron2", "mask2former_mt")
 
 
 @contextlib.contextmanager
 def errors_named() -> Iterator[None]:
-    """Ends the program with one line, exit code 1, where the user's input is at fault.
+    """Ends the program with one line and exit code 1 when the user's input is at fault.
 
-    For the part of a tool that reads its inputs: what the package raises there names the thing.
-    A traceback would bury it. Set MASK2FORMER_MT_TRACEBACK=1 to see it all the same.
+    For the part of a tool that reads its inputs: the errors that the package raises there name what
+    is wrong, and a traceback would bury it. MASK2FORMER_MT_TRACEBACK=1 shows the traceback.
     """
     try:
         yield
@@ -76,7 +77,11 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     check_config(cfg)
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-    _log_changes(scale_for_batch_size(cfg, explicit=opts[::2]), cfg)
+    if changes := scale_for_batch_size(cfg, explicit=opts[::2]):
+        lines = "".join(f"\n  {key}: {old} -> {new}" for key, (old, new) in changes.items())
+        LOGGER.info(
+            f"scaled ({cfg.SOLVER.LR_SCALING}) for a batch of {cfg.SOLVER.IMS_PER_BATCH}:{lines}"
+        )
     cfg.freeze()
     return cfg
 
@@ -98,19 +103,11 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
         raise KeyError(f"config file {config_file}: {error.args[0]}") from error
 
 
-def _log_changes(changes: Sequence[Change], cfg: CfgNode) -> None:
-    if changes:
-        lines = "".join(f"\n  {change}" for change in changes)
-        LOGGER.info(
-            f"scaled ({cfg.SOLVER.LR_SCALING}) for a batch of {cfg.SOLVER.IMS_PER_BATCH}:{lines}"
-        )
-
-
 def fill_from_datasets(cfg: CfgNode) -> CfgNode:
     """Registers DATASETS.FILES and takes classes and subcategories from the training dataset.
 
     Args:
-        cfg: of `load_config`.
+        cfg: result of `load_config`.
 
     Returns:
         A frozen copy with SEM_SEG_HEAD.NUM_CLASSES, SUBCATEGORY.{NAMES, NUM_CLASSES, WITHOUT_NONE}
@@ -157,7 +154,7 @@ def _fill_from(cfg: CfgNode, dataset: str) -> None:
     test = cfg.MODEL.MASK_FORMER.TEST
     things = MetadataCatalog.get(dataset).get("thing_dataset_id_to_contiguous_id", None)
     if things and not test.STUFF_CLASSES:
-        # detectron2's panoptic datasets list all classes, and say of the things where they are.
+        # detectron2's panoptic datasets list all classes, and map the ids of things only.
         test.STUFF_CLASSES = sorted(set(range(head.NUM_CLASSES)) - set(things.values()))
     ours = (tuple(subcategory.NAMES), tuple(subcategory.NUM_CLASSES))
     if ours != (spec.names, spec.num_classes):
@@ -169,10 +166,10 @@ def _fill_from(cfg: CfgNode, dataset: str) -> None:
 
 
 def dataset_description(dataset: str) -> dict:
-    """What a checkpoint remembers of its dataset, so that predictions have names.
+    """Names and ids that a checkpoint stores, so that predictions have names.
 
     Returns:
-        `thing_classes`, `category_ids` (of the JSON, in the order of the classes), `subcategories`
+        `thing_classes`; `category_ids`, the JSON's, in the order of the classes; `subcategories`,
         as in the dataset JSON.
     """
     metadata = MetadataCatalog.get(dataset)
@@ -200,7 +197,7 @@ def prepare_run(cfg: CfgNode, config_file: str) -> None:
         output.mkdir(parents=True, exist_ok=True)
     rank = comm.get_rank()
     for name in _LOGGERS:
-        # The console has its handler, and a second one would print every line twice.
+        # The console has its handler already; a second one would print every line twice.
         setup_logger(
             str(output),
             distributed_rank=rank,
@@ -211,18 +208,17 @@ def prepare_run(cfg: CfgNode, config_file: str) -> None:
     LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
     if cfg.MODEL.DEVICE == "cpu":
         keep_large_blocks()
-    # What workers hand over by file descriptor, PyTorch's default, costs a handshake per tensor: 26
-    # milliseconds for a batch of four small pictures, against 6 by name.
+    # By default workers hand over file descriptors, with a handshake per tensor: 26 milliseconds
+    # for a batch of four small pictures, against 6 with file names.
     torch.multiprocessing.set_sharing_strategy("file_system")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
 
 def save_config(cfg: CfgNode) -> None:
-    """Writes the config as it is used, `config.yaml` in the output folder.
+    """Writes the config in use to `config.yaml` in the output folder.
 
-    To be called when nothing can be refused any more: it replaces an earlier run's. The saved
-    MODEL.DEVICE is "auto" again where it was chosen automatically, so that the config works on
-    another machine.
+    It replaces an earlier run's, so call it when nothing can be refused any more. A device that was
+    chosen automatically is saved as "auto", so that the config works on another machine.
     """
     if not comm.is_main_process():
         return
@@ -232,4 +228,4 @@ def save_config(cfg: CfgNode) -> None:
     if automatic == saved.MODEL.DEVICE:
         saved.MODEL.DEVICE = "auto"
     path = pathlib.Path(cfg.OUTPUT_DIR) / "config.yaml"
-    path.write_text(saved.dump(), encoding="utf-8")
+    write_whole({path: saved.dump().encode()})

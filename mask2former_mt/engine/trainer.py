@@ -30,7 +30,11 @@ from mask2former_mt.data.monitor import ShareWatch, WatchedLoader
 from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
-from mask2former_mt.engine.optimizer import build_optimizer, match_memory_layout
+from mask2former_mt.engine.optimizer import (
+    build_optimizer,
+    match_memory_layout,
+    scales_gradients,
+)
 from mask2former_mt.engine.run_description import describe_run
 from mask2former_mt.engine.setup import dataset_description
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
@@ -39,11 +43,33 @@ from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_ti
 LOGGER = logging.getLogger("mask2former_mt")
 
 
+def _runs_amp(cfg: CfgNode) -> bool:
+    """Whether detectron2's trainer casts to float16; to bfloat16 the model casts by itself.
+
+    Raises:
+        ValueError: float16 on a CPU.
+    """
+    if not scales_gradients(cfg):
+        return False
+    if cfg.MODEL.DEVICE.startswith("cuda"):
+        return True
+    if cfg.SOLVER.AMP.DTYPE == "float16":
+        raise ValueError(
+            "SOLVER.AMP.DTYPE 'float16' needs a GPU: its gradients are scaled there; set it to "
+            "'bfloat16', or SOLVER.AMP.ENABLED to False"
+        )
+    LOGGER.info(
+        "SOLVER.AMP.DTYPE 'auto' is float32 on a CPU; where it multiplies bfloat16 fast, set it to "
+        "'bfloat16'"
+    )
+    return False
+
+
 class MultiTaskTrainer(DefaultTrainer):
     """Trains, checkpoints, evaluates; writes scalars to `training.jsonl` and TensorBoard.
 
     Args:
-        cfg: of `engine.setup.fill_from_datasets`.
+        cfg: result of `engine.setup.fill_from_datasets`.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -52,20 +78,7 @@ class MultiTaskTrainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        on_gpu, amp = cfg.MODEL.DEVICE.startswith("cuda"), cfg.SOLVER.AMP
-        # bfloat16 has float32's range: no scaled gradients, the model casts by itself.
-        use_amp = amp.ENABLED and on_gpu and amp.DTYPE != "bfloat16"
-        if amp.ENABLED and not on_gpu and amp.DTYPE == "float16":
-            raise ValueError(
-                "SOLVER.AMP.DTYPE 'float16' needs a GPU: its gradients are scaled there; set it to "
-                "'bfloat16', or SOLVER.AMP.ENABLED to False"
-            )
-        if amp.ENABLED and not on_gpu and amp.DTYPE == "auto":
-            LOGGER.info(
-                "SOLVER.AMP.DTYPE 'auto' is float32 on a CPU; where it multiplies bfloat16 fast, "
-                "set it to 'bfloat16'"
-            )
-        self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(
+        self._trainer = (AMPTrainer if _runs_amp(cfg) else SimpleTrainer)(
             create_ddp_model(model, broadcast_buffers=False), data_loader, optimizer
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -78,10 +91,15 @@ class MultiTaskTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
-        # Wall-clock seconds of training steps (data, forward, backward, update) so far, those
-        # before an interruption too; evaluation and checkpoints left out.
+        # Wall-clock seconds of all training steps (data, forward, backward, update), those before
+        # an interruption included, without evaluation and checkpoints.
         self.train_seconds = 0.0
         self.register_hooks(self.build_hooks())
+
+    @property
+    def results(self) -> dict:
+        """What the last evaluation gave: as `test`."""
+        return self._last_eval_results
 
     def run_step(self) -> None:
         started = time.monotonic()
@@ -111,7 +129,7 @@ class MultiTaskTrainer(DefaultTrainer):
                 LOGGER.info(f"backbone: {count} tensors from {self.cfg.MODEL.TIMM.WEIGHTS}")
         super().resume_or_load(resume)
         if resume:
-            # Before the first batch is asked for: the samples already learnt from are left out.
+            # Before the first batch: it goes on behind the samples that were trained on.
             self._trainer.data_loader.start_at(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH)
             LOGGER.info(f"resuming at iteration {self.start_iter} of {self.max_iter}")
 
@@ -122,8 +140,8 @@ class MultiTaskTrainer(DefaultTrainer):
             output_dir=self.cfg.OUTPUT_DIR,
             panel_period=self.cfg.INPUT.PANEL_PERIOD,
         )
-        # First: the writers, which are last, write what it puts, and its summary stands in the log
-        # even where the evaluation at the end fails.
+        # First, so that the writers, which are last, write what it puts, and its summary is in the
+        # log even if the evaluation at the end fails.
         return [watched, *super().build_hooks()]
 
     def build_writers(self) -> list:

@@ -9,9 +9,10 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
 from transformers.models.mask2former import modeling_mask2former
+from transformers_weights import to_transformers
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.engine.convert_weights import from_transformers, to_transformers
+from mask2former_mt.engine.convert_weights import from_transformers
 from mask2former_mt.losses.criterion import Criterion
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
 from mask2former_mt.losses.targets import ImageTargets

@@ -1,0 +1,70 @@
+"""Training samples side by side, as the model sees them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
+from mask2former_mt.visualization.overlay import draw_instances
+from mask2former_mt.visualization.sheet import contact_sheet
+
+MAX_PICTURES = 8
+COLUMNS = 4
+# Pixels; larger samples are shrunk to it before they are drawn on.
+MAX_SIDE = 512
+
+
+def sample_panel(
+    batch: Sequence[Mapping],
+    *,
+    class_names: Sequence[str],
+    spec: SubcategorySpec,
+    image_format: str,
+) -> np.ndarray:
+    """Draws training samples with their masks, classes and subcategories.
+
+    Args:
+        batch: samples of the mapper, at least one; the first eight are shown.
+        class_names: names of the K classes.
+        spec: the S subcategories.
+        image_format: channel order of the samples, "RGB" or "BGR".
+
+    Returns:
+        uint8 RGB (H, W, 3).
+    """
+    pictures, titles = [], []
+    for sample in batch[:MAX_PICTURES]:
+        image = sample["image"].numpy().transpose(1, 2, 0)
+        image = image if image_format == "RGB" else image[..., ::-1]
+        instances = sample["instances"]
+        image, masks = _shrink(image, instances.get(GT_MASKS).numpy())
+        pictures.append(
+            draw_instances(
+                image,
+                masks=masks,
+                classes=instances.get(GT_CLASSES).tolist(),
+                class_names=class_names,
+                spec=spec,
+                subcategories=instances.get(GT_SUBCATEGORIES).numpy(),
+            )
+        )
+        titles.append(f"{pathlib.Path(sample['file_name']).name} ({sample.get('draw')})")
+    return contact_sheet(pictures, COLUMNS, titles=titles, cell_width=MAX_SIDE)
+
+
+def _shrink(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fits image (H, W, 3) and bool masks (N, H, W) into MAX_SIDE."""
+    height, width = image.shape[:2]
+    factor = MAX_SIDE / max(height, width)
+    if factor >= 1:
+        return image, masks
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    image = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+    smaller = np.zeros((len(masks), *image.shape[:2]), dtype=np.uint8)
+    for mask, target in zip(masks, smaller, strict=True):
+        cv2.resize(mask.view(np.uint8), size, dst=target, interpolation=cv2.INTER_NEAREST)
+    return image, smaller.view(bool)
