@@ -57,7 +57,7 @@ ELSEWHERE = {
     "MODEL.MASK_FORMER.TEST.DROP_NONE": "test_config_inference.py",
     "MODEL.SUBCATEGORY.WITHOUT_NONE": "test_config_inference.py",
     "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": "test_config_inference.py",
-    "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "test_config_model.py",
+    "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "test_config.py",
     "MODEL.TIMM.OUT_FEATURES": "test_config_model.py",
 }
 

@@ -198,8 +198,3 @@ def test_timm_gives_the_features_that_are_asked_for():
     cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE = 8
     assert set(tiny_model().backbone.output_shape()) == {"res2", "res3", "res4", "res5"}
     assert set(build_model(cfg).backbone.output_shape()) == {"res3", "res4", "res5"}
-
-
-def test_another_pixel_decoder_is_refused():
-    with pytest.raises(ValueError, match="PIXEL_DECODER_NAME must be 'MSDeformAttnPixelDecoder'"):
-        build_model(changed(HEAD + "PIXEL_DECODER_NAME", "BasePixelDecoder"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pathlib
 
@@ -12,7 +11,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from mask2former_mt.data.monitor import WatchedLoader
-from mask2former_mt.files import write_whole
+from mask2former_mt.files import replacing, write_json
 from mask2former_mt.visualization.sample_panel import sample_panel
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -61,8 +60,7 @@ class SampleHook(HookBase):
         if not watch.pictures or not comm.is_main_process():
             return
         bad = [{"reason": reason, "times": n} for reason, n in ledger.counts.items()]
-        text = json.dumps({**watch.shares(), "bad_samples": bad}, indent=2) + "\n"
-        self._write("shares.json", text.encode())
+        write_json(self.folder / "shares.json", {**watch.shares(), "bad_samples": bad})
 
     def _write_scalars(self) -> None:
         shares = self.loader.watch.shares()
@@ -83,13 +81,9 @@ class SampleHook(HookBase):
             image_format=self.image_format,
         )
         _, png = cv2.imencode(".png", panel[..., ::-1])
-        path = self._write(f"iter_{iteration:07d}.png", png.tobytes())
+        path = self.folder / f"iter_{iteration:07d}.png"
+        with replacing(path) as stream:
+            stream.write(png)
         self.trainer.storage.put_image("samples", np.ascontiguousarray(panel.transpose(2, 0, 1)))
         if iteration == self.trainer.start_iter:
             LOGGER.info(f"samples as the model sees them: {path}")
-
-    def _write(self, name: str, content: bytes) -> pathlib.Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / name
-        write_whole({path: content})
-        return path

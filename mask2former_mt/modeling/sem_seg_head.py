@@ -32,15 +32,10 @@ class MaskFormerHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg, input_shape: Mapping[str, ShapeSpec]) -> dict:
-        head = cfg.MODEL.SEM_SEG_HEAD
-        if MSDeformAttnPixelDecoder.__name__ != head.PIXEL_DECODER_NAME:
-            raise ValueError(
-                "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME must be "
-                f"{MSDeformAttnPixelDecoder.__name__!r}, got {head.PIXEL_DECODER_NAME!r}"
-            )
+        channels = cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM
         return {
             "pixel_decoder": MSDeformAttnPixelDecoder(cfg, input_shape),
-            "predictor": build_transformer_decoder(cfg, in_channels=head.CONVS_DIM),
+            "predictor": build_transformer_decoder(cfg, in_channels=channels),
         }
 
     def forward(self, features: Mapping[str, torch.Tensor]) -> DecoderOutput:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
 from tiny import CHANNELS, NUM_CLASSES, NUM_QUERIES, SPEC, tiny_cfg, tiny_model
 
-from mask2former_mt.modeling.sem_seg_head import MaskFormerHead
 from mask2former_mt.modeling.transformer_decoder import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiTaskTransformerDecoder,
@@ -269,13 +267,6 @@ def test_config_keys_are_read():
     assert model.class_embed.out_features == 6
     # CONVS_DIM 32 into 48 channels.
     assert model.input_proj[0].weight.shape[:2] == (48, 32)
-
-
-def test_another_pixel_decoder_is_refused():
-    cfg = tiny_cfg(opts={"MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "BasePixelDecoder"})
-    shapes = {"res2": ShapeSpec(channels=4, stride=4)}
-    with pytest.raises(ValueError, match=r"must be 'MSDeformAttnPixelDecoder', got 'BasePixel"):
-        MaskFormerHead(cfg, shapes)
 
 
 def test_the_head_hands_mask_features_and_memories_on():

@@ -164,7 +164,7 @@ def test_an_annotation_outside_the_image_is_named(folder):
 def test_a_subcategory_without_values_is_named(folder):
     for split in ("train", "val"):
         edit(folder, lambda document: document["subcategories"][1].update(values=[]), split)
-    refused(folder, match=r"error: .*train\.json: subcategory 'finish' has 0 values")
+    refused(folder, match=r"(?s)error: .*train\.json.*subcategory 'finish' has 0 values")
 
 
 def test_a_name_that_is_registered_twice_is_named(folder):
