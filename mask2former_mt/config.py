@@ -25,7 +25,7 @@ from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
 from mask2former_mt.modeling.transformer_decoder import TRANSFORMER_DECODER_REGISTRY
-from mask2former_mt.ops.ms_deform_attn import IMPLEMENTATIONS
+from mask2former_mt.ops.implementation import IMPLEMENTATIONS
 from mask2former_mt.ops.resize_masks import MASK_RESIZES
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
