@@ -160,7 +160,7 @@ def test_classes_that_are_no_things_are_stuff(config_file):
 def test_evaluation_needs_instances(config_file):
     test = "MODEL.MASK_FORMER.TEST."
     cfg = load_config(config_file, [test + "INSTANCE_ON", "False", test + "SEMANTIC_ON", "True"])
-    with pytest.raises(ValueError, match="INSTANCE_ON must be True, got False: evaluation and p"):
+    with pytest.raises(ValueError, match="INSTANCE_ON must be True: evaluation and pictures are"):
         fill_from_datasets(cfg)
 
 
