@@ -12,6 +12,7 @@ from detectron2.utils import comm
 
 from mask2former_mt.data.monitor import WatchedLoader
 from mask2former_mt.files import replacing, write_json
+from mask2former_mt.visualization.label_text import LabelNames
 from mask2former_mt.visualization.sample_panel import sample_panel
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -74,12 +75,8 @@ class SampleHook(HookBase):
 
     def _write_panel(self, iteration: int) -> None:
         watch = self.loader.watch
-        panel = sample_panel(
-            self.loader.latest,
-            class_names=watch.class_names,
-            spec=watch.spec,
-            image_format=self.image_format,
-        )
+        names = LabelNames(watch.class_names, watch.spec)
+        panel = sample_panel(self.loader.latest, names, self.image_format)
         _, png = cv2.imencode(".png", panel[..., ::-1])
         path = self.folder / f"iter_{iteration:07d}.png"
         with replacing(path) as stream:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
+from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES
+from mask2former_mt.visualization.label_text import Label, LabelNames
 from mask2former_mt.visualization.overlay import draw_instances
 from mask2former_mt.visualization.sheet import contact_sheet
 
@@ -18,19 +19,12 @@ COLUMNS = 4
 MAX_SIDE = 512
 
 
-def sample_panel(
-    batch: Sequence[Mapping],
-    *,
-    class_names: Sequence[str],
-    spec: SubcategorySpec,
-    image_format: str,
-) -> np.ndarray:
+def sample_panel(batch: Sequence[Mapping], names: LabelNames, image_format: str) -> np.ndarray:
     """Draws training samples with their masks, classes and subcategories.
 
     Args:
         batch: samples of the mapper, at least one; the first eight are shown.
-        class_names: names of the K classes.
-        spec: the S subcategories.
+        names: of the classes and subcategories.
         image_format: channel order of the samples, "RGB" or "BGR".
 
     Returns:
@@ -42,16 +36,9 @@ def sample_panel(
         image = image if image_format == "RGB" else image[..., ::-1]
         instances = sample["instances"]
         image, masks = _shrink(image, instances.get(GT_MASKS).numpy())
-        pictures.append(
-            draw_instances(
-                image,
-                masks=masks,
-                classes=instances.get(GT_CLASSES).tolist(),
-                class_names=class_names,
-                spec=spec,
-                subcategories=instances.get(GT_SUBCATEGORIES).numpy(),
-            )
-        )
+        classes, values = instances.get(GT_CLASSES), instances.get(GT_SUBCATEGORIES)
+        labels = [Label(*label) for label in zip(classes.tolist(), values.tolist(), strict=True)]
+        pictures.append(draw_instances(image, masks, labels, names))
         titles.append(f"{pathlib.Path(sample['file_name']).name} ({sample.get('draw')})")
     return contact_sheet(pictures, COLUMNS, titles=titles, cell_width=MAX_SIDE)
 

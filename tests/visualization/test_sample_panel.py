@@ -6,11 +6,12 @@ from detectron2.structures import Instances
 from training_files import CLASSES, SUBCATEGORIES
 
 from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.visualization.label_text import LabelNames
 from mask2former_mt.visualization.sample_panel import sample_panel
 
 
 def test_a_panel_shows_image_and_masks_in_rgb():
-    spec = SubcategorySpec.from_json(SUBCATEGORIES)
+    names = LabelNames(CLASSES, SubcategorySpec.from_json(SUBCATEGORIES))
     image = torch.zeros(3, 600, 300, dtype=torch.uint8)
     image[0] = 200  # blue, as the samples are BGR
     instances = Instances((600, 300))
@@ -26,7 +27,7 @@ def test_a_panel_shows_image_and_masks_in_rgb():
         {"image": image, "instances": made, "file_name": "folder/a.png", "draw": 7}
         for made in (instances, empty)
     ]
-    panel = sample_panel(batch, class_names=CLASSES, spec=spec, image_format="BGR")
+    panel = sample_panel(batch, names, "BGR")
     assert panel.dtype == np.uint8
     assert panel.shape[2] == 3
     # The empty picture, in the second of two columns of 512, is blue at its bottom right.
@@ -34,4 +35,4 @@ def test_a_panel_shows_image_and_masks_in_rgb():
     # The first one differs from it where the mask is.
     left, right = panel[:, : panel.shape[1] // 2], panel[:, panel.shape[1] // 2 :]
     assert (left[:, : right.shape[1]] != right[:, : left.shape[1]]).any()
-    assert sample_panel(batch * 9, class_names=CLASSES, spec=spec, image_format="RGB").size
+    assert sample_panel(batch * 9, names, "RGB").size
