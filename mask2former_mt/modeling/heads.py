@@ -1,11 +1,10 @@
-"""Prediction heads on the queries: main class, mask embedding, and one head per subcategory."""
+"""The subcategory heads on the queries."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from mask2former_mt.layers.mlp import MLP
 from mask2former_mt.structures import SubcategorySpec
 
 # B images, Q queries, C channels
@@ -14,15 +13,15 @@ from mask2former_mt.structures import SubcategorySpec
 class SubcategoryHeads(nn.ModuleDict):
     """One linear classifier per subcategory, each with a slot for none and background.
 
-    Keys are the subcategories' names. Nobody passes a number of outputs: they follow from the
-    spec, K_s + 1, because unmatched queries are taught index K_s.
+    Keys are the subcategories' names. The number of outputs follows from the spec: K_s + 1, because
+    unmatched queries are taught index K_s.
 
     Args:
-        channels: C of the queries.
+        channels: C, width of the queries.
         spec: the subcategories; may be empty.
 
     Raises:
-        ValueError: a name that torch itself needs ("training").
+        ValueError: a name that every torch module uses itself, such as "training".
     """
 
     def __init__(self, *, channels: int, spec: SubcategorySpec) -> None:
@@ -39,18 +38,3 @@ class SubcategoryHeads(nn.ModuleDict):
     def forward(self, queries: torch.Tensor) -> dict[str, torch.Tensor]:
         """(B, Q, C) -> per name (B, Q, K_s+1)."""
         return {name: head(queries) for name, head in self.items()}
-
-
-def class_head(*, channels: int, num_classes: int) -> nn.Linear:
-    """The main class head: K classes and "no object"."""
-    if num_classes < 1:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES must be at least 1, got {num_classes}; name a "
-            "training dataset or set it"
-        )
-    return nn.Linear(channels, num_classes + 1)
-
-
-def mask_embedding_head(*, channels: int, mask_dim: int) -> MLP:
-    """Three linear layers whose output, times the mask features, is the mask."""
-    return MLP(in_channels=channels, hidden_channels=channels, out_channels=mask_dim, num_layers=3)

@@ -143,14 +143,14 @@ class MultiTaskMaskFormer(nn.Module):
         Raises:
             ValueError: masks or labels of the mapper that do not fit the image or the heads.
         """
-        images = self._preprocess(batched_inputs)
+        images = self.preprocess(batched_inputs)
         pixels = images.tensor.contiguous(memory_format=torch.channels_last)
         # Not for float32: a trainer's own autocast stays as it is.
         rounded = self.training and self.train_dtype != torch.float32
         with torch.autocast(self.device.type, self.train_dtype) if rounded else nullcontext():
             output = self.sem_seg_head(self.backbone(pixels))
         if self.training:
-            targets = self._targets(batched_inputs, tuple(images.tensor.shape[-2:]))
+            targets = self.targets(batched_inputs, tuple(images.tensor.shape[-2:]))
             losses = self.criterion(output, targets)
             return {name: loss.sum() * self.loss_weights[name] for name, loss in losses.items()}
         sizes = [
@@ -163,14 +163,15 @@ class MultiTaskMaskFormer(nn.Module):
         ]
         return [self.inference(output, index, each) for index, each in enumerate(sizes)]
 
-    def _preprocess(self, batched_inputs: Sequence[Mapping]) -> ImageList:
+    def preprocess(self, batched_inputs: Sequence[Mapping]) -> ImageList:
+        """The images on the device, normalised and padded to one size with the mean colour."""
         images = [
             (x["image"].to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
             for x in batched_inputs
         ]
         return ImageList.from_tensors(images, self.size_divisibility)
 
-    def _targets(
+    def targets(
         self, batched_inputs: Sequence[Mapping], padded_size: tuple[int, int]
     ) -> list[ImageTargets]:
         """The mapper's instances, checked, on the device, their masks padded like the images."""

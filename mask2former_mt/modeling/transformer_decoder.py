@@ -12,15 +12,31 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from mask2former_mt.layers.attention import CrossAttention, SelfAttention
-from mask2former_mt.layers.mlp import FeedForward
+from mask2former_mt.layers.mlp import MLP, FeedForward
 from mask2former_mt.layers.position_encoding import sine_position_encoding
-from mask2former_mt.modeling.heads import SubcategoryHeads, class_head, mask_embedding_head
+from mask2former_mt.modeling.heads import SubcategoryHeads
 from mask2former_mt.structures import DecoderOutput, MaskFactors, SubcategorySpec
 
 # B images, Q queries, C channels, L memories, N positions of a memory
 
 TRANSFORMER_DECODER_REGISTRY = Registry("TRANSFORMER_DECODER")
 TRANSFORMER_DECODER_REGISTRY.__doc__ = "Decoders: (memories, mask features) -> DecoderOutput."
+
+
+def attend_mask(mask_embedding: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Where each query attends: inside its own mask, or everywhere if that is empty.
+
+    A probability of at least one half is a logit of at least 0.
+
+    Args:
+        mask_embedding: float (B, Q, mask_dim).
+        features: float (B, mask_dim, N), mask features at the positions of a memory.
+
+    Returns:
+        bool (B, 1, Q, N).
+    """
+    inside = torch.bmm(mask_embedding, features) >= 0
+    return (inside | ~inside.any(-1, keepdim=True))[:, None]
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()
@@ -31,17 +47,20 @@ class MultiTaskTransformerDecoder(nn.Module):
         in_channels: channels of the memories.
         num_classes: K, without "no object".
         spec: subcategories; without any this is the published decoder.
-        channels: C, of the queries.
+        channels: C, width of the queries.
         num_queries: Q.
-        num_heads: of every attention.
+        num_heads: heads of the attentions.
         feedforward_dim: inner width of the feed-forward blocks.
-        num_layers: decoder layers, one less than the supervised predictions.
-        pre_norm: norms before the blocks instead of after the sums.
+        num_layers: number of decoder layers, one less than that of the supervised predictions.
+        pre_norm: whether norms come before the blocks instead of after the sums.
         mask_dim: channels of the mask features.
-        enforce_input_proj: project the memories even where the widths agree.
+        enforce_input_proj: whether memories are projected even where the widths agree.
 
     Source: Mask2Former, section 3.2. Differences: subcategory heads; the mask features are resized
     once per scale instead of every mask (resizing and the product with the embedding commute).
+
+    Raises:
+        ValueError: no classes.
     """
 
     num_memories = 3
@@ -63,7 +82,11 @@ class MultiTaskTransformerDecoder(nn.Module):
         enforce_input_proj: bool,
     ) -> None:
         super().__init__()
-        self.num_queries = num_queries
+        if num_classes < 1:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES must be at least 1, got {num_classes}; name a "
+                "training dataset or set it"
+            )
         attention = {"channels": channels, "num_heads": num_heads, "pre_norm": pre_norm}
         self.transformer_cross_attention_layers = nn.ModuleList(
             CrossAttention(**attention) for _ in range(num_layers)
@@ -91,8 +114,10 @@ class MultiTaskTransformerDecoder(nn.Module):
             else:
                 projection = nn.Sequential()
             self.input_proj.append(projection)
-        self.class_embed = class_head(channels=channels, num_classes=num_classes)
-        self.mask_embed = mask_embedding_head(channels=channels, mask_dim=mask_dim)
+        self.class_embed = nn.Linear(channels, num_classes + 1)
+        self.mask_embed = MLP(
+            in_channels=channels, hidden_channels=channels, out_channels=mask_dim, num_layers=3
+        )
         self.subcategory_embed = SubcategoryHeads(channels=channels, spec=spec)
 
     @classmethod
@@ -122,8 +147,11 @@ class MultiTaskTransformerDecoder(nn.Module):
             mask_features: (B, mask_dim, H/4, W/4).
 
         Returns:
-            The last layer's predictions; `aux_outputs` has those before it, the queries' own first.
-            In evaluation mode only the last layer's are computed in full.
+            The last layer's predictions. In training mode `aux_outputs` holds those before it, the
+            learned queries' own first.
+
+        Raises:
+            ValueError: another number of memories.
         """
         if len(memories) != self.num_memories:
             raise ValueError(f"{self.num_memories} memories are needed, got {len(memories)}")
@@ -138,7 +166,7 @@ class MultiTaskTransformerDecoder(nn.Module):
             )
             values.append(value)
             keys.append(value + pos.flatten(2).transpose(1, 2))
-            # Thresholded, never differentiated.
+            # They are only thresholded, never differentiated.
             small_features.append(
                 F.interpolate(
                     mask_features.detach(), size=(h, w), mode="bilinear", align_corners=False
@@ -166,20 +194,11 @@ class MultiTaskTransformerDecoder(nn.Module):
                 keys[level],
                 values[level],
                 query_pos=query_pos,
-                attend_mask=self._attend_mask(mask_embedding.detach(), small_features[level]),
+                attend_mask=attend_mask(mask_embedding.detach(), small_features[level]),
             )
             queries = feed_forward(attend(queries, query_pos))
         normed = self.decoder_norm(queries)
         return self._predict(normed, self.mask_embed(normed), mask_features, aux_outputs=outputs)
-
-    @staticmethod
-    def _attend_mask(mask_embedding: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Where each query's own mask is on: bool (B, 1, Q, N); all of it where the mask is empty.
-
-        A probability of at least one half is a logit of at least 0.
-        """
-        inside = torch.bmm(mask_embedding, features) >= 0
-        return (inside | ~inside.any(-1, keepdim=True))[:, None]
 
     def _predict(
         self,

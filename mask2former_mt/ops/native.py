@@ -1,4 +1,4 @@
-"""The compiled operator: where it is, whether it is there, and what autograd and tracing need."""
+"""The compiled operators: loading them, and what autograd and tracing must know of them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ import torch
 LOGGER = logging.getLogger("mask2former_mt")
 
 BUILD_COMMAND = "pip install --no-build-isolation -e ."
-# What the CPU library defines.
+# All that the CPU library defines.
 OPERATORS = ("ms_deform_attn", "ms_deform_attn_backward", "resize_masks", "encode_masks")
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
 def library_file(device_type: str = "cpu") -> pathlib.Path | None:
-    """The compiled library that the installation left beside the package; None without one."""
+    """The compiled library in the package's folder; None where the installation built none."""
     name = "_native_cuda" if device_type == "cuda" else "_native"
     return next(iter(sorted(_PACKAGE.glob(f"{name}.*so"))), None)
 
 
-# A tracer takes the answer, and not the way to it.
+# For torch.compile the answer is a constant; how it is found is not traced.
 @torch.compiler.assume_constant_result
 def is_available(device_type: str = "cpu") -> bool:
-    """Whether the compiled operator can be used on "cpu" or "cuda"; another device has none.
+    """Whether the compiled operators can be used on a type of device, "cpu" or "cuda".
 
-    Loads it at the first call, and logs which implementation it will be. A library that is there
-    but cannot be loaded raises: it would otherwise only be slow.
+    The first call loads them and logs which implementation will run. A library that is there but
+    cannot be loaded raises an error: without it everything would only be slower.
+
+    Raises:
+        RuntimeError: the library is of another version of this package.
+        OSError: it cannot be loaded.
     """
     return device_type in ("cpu", "cuda") and _load(device_type)
 
@@ -58,7 +62,7 @@ def _load(device_type: str) -> bool:
 
 
 def description(device_type: str) -> str:
-    """What was compiled, in words: the instruction set that runs, or nvcc and architectures."""
+    """What was compiled: the CPU's instruction set in use, or nvcc's version and architectures."""
     if not is_available(device_type):
         return "not compiled"
     library = ctypes.CDLL(str(library_file(device_type)))
@@ -69,7 +73,7 @@ def description(device_type: str) -> str:
 
 
 def _register() -> None:
-    """What PyTorch must know to differentiate, trace and autocast the operator."""
+    """Registers gradients, shapes for tracing, and the dtype under autocast."""
 
     @torch.library.register_fake("mask2former_mt::ms_deform_attn")
     def _(value, spatial_shapes, sampling_locations, attention_weights):
@@ -113,8 +117,8 @@ def _register() -> None:
     torch.library.register_autograd(
         "mask2former_mt::ms_deform_attn", backward, setup_context=setup_context
     )
-    # Half precision cannot hold a location to a fraction of a pixel. `MSDeformAttn`, which knows
-    # which of its tensors are locations, leaves value as it is, outside autocast.
+    # Half precision cannot hold a location to a fraction of a pixel. Within `MSDeformAttn`, which
+    # keeps locations in float32 itself, autocast is off and value may be in half precision.
     for device_type in ("cpu", "cuda"):
         torch.library.register_autocast(
             "mask2former_mt::ms_deform_attn", device_type, torch.float32

@@ -1,4 +1,4 @@
-"""What of the operator can be compiled here, and why not: for setup.py and collect_env alike.
+"""Which parts of the operators can be compiled here, and if not, why; for setup.py and collect_env.
 
 setup.py runs this file by its path, before the package can be imported: it imports nothing of ours.
 """
@@ -15,21 +15,21 @@ import shutil
 import subprocess
 import sysconfig
 
-# PyTorch's stable ABI has had what the operator needs since this release.
+# The first release of PyTorch whose stable ABI has all that the operators need.
 STABLE_ABI = (2, 10)
-# Where no GPU is seen and TORCH_CUDA_ARCH_LIST is not set: Turing, Ampere, Hopper, and code that
-# the driver compiles for what comes after.
+# Used where there is no GPU and TORCH_CUDA_ARCH_LIST is not set: Turing, Ampere, Hopper, and PTX
+# that the driver compiles for later GPUs.
 ARCHITECTURES = "7.5;8.0;9.0+PTX"
 
 
 @dataclasses.dataclass(frozen=True)
 class Toolchain:
-    """What compiles one part of the operator.
+    """What compiles one part of the operators, the CPU's or the GPU's.
 
     Args:
         compiler: path or name of the compiler, "" without one.
-        missing: why this part cannot be compiled, "" if it can.
-        architectures: of the CUDA part, such as "8.0;9.0+PTX".
+        missing: reason why this part cannot be compiled, "" if it can.
+        architectures: GPU architectures to compile for, such as "8.0;9.0+PTX".
     """
 
     compiler: str
@@ -49,7 +49,7 @@ def _torch_missing() -> str:
 
 
 def cpu_toolchain() -> Toolchain:
-    """The C++ compiler: that of CXX, or the one that Python was built with."""
+    """The C++ compiler that CXX names, else the one that Python was built with."""
     compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")[0]
     missing = _torch_missing()
     if not missing and shutil.which(compiler) is None:
@@ -67,17 +67,17 @@ def find_nvcc() -> str:
 
 
 def nvcc_version(nvcc: str) -> str:
-    """Such as "13.0"; "" where it does not say."""
+    """The version of nvcc, such as "13.0"; "" where nvcc does not say it."""
     try:
-        said = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+        run = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return ""
-    found = re.search(r"release (\d+\.\d+)", said.stdout)
-    return found.group(1) if found else ""
+    version = re.search(r"release (\d+\.\d+)", run.stdout)
+    return version.group(1) if version else ""
 
 
 def cuda_toolchain() -> Toolchain:
-    """nvcc of PyTorch's own major version, and the architectures to compile for."""
+    """nvcc, which must be of PyTorch's own major version of CUDA, and the architectures."""
     nvcc = find_nvcc()
     missing = _torch_missing() or cpu_toolchain().missing
     if missing:
@@ -118,20 +118,20 @@ def _architectures() -> str:
 
 
 def gencode_flags(architectures: str) -> list[str]:
-    """nvcc's flags for "8.0;9.0+PTX".
+    """nvcc's flags for architectures such as "8.0;9.0+PTX".
 
     Raises:
-        ValueError: an entry is not of that form.
+        ValueError: an entry of another form.
     """
     flags = []
     for entry in architectures.split(";"):
-        found = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", entry)
-        if not found:
+        match = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", entry)
+        if not match:
             raise ValueError(
                 f"TORCH_CUDA_ARCH_LIST must be such as '8.0;9.0+PTX', got {architectures!r}"
             )
-        number = found.group(1) + found.group(2)
+        number = match.group(1) + match.group(2)
         flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
-        if found.group(3):
+        if match.group(3):
             flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
     return flags

@@ -41,18 +41,13 @@ def pair():
     return ours, theirs
 
 
-def test_equals_pytorchs_without_a_mask(pair):
-    ours, theirs = pair
-    expected, _ = theirs(*tensors(), need_weights=False)
-    torch.testing.assert_close(ours(*tensors()), expected, atol=1e-12, rtol=1e-12)
-
-
-def test_equals_pytorchs_with_a_mask(pair):
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_pytorchs(pair, masked):
     ours, theirs = pair
     # PyTorch's mask is True where a query may not look, one per head.
-    shut = ~attend_mask().expand(B, M, Q, N).flatten(0, 1)
+    shut = ~attend_mask().expand(B, M, Q, N).flatten(0, 1) if masked else None
     expected, _ = theirs(*tensors(), attn_mask=shut, need_weights=False)
-    actual = ours(*tensors(), attend_mask())
+    actual = ours(*tensors(), attend_mask() if masked else None)
     torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-12)
 
 
@@ -107,20 +102,14 @@ def parts(block_type, pre_norm):
     return block
 
 
-def test_self_attention_norm_after():
-    block, (queries, *_) = parts(SelfAttention, False), tensors()
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_self_attention_is_residual_with_its_norm_before_or_after(pre_norm):
+    block, (queries, *_) = parts(SelfAttention, pre_norm), tensors()
     pos = tensors(1)[0]
-    # The values carry no position; the residual is the input's, the norm comes last.
-    attended = block.self_attn(queries + pos, queries + pos, queries)
-    torch.testing.assert_close(block(queries, pos), block.norm(queries + attended))
-
-
-def test_self_attention_norm_before():
-    block, (queries, *_) = parts(SelfAttention, True), tensors()
-    pos = tensors(1)[0]
-    x = block.norm(queries)
-    attended = block.self_attn(x + pos, x + pos, x)
-    torch.testing.assert_close(block(queries, pos), queries + attended)
+    x = block.norm(queries) if pre_norm else queries
+    # The values carry no position; the residual is the input itself.
+    expected = queries + block.self_attn(x + pos, x + pos, x)
+    torch.testing.assert_close(block(queries, pos), expected if pre_norm else block.norm(expected))
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])
@@ -134,21 +123,15 @@ def test_self_attention_does_not_know_the_order_of_the_queries(pre_norm):
     )
 
 
-def test_cross_attention_norm_after():
-    block, (queries, key, value) = parts(CrossAttention, False), tensors()
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_cross_attention_is_residual_with_its_norm_before_or_after(pre_norm):
+    block, (queries, key, value) = parts(CrossAttention, pre_norm), tensors()
     pos, mask = tensors(1)[0], attend_mask()
-    attended = block.multihead_attn(queries + pos, key, value, mask)
+    x = block.norm(queries) if pre_norm else queries
+    expected = queries + block.multihead_attn(x + pos, key, value, mask)
     torch.testing.assert_close(
-        block(queries, key, value, query_pos=pos, attend_mask=mask), block.norm(queries + attended)
-    )
-
-
-def test_cross_attention_norm_before():
-    block, (queries, key, value) = parts(CrossAttention, True), tensors()
-    pos, mask = tensors(1)[0], attend_mask()
-    attended = block.multihead_attn(block.norm(queries) + pos, key, value, mask)
-    torch.testing.assert_close(
-        block(queries, key, value, query_pos=pos, attend_mask=mask), queries + attended
+        block(queries, key, value, query_pos=pos, attend_mask=mask),
+        expected if pre_norm else block.norm(expected),
     )
 
 

@@ -159,14 +159,15 @@ def test_heads_that_do_not_divide_the_channels_are_refused():
         module(num_heads=3)
 
 
-def test_levels_that_do_not_fit_the_memory_are_refused():
-    with pytest.raises(ValueError, match=r"sum\(H\*W\) = 16 positions .* got 15"):
-        module()(
-            torch.zeros(1, 1, 8), torch.zeros(1, 1, 1, 2), torch.zeros(1, 15, 8), [(3, 4), (2, 2)]
-        )
-
-
-def test_another_number_of_levels_is_refused():
-    # The module has 2 levels: one (H, W) too few.
-    with pytest.raises(ValueError, match=r"sampling_locations must be \(1, 1, 4, 1, 3, 2\)"):
-        module()(torch.zeros(1, 1, 8), torch.zeros(1, 1, 1, 2), torch.zeros(1, 12, 8), [(3, 4)])
+@pytest.mark.parametrize(
+    ("positions", "shapes", "message"),
+    [
+        (15, [(3, 4), (2, 2)], r"sum\(H\*W\) = 16 positions .* got 15"),
+        # The module has 2 levels: one (H, W) too few.
+        (12, [(3, 4)], r"sampling_locations must be \(1, 1, 4, 1, 3, 2\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_memory_or_levels_are_refused(positions, shapes, message):
+    query, memory = torch.zeros(1, 1, 8), torch.zeros(1, positions, 8)
+    with pytest.raises(ValueError, match=message):
+        module()(query, torch.zeros(1, 1, 1, 2), memory, shapes)

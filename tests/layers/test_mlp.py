@@ -71,24 +71,22 @@ def block(**changed):
     return model
 
 
-def test_feed_forward_with_the_norm_after():
-    # x = (3, 1): hidden 3, sum (3, 1 + 3 = 4); the norm of two numbers a < b is (-1, 1), up to
-    # eps: mean 3.5, deviation 0.5, (3 - 3.5)/sqrt(0.25 + 1e-5) = -0.99998.
-    output = block()(torch.tensor([[3.0, 1.0]]))
-    torch.testing.assert_close(output, torch.tensor([[-0.99998, 0.99998]]), atol=1e-6, rtol=0)
-
-
-def test_feed_forward_with_the_norm_before():
-    # x = (3, 1): norm (1, -1) * 1/sqrt(1 + 1e-5), hidden 0.999995, and x itself goes past the norm.
-    output = block(pre_norm=True)(torch.tensor([[3.0, 1.0]]))
-    torch.testing.assert_close(output, torch.tensor([[3.0, 1.999995]]), atol=1e-6, rtol=0)
-
-
-def test_feed_forward_negative_hidden_units_are_cut():
-    # x = (-3, 1): hidden relu(-3) = 0, so that the sum is x itself.
-    output = block()(torch.tensor([[-3.0, 1.0]]))
-    # mean -1, deviation 2: (-2, 2)/sqrt(4 + 1e-5).
-    torch.testing.assert_close(output, torch.tensor([[-1.0, 1.0]]), atol=2e-6, rtol=0)
+@pytest.mark.parametrize(
+    ("pre_norm", "x", "expected"),
+    [
+        # Hidden 3, sum (3, 1 + 3 = 4); the norm of two numbers a < b is (-1, 1), up to eps: mean
+        # 3.5, deviation 0.5, (3 - 3.5)/sqrt(0.25 + 1e-5) = -0.99998.
+        (False, [3.0, 1.0], [-0.99998, 0.99998]),
+        # Hidden relu(-3) = 0, so that the sum is x itself: mean -1, deviation 2,
+        # (-2, 2)/sqrt(4 + 1e-5).
+        (False, [-3.0, 1.0], [-1.0, 1.0]),
+        # Norm (1, -1) * 1/sqrt(1 + 1e-5), hidden 0.999995, and x itself goes past the norm.
+        (True, [3.0, 1.0], [3.0, 1.999995]),
+    ],
+)
+def test_feed_forward_hand_computed(pre_norm, x, expected):
+    output = block(pre_norm=pre_norm)(torch.tensor([x]))
+    torch.testing.assert_close(output, torch.tensor([expected]), atol=2e-6, rtol=0)
 
 
 def test_feed_forward_drops_only_in_training():

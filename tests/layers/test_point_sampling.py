@@ -7,8 +7,11 @@ import torch.nn.functional as F
 from mask2former_mt.layers.point_sampling import (
     sample_binary_masks,
     sample_logits,
+    sample_maps,
     uncertain_points,
 )
+from mask2former_mt.ops import native
+from mask2former_mt.ops.implementation import Implementation
 
 # N masks, P points
 
@@ -54,6 +57,18 @@ def test_sample_logits_shape_type_and_gradient():
     torch.testing.assert_close(logits.grad, expected)
 
 
+@pytest.mark.parametrize("implementation", Implementation)
+def test_maps_are_sampled_as_masks_are(implementation):
+    if implementation is Implementation.NATIVE and not native.is_available():
+        pytest.skip(f"the operator is not compiled: {native.BUILD_COMMAND}")
+    maps = torch.randn(2, 3, 6, 7, dtype=torch.float64)
+    points = torch.cat((torch.rand(2, 40, 2, dtype=torch.float64), BORDERS.expand(2, -1, -1)), 1)
+    sampled = sample_maps(maps, points, implementation=implementation)
+    assert sampled.shape == (2, 3, points.shape[1])
+    for channel in range(3):
+        torch.testing.assert_close(sampled[:, channel], sample_logits(maps[:, channel], points))
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
 def test_binary_masks_hand_computed(dtype):
     # Only the right pixel of 1x2 is set.
@@ -68,22 +83,14 @@ def test_binary_masks_hand_computed(dtype):
 def test_binary_masks_equal_grid_sample(H, W):
     masks = random_masks(4, H, W)
     inside = torch.rand(4, 50, 2, dtype=torch.float64)
-    points = torch.cat((inside, BORDERS.expand(4, -1, -1)), dim=1)
+    # Pixel centres and the seams between pixels, from half a pixel outside to half a pixel outside.
+    seams = torch.cartesian_prod(
+        *(torch.arange(-1, 2 * side + 2, dtype=torch.float64) / (2 * side) for side in (W, H))
+    )
+    points = torch.cat([inside, *(p.expand(4, -1, -1) for p in (BORDERS, seams))], dim=1)
     expected = by_grid_sample(masks, points)
     assert expected.std() > 0
     torch.testing.assert_close(sample_binary_masks(masks, points), expected, atol=1e-12, rtol=0)
-
-
-def test_binary_masks_equal_grid_sample_on_pixel_centres_and_seams():
-    H, W = 4, 6
-    masks = random_masks(2, H, W)
-    # Every half pixel from half a pixel outside to half a pixel outside.
-    x = torch.arange(-1, 2 * W + 2, dtype=torch.float64) / (2 * W)
-    y = torch.arange(-1, 2 * H + 2, dtype=torch.float64) / (2 * H)
-    points = torch.cartesian_prod(x, y).expand(2, -1, -1)
-    torch.testing.assert_close(
-        sample_binary_masks(masks, points), by_grid_sample(masks, points), atol=1e-12, rtol=0
-    )
 
 
 def test_binary_masks_in_float32():
@@ -108,15 +115,11 @@ def test_rows_say_which_mask_is_sampled():
     )
 
 
-def test_no_rows_of_some_masks():
-    none = torch.empty(0, dtype=torch.int64)
-    assert sample_binary_masks(random_masks(3, 7, 5), torch.empty(0, 4, 2), none).shape == (0, 4)
-
-
-def test_no_masks():
-    empty = torch.zeros(0, 7, 5, dtype=torch.bool)
+def test_no_masks_and_no_rows_of_some_masks():
     points = torch.rand(0, 4, 2)
-    assert sample_binary_masks(empty, points).shape == (0, 4)
+    assert sample_binary_masks(torch.zeros(0, 7, 5, dtype=torch.bool), points).shape == (0, 4)
+    rows = torch.empty(0, dtype=torch.int64)
+    assert sample_binary_masks(random_masks(3, 7, 5), points, rows).shape == (0, 4)
     assert sample_logits(torch.zeros(0, 7, 5), points).shape == (0, 4)
 
 
@@ -190,11 +193,6 @@ def test_without_oversampling_all_candidates_are_kept():
     torch.testing.assert_close(points.sort(dim=1).values, candidates.sort(dim=1).values)
 
 
-def test_the_number_of_points_does_not_depend_on_the_rounding():
-    # 0.75 * 7 = 5.25: 5 uncertain ones, 2 anywhere.
-    assert draw(ramp(), P=7).shape == (1, 7, 2)
-
-
 def test_uncertainty_is_the_distance_from_zero_on_either_side():
     # Left half certain background, right half certain foreground: both signs are certain.
     logits = torch.full((1, 8, 64), 50.0)
@@ -212,7 +210,9 @@ def test_the_seed_decides():
 
 
 def test_points_carry_no_gradient_and_follow_the_dtype():
-    points = draw(ramp().double().requires_grad_(), P=8)
+    # 0.75 * 7 = 5.25: 5 uncertain ones, 2 anywhere.
+    points = draw(ramp().double().requires_grad_(), P=7)
+    assert points.shape == (1, 7, 2)
     assert points.dtype == torch.float64
     assert not points.requires_grad
 

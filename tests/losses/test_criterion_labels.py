@@ -69,11 +69,6 @@ def test_failure_1_the_background_slot_is_the_last_output():
         assert (gradient[..., : subcategory.none_index] > 0).all()
 
 
-def test_failure_1_a_spec_with_0_values_is_refused():
-    with pytest.raises(ValueError, match="subcategory 'size' has 0 values"):
-        SubcategorySpec.from_counts(["ink", "size"], [3, 0])
-
-
 # --- unknown, none and no object ----------------------------------------------------------------
 
 ONE = SubcategorySpec.from_counts(["ink"], [2])

@@ -186,16 +186,6 @@ def test_unknown_costs_nothing():
         assert indices(match) == ([expected], [0])
 
 
-def test_unknown_everywhere_is_the_same_as_no_subcategories():
-    output, points = random_output(2, 5), image_points(2)
-    targets = [random_image(3, seed=1), random_image(4, seed=2)]
-    for target in targets:
-        target.subcategories.fill_(-1)
-    unknown = matcher()([output], targets, points)
-    plain = matcher(MatchCosts(2.0, 5.0, 5.0), NO_SPEC)([output], targets, points)
-    assert [indices(m) for m in unknown[0]] == [indices(m) for m in plain[0]]
-
-
 def test_layers_together_equal_each_layer_alone():
     layers = random_output(2, 6, Y=3).layers
     targets, points = [random_image(4, seed=1), random_image(2, seed=2)], image_points(2)

@@ -73,11 +73,15 @@ def test_what_is_kept_follows_the_parameters():
         with torch.no_grad():
             torch.testing.assert_close(ours(x), expected(x), rtol=1e-6, atol=1e-6)
 
+    @torch.no_grad()
+    def folded_weight():
+        return ours.weight_and_bias()[0]
+
     with torch.inference_mode():
         ours(x)
-    kept = ours._folded[1][0]
+    kept = folded_weight()
     check()
-    assert ours._folded[1][0] is kept
+    assert folded_weight() is kept
     # As an optimizer, a checkpoint and a change of precision do it.
     with torch.no_grad():
         ours.weight.add_(1.0)
@@ -87,11 +91,13 @@ def test_what_is_kept_follows_the_parameters():
     ours.float()
     x = x.float()
     check()
-    assert ours._folded[1][0].dtype == torch.float32
+    assert folded_weight().dtype == torch.float32
     ours.norm.running_mean.add_(2.0)
     check()
     # Training does not keep what only inference uses.
-    assert ours.train()._folded is None
+    kept = folded_weight()
+    ours.train()
+    assert folded_weight() is not kept
 
 
 def test_names_and_classes_of_the_others_stay():

@@ -112,9 +112,9 @@ def test_what_is_kept_follows_the_parameters():
         ours[1].running_mean.add_(2.0)
         check()
     # A weight that is not trained is folded once.
-    kept = ours[0]._folded[1][0]
+    kept = ours[0].weight_and_bias()[0]
     check()
-    assert ours[0]._folded[1][0] is kept
+    assert ours[0].weight_and_bias()[0] is kept
 
 
 def test_a_model_that_cannot_be_followed_runs_as_it_is(caplog):

@@ -1,11 +1,11 @@
-"""The heads on the queries: how many outputs they have, and that they are linear."""
+"""The subcategory heads: how many outputs they have, and that they are linear."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from mask2former_mt.modeling.heads import SubcategoryHeads, class_head, mask_embedding_head
+from mask2former_mt.modeling.heads import SubcategoryHeads
 from mask2former_mt.structures import SubcategorySpec
 
 SPEC = SubcategorySpec.from_counts(["colour", "fill"], [4, 2])
@@ -54,23 +54,3 @@ def test_a_name_that_torch_needs_is_refused():
     spec = SubcategorySpec.from_counts(["training"], [2])
     with pytest.raises(ValueError, match=r"must not be called 'training'.*rename it"):
         SubcategoryHeads(channels=4, spec=spec)
-
-
-def test_class_head_has_a_slot_for_no_object():
-    assert class_head(channels=8, num_classes=3)(torch.zeros(2, 5, 8)).shape == (2, 5, 4)
-
-
-def test_no_classes_are_refused():
-    with pytest.raises(ValueError, match=r"NUM_CLASSES must be at least 1, got 0; name a training"):
-        class_head(channels=8, num_classes=0)
-
-
-def test_mask_embedding_is_three_linear_layers():
-    head = mask_embedding_head(channels=2, mask_dim=3)
-    with torch.no_grad():
-        for layer in head.layers:
-            layer.weight.fill_(1.0)
-            layer.bias.zero_()
-        head.layers[0].weight[1] = -1.0
-    # Query (1, 2): (3, relu(-3) = 0); both hidden units 3 + 0 = 3; each output 3 + 3 = 6.
-    torch.testing.assert_close(head(torch.tensor([1.0, 2.0])), torch.full((3,), 6.0))

@@ -134,7 +134,7 @@ def test_failure_5_an_oracle_gets_iou_1_at_the_original_size(tmp_path, case):
 
     model = tiny_model(cfg).eval()
     # Both pictures are padded: to a common size, and that to multiples of 32.
-    padded = model._preprocess(inputs).tensor.shape[-2:]
+    padded = model.preprocess(inputs).tensor.shape[-2:]
     assert all(padded != image["image"].shape[-2:] for image in inputs)
     model.sem_seg_head = Oracle(instances, outside=outside)
     model.inference.instances = InstanceOptions(top_k=3)

@@ -115,7 +115,7 @@ def test_an_image_with_more_objects_than_queries_trains(model):
 
 def test_masks_are_padded_like_their_image(model):
     image = training_input(45, 70)
-    (target,) = model._targets([image], (64, 96))
+    (target,) = model.targets([image], (64, 96))
     assert target.masks.shape == (2, 64, 96)
     assert torch.equal(target.masks[:, :45, :70], image["instances"].gt_masks)
     assert not target.masks[:, 45:].any()
@@ -123,7 +123,7 @@ def test_masks_are_padded_like_their_image(model):
 
 
 def test_instances_without_subcategories_are_unknown(model):
-    (target,) = model._targets([training_input(labelled=False)], (64, 64))
+    (target,) = model.targets([training_input(labelled=False)], (64, 64))
     assert target.subcategories.tolist() == [[-1, -1], [-1, -1]]
     losses = model.train()([training_input(labelled=False)])
     assert all(loss.isfinite() for loss in losses.values())
@@ -133,7 +133,7 @@ def test_bit_masks_of_detectron2_are_taken_and_polygons_refused(model):
     image = training_input()
     masks = image["instances"].gt_masks
     image["instances"].gt_masks = BitMasks(masks)
-    (target,) = model._targets([image], (64, 64))
+    (target,) = model.targets([image], (64, 64))
     assert torch.equal(target.masks, masks)
     image["instances"].gt_masks = PolygonMasks([[[0.0, 0, 9, 0, 9, 9]]] * 2)
     with pytest.raises(ValueError, match=r"got PolygonMasks; set INPUT\.MASK_FORMAT='bitmask'"):
@@ -160,11 +160,11 @@ def labelled(classes, subcategories) -> dict:
 def test_every_label_of_the_ranges_is_taken(model):
     # Classes 0..2; colour -1..4, fill -1..2.
     labels = [[-1, -1], [0, 0], [1, 1], [2, 2], [3, 0], [4, 0]]
-    (target,) = model._targets([labelled([0, 1, 2, 0, 0, 0], labels)], (64, 64))
+    (target,) = model.targets([labelled([0, 1, 2, 0, 0, 0], labels)], (64, 64))
     assert target.classes.tolist() == [0, 1, 2, 0, 0, 0]
     assert target.subcategories.tolist() == labels
     assert len(target) == 6
-    (target,) = model._targets([labelled([0] * 0, torch.zeros(0, 2).long())], (64, 64))
+    (target,) = model.targets([labelled([0] * 0, torch.zeros(0, 2).long())], (64, 64))
     assert len(target) == 0
 
 
@@ -257,7 +257,7 @@ def test_the_number_of_detections_is_the_configured_one():
 
 
 def test_pixels_are_normalised_and_padding_is_the_mean_colour(model):
-    images = model._preprocess([{"image": torch.full((3, 33, 40), 255, dtype=torch.uint8)}])
+    images = model.preprocess([{"image": torch.full((3, 33, 40), 255, dtype=torch.uint8)}])
     # (255 - 127.5) / 127.5 = 1; padded to multiples of 32 with 0, which is the mean colour.
     assert images.tensor.shape == (1, 3, 64, 64)
     assert (images.tensor[..., :33, :40] == 1).all()

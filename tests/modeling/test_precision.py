@@ -23,7 +23,7 @@ def inputs(count=2):
 
 def outputs(model, batch, dtype=None) -> DecoderOutput:
     """The decoder's predictions of all layers, before any loss."""
-    pixels = model._preprocess(batch).tensor
+    pixels = model.preprocess(batch).tensor
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=bool(dtype)):
         return model.sem_seg_head(model.backbone(pixels))
 

@@ -9,7 +9,7 @@ from tiny import CHANNELS, NUM_CLASSES, NUM_QUERIES, SPEC, tiny_cfg, tiny_model
 from mask2former_mt.modeling.transformer_decoder import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiTaskTransformerDecoder,
-    build_transformer_decoder,
+    attend_mask,
 )
 from mask2former_mt.structures import SubcategorySpec
 
@@ -64,16 +64,6 @@ def test_shapes_and_one_auxiliary_output_per_earlier_prediction(pre_norm):
         }
 
 
-def test_dec_layers_counts_the_predictions():
-    for dec_layers in (2, 4):
-        model = build_transformer_decoder(
-            tiny_cfg(opts={"MODEL.MASK_FORMER.DEC_LAYERS": dec_layers}), in_channels=CHANNELS
-        )
-        memories, _ = inputs()
-        output = model.train()(memories, torch.zeros(2, CHANNELS, 16, 24))
-        assert len(output.aux_outputs) == dec_layers - 1
-
-
 def test_evaluation_gives_the_same_last_prediction_and_no_other():
     model = decoder()
     with torch.no_grad():
@@ -113,12 +103,12 @@ def test_attend_mask_is_the_mask_or_everywhere_where_it_is_empty():
     # Query 0: 2, 0, 3, 1: all on, a logit of 0 is a probability of one half.
     # Query 1: -2, -0, -3, -1: on at position 1 only.
     # Query 2: -1, .5, -2, 0: on at positions 1 and 3.
-    mask = MultiTaskTransformerDecoder._attend_mask(embedding, features)
+    mask = attend_mask(embedding, features)
     assert mask.tolist() == [
         [[[True, True, True, True], [False, True, False, False], [False, True, False, True]]]
     ]
     # Shifted down, query 1 is off everywhere and so attends everywhere.
-    mask = MultiTaskTransformerDecoder._attend_mask(-embedding[:, :1], features.abs() + 1)
+    mask = attend_mask(-embedding[:, :1], features.abs() + 1)
     assert mask.tolist() == [[[[True, True, True, True]]]]
 
 
@@ -174,6 +164,11 @@ def test_another_number_of_memories_is_refused():
     memories, mask_features = inputs()
     with pytest.raises(ValueError, match="3 memories are needed, got 2"):
         decoder()(memories[:2], mask_features)
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(ValueError, match=r"NUM_CLASSES must be at least 1, got 0; name a training"):
+        decoder(num_classes=0)
 
 
 def test_memories_are_projected_where_widths_differ_or_on_demand():
@@ -247,26 +242,6 @@ def test_both_names_are_registered():
     ours = TRANSFORMER_DECODER_REGISTRY.get("MultiTaskTransformerDecoder")
     published = TRANSFORMER_DECODER_REGISTRY.get("MultiScaleMaskedTransformerDecoder")
     assert issubclass(published, ours)
-
-
-def test_config_keys_are_read():
-    opts = {
-        "MODEL.MASK_FORMER.HIDDEN_DIM": 48,
-        "MODEL.MASK_FORMER.NHEADS": 6,
-        "MODEL.MASK_FORMER.DIM_FEEDFORWARD": 40,
-        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 9,
-        "MODEL.MASK_FORMER.PRE_NORM": True,
-        "MODEL.SEM_SEG_HEAD.MASK_DIM": 24,
-    }
-    model = build_transformer_decoder(tiny_cfg(num_classes=5, opts=opts), in_channels=CHANNELS)
-    assert model.query_feat.weight.shape == (9, 48)
-    assert model.transformer_cross_attention_layers[0].multihead_attn.num_heads == 6
-    assert model.transformer_ffn_layers[0].linear1.out_features == 40
-    assert model.transformer_self_attention_layers[0].pre_norm
-    assert model.mask_embed.layers[-1].out_features == 24
-    assert model.class_embed.out_features == 6
-    # CONVS_DIM 32 into 48 channels.
-    assert model.input_proj[0].weight.shape[:2] == (48, 32)
 
 
 def test_the_head_hands_mask_features_and_memories_on():

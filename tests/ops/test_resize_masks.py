@@ -114,25 +114,15 @@ def test_both_implementations_agree(grid, padded, image, original):
     assert extents.dtype == torch.int64
 
 
-def test_a_logit_that_is_no_number_covers_up_no_other(op):
-    # One row: no number in its first cell, 5 in the others. Pixels 4 to 15 lie in those cells.
-    masks, _ = resize(op, [[float("nan"), 5.0, 5.0, 5.0]], padded=(4, 16))
+def test_a_logit_that_is_nan_is_outside_and_leaves_the_others_alone(op):
+    # One row: NaN in its first cell, 5 in the others. Pixels 4 to 15 lie in those cells.
+    masks, scores = resize(op, [[float("nan"), 5.0, 5.0, 5.0]], padded=(4, 16))
     assert masks[0, :, 6:].all()
     assert not masks[0, :, :2].any()
-
-
-def test_a_logit_that_is_no_number_adds_nothing_to_the_score(op):
-    # As above: the pixels whose value is a number have the logit 5.
-    _, scores = resize(op, [[float("nan"), 5.0, 5.0, 5.0]], padded=(4, 16))
     torch.testing.assert_close(scores, torch.tensor([5.0]).sigmoid())
-
-
-def test_a_logit_that_is_no_number_is_outside():
-    masks, _, extents = resize_masks(
-        torch.full((1, 2, 2), float("nan")), image_sizes((8, 8), original=(9, 9))
-    )
+    masks, scores = resize(op, [[float("nan")] * 2] * 2, padded=(8, 8), original=(9, 9))
     assert not masks.any()
-    assert not extents.any()
+    assert not scores.any()
 
 
 def test_no_masks_give_none(op):

@@ -1,4 +1,4 @@
-"""Convolutions whose frozen norm is part of their weights: two passes over every map less."""
+"""Convolutions with their frozen norms folded into the weights, which saves two passes per map."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import nn
 
 
 class FoldedNorm:
-    """A convolution's frozen norm, multiplied into weight and bias; mixed into its class.
+    """A mixin for convolutions that multiplies their frozen norm into weight and bias.
 
     A frozen norm is `scale * x + shift` per channel, so that the convolution with `scale * weight`
     and `shift` as bias is the same function, with the same gradient of `weight`, up to rounding.
     Parameters, buffers and their names are those of the convolution and the norm.
     """
 
-    # What was made of the norm's buffers, and of them and the weight while that is not trained,
-    # each with what it was made from.
+    # Scale and shift of the norm; and, while they are not trained, the folded weight and bias. Each
+    # is kept with the state of the tensors that it was made from.
     _affine: tuple[tuple, tuple[torch.Tensor, torch.Tensor]] | None = None
     _folded: tuple[tuple, tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def frozen_norm(self) -> nn.Module:
-        """With `weight`, `bias`, `running_mean`, `running_var` and `eps`."""
+        """The norm, which has `weight`, `bias`, `running_mean`, `running_var` and `eps`."""
         raise NotImplementedError
 
     def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of both as one."""
+        """Weight and bias of the folded convolution."""
         if torch.compiler.is_compiling():
             return self._fold(*self._scale_and_shift())
         norm = self.frozen_norm()
@@ -60,12 +60,12 @@ class FoldedNorm:
 def _kept(
     kept: tuple[tuple, tuple] | None, sources: Iterable[torch.Tensor], make: Callable[[], tuple]
 ) -> tuple[tuple, tuple]:
-    """What is kept, or made anew if its sources have changed since."""
+    """`kept`, or what `make` returns if the sources have changed since; with the sources' state."""
     # The version counts changes in place, as an optimizer or a checkpoint makes them.
     state = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in sources)
     if kept is not None and kept[0] == state:
         return kept
-    # Inside inference_mode it would be of no use outside.
+    # Made inside inference_mode, the tensors could not be used outside.
     with torch.inference_mode(False), torch.no_grad():
         return state, make()
 
@@ -91,19 +91,19 @@ class FoldedConv2d(FoldedNorm, Conv2d):
 
 
 def fold_frozen_norms(module: nn.Module) -> int:
-    """Has every convolution with a frozen norm in `module` compute both as one.
+    """Folds the frozen norm of every detectron2 convolution that has one.
 
     Args:
-        module: changed in place: the class of such convolutions, nothing else of them.
+        module: model, changed in place: the classes of such convolutions and nothing else.
 
     Returns:
-        How many there were.
+        Number of folded convolutions.
     """
     count = 0
     for part in module.modules():
-        # Only the exact classes: another one may compute otherwise.
+        # Only these very classes: a subclass may compute something else.
         if type(part) is Conv2d and type(part.norm) is FrozenBatchNorm2d:
-            # The blocks of detectron2 make their convolutions themselves: there is no other way in.
+            # detectron2's blocks construct their convolutions themselves, so the class is changed.
             part.__class__ = FoldedConv2d
             count += 1
     return count

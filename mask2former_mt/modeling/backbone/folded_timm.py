@@ -18,7 +18,7 @@ class FoldedTimmConv2d(FoldedNorm, nn.Conv2d):
     """A convolution with the frozen norm that comes after it."""
 
     def frozen_norm(self) -> nn.Module:
-        # In a tuple, so that it is no part of this module: it is one of its own already.
+        # In a tuple, since the norm is registered in the model already and not part of this module.
         return self._norm[0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -27,7 +27,7 @@ class FoldedTimmConv2d(FoldedNorm, nn.Conv2d):
 
 
 class FoldedTimmConv2dSame(FoldedTimmConv2d):
-    """The same of timm's convolution that pads as TensorFlow does, by the size of its input."""
+    """A folded convolution of the timm class that pads as TensorFlow does, by the input's size."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pads, convolves and normalises: float (B, C_in, H, W) to (B, C_out, H', W')."""
@@ -38,37 +38,36 @@ class FoldedTimmConv2dSame(FoldedTimmConv2d):
 
 
 class FoldedAwayNorm(nn.Module):
-    """A frozen norm whose convolution does its work; its buffers stay for it."""
+    """A frozen norm that is folded into its convolution, which reads its buffers."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x as it is: float (B, C, H, W)."""
+        """Returns x, float (B, C, H, W), unchanged."""
         return x
 
 
 class FoldedAwayNormAct(FoldedAwayNorm):
-    """What is left of a frozen norm with an activation."""
+    """A folded frozen norm of which the activation is left."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x activated: float (B, C, H, W)."""
+        """Activates x, float (B, C, H, W)."""
         return self.act(self.drop(x))
 
 
 def fold_timm_norms(body: nn.Module) -> int:
-    """Has convolutions and the frozen norms behind them be computed as one, wherever a norm is all
-    that sees a convolution's output.
+    """Folds frozen norms into the convolutions whose output goes to the norm alone.
 
     Args:
-        body: a timm model; changed in place: the classes of these modules, nothing else of them.
+        body: a timm model, changed in place: the classes of these modules and nothing else.
 
     Returns:
-        How many there were.
+        Number of folded norms.
     """
     from timm.layers import Conv2dSame, FrozenBatchNormAct2d
 
     convolutions = {nn.Conv2d: FoldedTimmConv2d, Conv2dSame: FoldedTimmConv2dSame}
     norms = {FrozenBatchNorm2d: FoldedAwayNorm, FrozenBatchNormAct2d: FoldedAwayNormAct}
     modules = dict(body.named_modules())
-    # Only the exact classes: another one may compute otherwise.
+    # Only these very classes: a subclass may compute something else.
     if not any(type(module) in norms for module in modules.values()):
         return 0
 
@@ -79,7 +78,7 @@ def fold_timm_norms(body: nn.Module) -> int:
 
     try:
         graph = Tracer().trace(body)
-    # Whatever its code does that cannot be followed: it runs as it is.
+    # The model's code may do anything that cannot be traced: then it runs unfolded.
     except Exception as error:
         LOGGER.info(f"frozen norms stay apart from their convolutions, which is slower: {error}")
         return 0
@@ -93,7 +92,7 @@ def fold_timm_norms(body: nn.Module) -> int:
         convolution = modules[before.target]
         if type(convolution) not in convolutions or convolution.padding_mode != "zeros":
             continue
-        # One that is used in several places has norms that differ, or none.
+        # A module that is used in several places may need another norm, or none, in each.
         if targets.count(node.target) > 1 or targets.count(before.target) > 1:
             continue
         convolution.__class__ = convolutions[type(convolution)]

