@@ -1,7 +1,9 @@
-"""A page in a real browser, if there is one: what it logs, what it loads, how it looks."""
+"""A page as a parser sees it, and as a real browser shows it, if there is one."""
 
 from __future__ import annotations
 
+import base64
+import html.parser
 import json
 import os
 import pathlib
@@ -12,7 +14,7 @@ import subprocess
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# Runs when all is loaded, and leaves what it found where --dump-dom shows it.
+# Runs when all is loaded, and leaves its results where --dump-dom shows them.
 _PROBE = """<script>addEventListener("load", () => {
   const root = document.documentElement;
   root.dataset.found = JSON.stringify({
@@ -22,6 +24,56 @@ _PROBE = """<script>addEventListener("load", () => {
   });
 });</script>"""
 _LOGGED = re.compile(r"CONSOLE[:(].*")
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would fetch or run, the rows of the tables, and the headings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets, self.tags, self.rows, self.headings = [], set(), [], []
+        self._open = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.targets += [value for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        elif tag in ("h1", "h2", "h3"):
+            self.headings.append("")
+        self._open = tag
+
+    def handle_endtag(self, tag):
+        self._open = None
+
+    def handle_data(self, data):
+        if self._open in ("td", "th"):
+            self.rows[-1][-1] += data
+        elif self._open in ("h1", "h2", "h3"):
+            self.headings[-1] += data
+
+    def row(self, name: str) -> list[str]:
+        """The cells behind the name, which only one row may have."""
+        (row,) = [row[1:] for row in self.rows if row and row[0] == name]
+        return row
+
+
+def pictures(text: str, kind: str) -> list[bytes]:
+    """The files that a page holds; kind is "jpeg" or "svg+xml"."""
+    found = re.findall(rf"data:image/{re.escape(kind)};base64,([^\"]+)", text)
+    return [base64.b64decode(data) for data in found]
+
+
+def assert_fetches_nothing(text: str) -> None:
+    page = Page(text)
+    assert page.tags & {"script", "link", "iframe", "object"} == set()
+    assert page.targets
+    assert all(target.startswith("data:image/") for target in page.targets)
+    assert "@import" not in text
+    assert "url(" not in text
 
 
 def find_browser() -> str:
@@ -38,11 +90,12 @@ def look_at(page: pathlib.Path, folder: pathlib.Path, *, width: int = 1200) -> d
 
     Args:
         page: an HTML file.
-        folder: gets `page.png`, what the window shows.
+        folder: gets `page.png`, a picture of the window.
 
     Returns:
-        `console`, the lines that the page logged; `pictures`, their natural widths, 0 where one
-        did not load; `headings`; `overflow`, pixels that the page is wider than the window.
+        `console`, the lines that the page logged; `pictures`, their natural widths in pixels, 0
+        for one that did not load; `headings`; `overflow`, pixels that the page is wider than the
+        window.
     """
     browser = find_browser()
     probed = folder / "probed.html"
