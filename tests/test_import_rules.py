@@ -59,7 +59,7 @@ RULES = {
         "ops.implementation",
         "structures",
     ),
-    "evaluation": ("check.old_catalog", "evaluation", "dataset", "structures", "ops.encode_masks"),
+    "evaluation": ("evaluation", "dataset", "files", "structures", "ops.encode_masks"),
     # Draws the worst and best pictures.
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
     "visualization": ("visualization", "structures"),

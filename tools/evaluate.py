@@ -14,7 +14,7 @@ from mask2former_mt.dataset.catalog import register_dataset_files
 from mask2former_mt.engine.run_description import describe_offline
 from mask2former_mt.engine.setup import errors_named
 from mask2former_mt.evaluation.coco import ENGINES
-from mask2former_mt.evaluation.offline import evaluate_file
+from mask2former_mt.evaluation.evaluator import evaluate_file
 from mask2former_mt.evaluation.report.report import REPORT_FILE
 from mask2former_mt.evaluation.summary import METRICS_FILE, format_table
 

@@ -7,12 +7,10 @@ import dataclasses
 import numpy as np
 
 from mask2former_mt.evaluation.calibration import Bins, bin_scores
-from mask2former_mt.evaluation.detections import Detections
-from mask2former_mt.evaluation.ground_truth import GroundTruth
-from mask2former_mt.evaluation.matching import ALL_AREAS, TRUE_POSITIVE, Matches
+from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, TRUE_POSITIVE, Matching
 from mask2former_mt.structures import UNKNOWN
 
-# D detections, K classes, V values of a subcategory with none as the last one, N matches
+# K classes, V values of a subcategory with none as the last one, N matches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +33,12 @@ class LabelMatches:
         return self.counts.sum(axis=0)
 
 
-def match_labels(
-    truth: GroundTruth, detections: Detections, matches: Matches
-) -> dict[str, LabelMatches]:
+def match_labels(matching: Matching) -> dict[str, LabelMatches]:
     """Counts annotated against predicted values, by subcategory."""
-    detections_N = np.flatnonzero(matches.statuses[ALL_AREAS, 0] == TRUE_POSITIVE)
-    objects_N = matches.objects[0, detections_N]
-    found = {}
+    truth, detections = matching.truth, matching.detections
+    detections_N = np.flatnonzero(matching.matches.statuses[ALL_AREAS, AT_50] == TRUE_POSITIVE)
+    objects_N = matching.matches.objects[AT_50, detections_N]
+    labels = {}
     for column, s in enumerate(truth.spec):
         annotated_N = truth.labels[objects_N, column]
         known = annotated_N != UNKNOWN
@@ -51,11 +48,11 @@ def match_labels(
         counts_KVV = np.zeros(shape, dtype=np.int64)
         np.add.at(counts_KVV, (detections.classes[of_N], annotated_N, predicted_N), 1)
         bins = bin_scores(detections.label_scores[of_N, column], annotated_N == predicted_N)
-        found[s.name] = LabelMatches((*s.values, None), counts_KVV, bins)
-    return found
+        labels[s.name] = LabelMatches((*s.values, None), counts_KVV, bins)
+    return labels
 
 
-def label_metrics(found: LabelMatches) -> dict[str, float]:
+def label_metrics(labels: LabelMatches) -> dict[str, float]:
     """Summarises one subcategory, in percent; NaN without a match to judge it by.
 
     Returns:
@@ -64,14 +61,14 @@ def label_metrics(found: LabelMatches) -> dict[str, float]:
         predicted; `ECE`, the expected calibration error of the values' probabilities. None counts
         as a value. Values that nobody annotates or predicts have no part in it.
     """
-    confusion_VV = found.confusion
+    confusion_VV = labels.confusion
     right_V = np.diag(confusion_VV)
     annotated_V, predicted_V = confusion_VV.sum(axis=1), confusion_VV.sum(axis=0)
     return {
         "accuracy": _mean_share(right_V.sum(keepdims=True), annotated_V.sum(keepdims=True)),
         "balanced_accuracy": _mean_share(right_V, annotated_V),
         "macro_f1": _mean_share(2 * right_V, annotated_V + predicted_V),
-        "ECE": found.bins.error_percent,
+        "ECE": labels.bins.error_percent,
     }
 
 
@@ -85,15 +82,15 @@ def confusion_json(labels: dict[str, LabelMatches], class_names: list[str]) -> d
     """
     return {
         name: {
-            "values": list(found.values),
-            "all": found.confusion.tolist(),
+            "values": list(matches.values),
+            "all": matches.confusion.tolist(),
             "classes": {
                 class_name: counts_VV.tolist()
-                for class_name, counts_VV in zip(class_names, found.counts, strict=True)
+                for class_name, counts_VV in zip(class_names, matches.counts, strict=True)
                 if counts_VV.any()
             },
         }
-        for name, found in labels.items()
+        for name, matches in labels.items()
     }
 
 

@@ -6,8 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from mask2former_mt.evaluation.detections import Detections
-from mask2former_mt.evaluation.matching import ALL_AREAS, IGNORED, TRUE_POSITIVE, Matches
+from mask2former_mt.evaluation.matching import (
+    ALL_AREAS,
+    AT_50,
+    IGNORED,
+    TRUE_POSITIVE,
+    Matching,
+)
 
 # N scores, B bins
 
@@ -63,12 +68,12 @@ def bin_scores(scores_N: np.ndarray, right_N: np.ndarray) -> Bins:
     return Bins(counts_B, scores_B, right_B, defined=True)
 
 
-def score_bins(detections: Detections, matches: Matches) -> Bins:
+def score_bins(matching: Matching) -> Bins:
     """The scores of the detections, which are right when they match at IoU >= .5.
 
     Those that COCO leaves out (on a crowd, or beyond the number that counts) are left out. Where
     there is nothing to find, nothing could be right, and nothing is learnt about the scores.
     """
-    statuses_D = matches.statuses[ALL_AREAS, 0]
-    counted_D = (statuses_D != IGNORED) & matches.counts[ALL_AREAS].any()
-    return bin_scores(detections.scores[counted_D], statuses_D[counted_D] == TRUE_POSITIVE)
+    statuses_D = matching.matches.statuses[ALL_AREAS, AT_50]
+    counted_D = (statuses_D != IGNORED) & matching.to_find.any()
+    return bin_scores(matching.detections.scores[counted_D], statuses_D[counted_D] == TRUE_POSITIVE)

@@ -1,4 +1,4 @@
-"""What computes COCO's numbers: our own matching, or pycocotools as the reference."""
+"""COCO's numbers: by our own matching, or by pycocotools as the reference."""
 
 from __future__ import annotations
 
@@ -11,97 +11,106 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mask2former_mt.evaluation.curves import Curves, curves, ranked_by_class, recalls_of_first
-from mask2former_mt.evaluation.detections import Detections, read_detections
+from mask2former_mt.evaluation.detections import Detections
 from mask2former_mt.evaluation.ground_truth import GroundTruth
 from mask2former_mt.evaluation.matching import (
     ALL_AREAS,
     AREAS,
+    AT_50,
+    AT_75,
     FALSE_POSITIVE,
     IGNORED,
-    IOU_THRESHOLDS,
+    MAX_DETS,
     NONE,
     TRUE_POSITIVE,
     Matches,
+    Matching,
     match,
 )
-from mask2former_mt.evaluation.overlaps import Pairs, box_pairs
+from mask2former_mt.evaluation.overlaps import (
+    IOU_THRESHOLDS,
+    Pairs,
+    box_pairs,
+    read_detections,
+)
+from mask2former_mt.evaluation.precision_recall import (
+    FEW_DETS,
+    Curves,
+    curves,
+    mean_percent,
+    recalls_of_first,
+)
 
 # The same numbers; "own" is many times as fast and does not keep the results in memory.
 ENGINES = ("own", "pycocotools")
-# Detections per image and class that COCO's average recalls are stated for, besides the most.
-FEW_DETS = (1, 10)
 
 
-@dataclasses.dataclass(frozen=True)
-class EngineRun:
-    """What an engine found.
-
-    Args:
-        detections, pairs: as `read_detections` gives them.
-        matches: by masks.
-        segm, bbox: curves over (A, T, ...), by masks and by the masks' boxes.
-    """
-
-    detections: Detections
-    pairs: Pairs
-    matches: Matches
-    segm: Curves
-    bbox: Curves
-
-
-def run_engine(
+def match_results(
     engine: str,
     truth: GroundTruth,
     results: Iterable[Mapping],
     *,
-    max_dets: int,
-    least_iou: float = 0.5,
-    same_class: bool = True,
-) -> EngineRun:
+    max_dets: int = MAX_DETS,
+    explain: bool = False,
+) -> tuple[Matching, Curves, Curves]:
     """Matches results with the ground truth, by masks and by boxes.
 
     Args:
-        engine: of `ENGINES`. "pycocotools" keeps all results in memory.
-        truth, results, least_iou, same_class: as of `read_detections`.
+        engine: one of `ENGINES`. "pycocotools" keeps all results in memory.
+        truth, results, explain: see `read_detections`.
         max_dets: detections that count per image and class.
 
+    Returns:
+        The matching by masks; curves over (A, T, ...) by masks, and by the masks' boxes.
+
     Raises:
-        ValueError: an unknown engine, or as `read_detections`.
+        ValueError: an unknown engine, or a result that does not fit.
     """
     check_engine(engine)
     if max_dets < 1:
         raise ValueError(f"max_dets must be at least 1, got {max_dets}")
-    if not 0 < least_iou <= IOU_THRESHOLDS[0]:
-        raise ValueError(f"least_iou must be above 0 and at most .5, got {least_iou}")
     if engine == "pycocotools":
         results = list(results)
-    detections, pairs = read_detections(truth, results, least_iou=least_iou, same_class=same_class)
+    detections, pairs = read_detections(truth, results, explain=explain)
     if engine == "pycocotools":
         matches, segm = _pycocotools("segm", truth, detections, results, max_dets)
         _, bbox = _pycocotools("bbox", truth, detections, results, max_dets)
     else:
-        is_same = detections.classes[pairs.detections] == truth.classes[pairs.objects]
-        matches, segm = _own(truth, detections, pairs.select(is_same), detections.areas, max_dets)
-        by_box = box_pairs(
-            truth,
-            detections.images,
-            detections.classes,
-            detections.extents,
-            least_iou=IOU_THRESHOLDS[0],
-        )
-        _, bbox = _own(truth, detections, by_box, detections.extents[:, 2:].prod(axis=1), max_dets)
-    return EngineRun(detections, pairs, matches, segm, bbox)
+        matches, segm = _own(truth, detections, pairs, detections.areas, max_dets)
+        box_areas_D = detections.extents[:, 2:].prod(axis=1)
+        _, bbox = _own(truth, detections, box_pairs(truth, detections), box_areas_D, max_dets)
+    return Matching(truth, detections, pairs, matches, max_dets), segm, bbox
 
 
 def check_engine(engine: str) -> None:
-    """Refuses what is no engine.
+    """Refuses an unknown engine.
 
     Raises:
         ValueError: names the known ones.
     """
     if engine not in ENGINES:
         raise ValueError(f"the COCO engine must be one of {list(ENGINES)}, got {engine!r}")
+
+
+def coco_metrics(curves_AT: Curves, *, max_dets: int = MAX_DETS) -> dict[str, float]:
+    """COCO's twelve numbers, in percent; NaN where there is nothing to find.
+
+    Args:
+        curves_AT: over (A, T, ...), by masks or by boxes.
+        max_dets: detections that counted per image and class, for the name of the recall.
+    """
+    precisions_ATRK, recalls_ATK = curves_AT.precisions, curves_AT.recalls
+    metrics = {
+        "AP": mean_percent(precisions_ATRK[ALL_AREAS]),
+        "AP50": mean_percent(precisions_ATRK[ALL_AREAS, AT_50]),
+        "AP75": mean_percent(precisions_ATRK[ALL_AREAS, AT_75]),
+    }
+    small_to_large = [(a, name[0]) for a, name in enumerate(AREAS) if a != ALL_AREAS]
+    metrics |= {f"AP{letter}": mean_percent(precisions_ATRK[a]) for a, letter in small_to_large}
+    metrics |= {f"AR{n}": mean_percent(curves_AT.recalls_of_first[n]) for n in FEW_DETS}
+    metrics[f"AR{max_dets}"] = mean_percent(recalls_ATK[ALL_AREAS])
+    metrics |= {f"AR{letter}": mean_percent(recalls_ATK[a]) for a, letter in small_to_large}
+    return metrics
 
 
 def _own(
@@ -111,28 +120,10 @@ def _own(
     areas_D: np.ndarray,
     max_dets: int,
 ) -> tuple[Matches, Curves]:
-    num_classes = len(truth.class_names)
     matches = match(truth, detections, pairs, areas_D=areas_D, max_dets=max_dets)
-    found = curves(
-        matches.statuses,
-        matches.counts,
-        truth.classes,
-        ranked_by_class(detections.classes, detections.scores, num_classes),
-        detections.scores,
-    )
-    few = {
-        limit: recalls_of_first(
-            matches.statuses[ALL_AREAS],
-            matches.counts[ALL_AREAS],
-            detections.classes,
-            truth.classes,
-            detections.ranks,
-            num_classes,
-            limit,
-        )
-        for limit in FEW_DETS
-    }
-    return matches, dataclasses.replace(found, recalls_of_first=few)
+    all_dets = curves(truth, detections, matches.statuses, matches.counts)
+    few = {limit: recalls_of_first(truth, detections, matches, limit) for limit in FEW_DETS}
+    return matches, dataclasses.replace(all_dets, recalls_of_first=few)
 
 
 def _pycocotools(
@@ -159,10 +150,10 @@ def _pycocotools(
         }
         for g in range(len(truth))
     ]
-    found = []
+    predicted = []
     for d, place in enumerate(detections.places):
         box = detections.extents[d].tolist()
-        found.append(
+        predicted.append(
             {
                 "id": d + 1,
                 "image_id": int(detections.images[d]) + 1,
@@ -176,7 +167,7 @@ def _pycocotools(
         )
     with contextlib.redirect_stdout(io.StringIO()):
         coco_eval = COCOeval(
-            _coco(images, categories, objects), _coco(images, categories, found), task
+            _coco(images, categories, objects), _coco(images, categories, predicted), task
         )
         limits = sorted({limit for limit in FEW_DETS if limit < max_dets} | {max_dets})
         coco_eval.params.maxDets = limits

@@ -1,36 +1,39 @@
-"""Predictions as arrays, each checked against its dataset, masks kept no longer than needed."""
+"""Predictions as arrays: entries of the results JSON, each checked against its dataset."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mask2former_mt.evaluation.entries import EntryReader
-from mask2former_mt.evaluation.ground_truth import GroundTruth
-from mask2former_mt.evaluation.overlaps import Pairs, mask_pairs
+from mask2former_mt.dataset.rle import looks_compressed, sums_of_lengths
+from mask2former_mt.evaluation.ground_truth import GroundTruth, measure_masks
+from mask2former_mt.structures import UNKNOWN
 
-# D detections, N entries read at once, S subcategories
+# D detections, N entries of one part, S subcategories
 
-# So many masks' texts and numbers fit a CPU's cache.
-_ENTRIES_AT_ONCE = 200
+REQUIRED_KEYS = ("image_id", "category_id", "segmentation", "score")
+# The masks' texts and numbers of this many entries fit a CPU's cache.
+_ENTRIES_PER_PART = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """What was predicted, sorted by image and then as the results list it.
+    """What was predicted.
 
     Args:
-        places: int64 (D,): the position of each in the results.
+        places: int64 (D,), each one's position in the results.
         images, classes: int64 (D,), indices of the ground truth's images and classes.
         scores: float64 (D,).
         areas: float64 (D,), pixels of the masks.
         extents: float64 (D, 4), xywh of the masks, in pixels.
         labels: int64 (D, S), values in 0..K_s.
         label_scores: float64 (D, S), the probability of that value; NaN where not stated.
-        ranks: int64 (D,): 0 for the highest score of an image and class, then 1, ...
     """
 
     places: np.ndarray
@@ -41,67 +44,31 @@ class Detections:
     extents: np.ndarray
     labels: np.ndarray
     label_scores: np.ndarray
-    ranks: np.ndarray
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def __len__(self) -> int:
         """D."""
         return len(self.places)
 
+    def select(self, which: np.ndarray) -> Detections:
+        """The detections at these indices, in this order."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return Detections(*(getattr(self, name)[which] for name in names))
 
-def read_detections(
-    truth: GroundTruth,
-    results: Iterable[Mapping],
-    *,
-    least_iou: float = 0.5,
-    same_class: bool = True,
-) -> tuple[Detections, Pairs]:
-    """Checks results against their dataset, some at a time.
+    @functools.cached_property
+    def ranks(self) -> np.ndarray:
+        """int64 (D,): 0 for the highest score of an image and class, then 1, ..."""
+        num_classes = int(self.classes.max(initial=0)) + 1
+        return ranks(self.images * num_classes + self.classes, self.scores)
 
-    Args:
-        truth: the ground truth.
-        results: entries as `results.instances_to_results` makes them, in any order; there may be
-            none. They are read once and not kept, so a generator needs no memory for the masks.
-        least_iou: pairs with a smaller IoU are left out.
-        same_class: only pairs of the same class.
-
-    Returns:
-        The detections, and the pairs of a detection and an object of its image that overlap.
-
-    Raises:
-        ValueError: names the first entry that does not fit.
-    """
-    reader = EntryReader(truth)
-    results = iter(results)
-    parts, pairs, count = [], [Pairs.nothing()], 0
-    # At least one part, so that there are columns.
-    while (entries := list(itertools.islice(results, _ENTRIES_AT_ONCE))) or not parts:
-        columns, rles = reader.read(entries, count)
-        for rows in _by_image(columns["images"]):
-            image = columns["images"][rows.start]
-            found = mask_pairs(
-                truth,
-                slice(*truth.firsts[image : image + 2]),
-                rles[rows],
-                columns["classes"][rows],
-                columns["areas"][rows],
-                columns["extents"][rows],
-                least_iou=least_iou,
-                same_class=same_class,
-            )
-            place = count + rows.start
-            pairs.append(dataclasses.replace(found, detections=found.detections + place))
-        parts.append(columns)
-        count += len(entries)
-    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    order = np.argsort(columns["images"], kind="stable")
-    columns = {key: column[order] for key, column in columns.items()}
-    groups_D = truth.group_of(columns["images"], columns["classes"])
-    new_places = np.empty(count, dtype=np.int64)
-    new_places[order] = np.arange(count)
-    pairs = Pairs.concatenate(pairs)
-    pairs = dataclasses.replace(pairs, detections=new_places[pairs.detections]).sorted()
-    detections = Detections(places=order, **columns, ranks=ranks(groups_D, columns["scores"]))
-    return detections, pairs
+    @functools.cached_property
+    def by_class(self) -> np.ndarray:
+        """int64 (D,): indices sorted by class, then by score, highest first, then as they are."""
+        return np.lexsort((-self.scores, self.classes))
 
 
 def ranks(groups_D: np.ndarray, scores_D: np.ndarray) -> np.ndarray:
@@ -122,8 +89,198 @@ def ranks(groups_D: np.ndarray, scores_D: np.ndarray) -> np.ndarray:
     return ranks_D
 
 
-def _by_image(images_N: np.ndarray) -> Iterator[slice]:
-    """The runs of the same image."""
-    starts = np.flatnonzero(np.diff(images_N, prepend=-1)).tolist()
-    for start, stop in itertools.pairwise([*starts, len(images_N)]):
-        yield slice(start, stop)
+def read_parts(
+    truth: GroundTruth, results: Iterable[Mapping]
+) -> Iterator[tuple[Detections, list[Mapping]]]:
+    """Checks results against their dataset, some at a time, so that few masks are in memory.
+
+    Args:
+        truth: the dataset.
+        results: entries as `instances_to_results` makes them, in any order; they are read once.
+
+    Yields:
+        N detections in the order of the entries, and their masks as compressed RLE; at least one
+        part, which may be empty.
+
+    Raises:
+        ValueError: names the first entry that does not fit.
+    """
+    reader = _EntryReader(truth)
+    results, count = iter(results), 0
+    while (entries := list(itertools.islice(results, _ENTRIES_PER_PART))) or not count:
+        yield reader.read(entries, count)
+        count += len(entries)
+        if not entries:
+            return
+
+
+class _EntryReader:
+    """Checks entries against one dataset."""
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self._spec = truth.spec
+        self._category_ids = truth.category_ids
+        self._images = {image_id: i for i, image_id in enumerate(truth.image_ids)}
+        self._classes = {category_id: k for k, category_id in enumerate(truth.category_ids)}
+        self._sizes = truth.sizes.tolist()
+        # Quicker than `value_index`, which is asked when a value is not found here.
+        self._labels = [{v: s.value_index(v) for v in (*s.values, None)} for s in truth.spec]
+
+    def read(
+        self, entries: Sequence[Mapping], first_place: int
+    ) -> tuple[Detections, list[Mapping]]:
+        """Checks N entries, the first of which is at `first_place` in the results."""
+        rows, rles = [], []
+        for place, entry in enumerate(entries, start=first_place):
+            try:
+                rows.append(self._row(entry))
+                rles.append(entry["segmentation"])
+            except ValueError as error:
+                raise ValueError(f"{_place_of(place, entry)}: {error}") from error
+        images, classes, scores, labels, label_scores = (
+            zip(*rows, strict=True) if rows else [()] * 5
+        )
+        rles = self._checked_masks(rles, entries, images, first_place)
+        areas, extents = measure_masks(rles)
+        shape = (len(rows), len(self._spec))
+        detections = Detections(
+            places=np.arange(first_place, first_place + len(rows)),
+            images=np.array(images, dtype=np.int64),
+            classes=np.array(classes, dtype=np.int64),
+            scores=np.array(scores, dtype=np.float64),
+            areas=areas,
+            extents=extents,
+            labels=np.array(labels, dtype=np.int64).reshape(shape),
+            label_scores=np.array(label_scores, dtype=np.float64).reshape(shape),
+        )
+        return detections, rles
+
+    def _row(self, entry: Mapping) -> tuple[int, int, float, list[int], list[float]]:
+        """Image, class, score, labels and the labels' probabilities."""
+        if not isinstance(entry, dict):
+            raise ValueError(
+                f"a result must be an object with {list(REQUIRED_KEYS)}, got {str(entry)[:80]!r}"
+            )
+        for key in REQUIRED_KEYS:
+            if key not in entry:
+                raise ValueError(f"no {key!r}; a result needs {list(REQUIRED_KEYS)}")
+        image_id, category_id = entry["image_id"], entry["category_id"]
+        # A JSON value may also be a list, which cannot be looked up.
+        image = self._images.get(image_id) if isinstance(image_id, (int, str)) else None
+        if image is None:
+            raise ValueError(
+                f"image_id {image_id!r} is not one of the {len(self._images)} images of the ground "
+                "truth; are these the predictions for another dataset or split?"
+            )
+        class_ = self._classes.get(category_id) if isinstance(category_id, (int, str)) else None
+        if class_ is None:
+            raise ValueError(
+                f"category_id {category_id!r} is not in the ground truth, which lists "
+                f"{self._category_ids}; write dataset ids, not contiguous classes"
+            )
+        rle, size = entry["segmentation"], self._sizes[image]
+        if not isinstance(rle, dict) or not isinstance(rle.get("counts"), (str, bytes)):
+            raise ValueError(
+                "segmentation must be a compressed RLE "
+                '{"size": [height, width], "counts": text}; encode it with pycocotools.mask.encode'
+            )
+        if rle.get("size") != size and list(rle.get("size") or ()) != size:
+            raise ValueError(
+                f"the mask's size must be {size} (height, width), "
+                f"got {rle.get('size')}; resize the masks to the original image"
+            )
+        score = _checked_score(entry["score"])
+        return (image, class_, score, *self._checked_labels(entry.get("subcategories", {})))
+
+    def _checked_labels(self, predicted: object) -> tuple[list[int], list[float]]:
+        """The S values and their probabilities, NaN where an entry states none."""
+        if not isinstance(predicted, dict) or not all(
+            isinstance(prediction, dict) and "value" in prediction
+            for prediction in predicted.values()
+        ):
+            raise ValueError(
+                'subcategories must be {name: {"value": value or null, "score": number}}, '
+                f"got {predicted!r}"
+            )
+        labels, scores = [], []
+        for s, label_of in zip(self._spec, self._labels, strict=True):
+            prediction = predicted.get(s.name, {"value": UNKNOWN})
+            value = prediction["value"]
+            is_name = value is None or isinstance(value, str)
+            label = label_of[value] if is_name and value in label_of else s.value_index(value)
+            if label == UNKNOWN:
+                raise ValueError(
+                    f"no value of subcategory {s.name!r}; every result must predict one of "
+                    f"{list(s.values)} or null (none) for it"
+                )
+            labels.append(label)
+            score = prediction.get("score")
+            try:
+                scores.append(math.nan if score is None else _checked_score(score))
+            except ValueError as error:
+                raise ValueError(f"subcategory {s.name!r}: {error}") from error
+        if len(predicted) > len(labels):
+            # Names the subcategory that the dataset does not list.
+            self._spec.labels_of(dict.fromkeys(predicted))
+        return labels, scores
+
+    def _checked_masks(
+        self,
+        rles: Sequence[Mapping],
+        entries: Sequence[Mapping],
+        images: Sequence[int],
+        first_place: int,
+    ) -> list[Mapping]:
+        """The masks with text counts. pycocotools would read a damaged text past its end."""
+        texts = [rle["counts"] for rle in rles]
+        if any(isinstance(text, bytes) for text in texts):
+            texts = [t.decode("latin-1") if isinstance(t, bytes) else t for t in texts]
+            rles = [{"size": r["size"], "counts": t} for r, t in zip(rles, texts, strict=True)]
+        if not _all_look_compressed(texts):
+            for place, (text, entry) in enumerate(zip(texts, entries, strict=True), first_place):
+                if not looks_compressed(text):
+                    raise ValueError(
+                        f"{_place_of(place, entry)}: the mask's counts must be COCO's compressed "
+                        f"text, which this is not, or it is cut short: {text[:80]!r}"
+                    )
+        try:
+            sums = sums_of_lengths(texts)
+        except ValueError as error:
+            where = f"results[{first_place}] to results[{first_place + len(texts) - 1}]"
+            raise ValueError(f"{where}: one of the masks: {error}") from error
+        pixels = np.array([self._sizes[image] for image in images], dtype=np.int64).reshape(-1, 2)
+        wrong = np.flatnonzero(sums != pixels.prod(axis=1))
+        if wrong.size:
+            i = int(wrong[0])
+            raise ValueError(
+                f"{_place_of(first_place + i, entries[i])}: the mask's run lengths must add up to "
+                f"height * width = {pixels[i].prod()}, got {sums[i]}; the file may be damaged, "
+                "predict again"
+            )
+        return list(rles)
+
+
+def _all_look_compressed(texts: Sequence[str]) -> bool:
+    """`looks_compressed` of many texts at once."""
+    joined = "".join(texts)
+    if not texts or not all(texts) or not joined.isascii():
+        return not texts
+    codes = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
+    last = codes[np.cumsum([len(text) for text in texts]) - 1]
+    in_range = codes.min() >= ord("0") and codes.max() <= ord("o")
+    return bool(in_range and not ((last - ord("0")) & 0x20).any())
+
+
+def _checked_score(score: object) -> float:
+    # A float, as nearly all are, needs no slow look at its class.
+    is_number = type(score) is float or (
+        isinstance(score, numbers.Real) and not isinstance(score, bool)
+    )
+    if not is_number or not math.isfinite(score):
+        raise ValueError(f"score must be a finite number, got {score!r}")
+    return float(score)
+
+
+def _place_of(place: int, entry: object) -> str:
+    known = isinstance(entry, dict) and isinstance(entry.get("image_id"), (int, str))
+    return f"results[{place}]" + (f": image {entry['image_id']!r}" if known else "")

@@ -11,6 +11,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from mask2former_mt.evaluation.detections import ranks
+from mask2former_mt.evaluation.ground_truth import to_rle
 from mask2former_mt.evaluation.matching import NONE, take_objects
 from mask2former_mt.evaluation.overlaps import Pairs
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
@@ -71,7 +72,7 @@ def compare_results(
     ious_DG = np.zeros((len(results), len(annotations)))
     if ious_DG.size:
         masks_D, masks_G = (
-            [_to_rle(entry["segmentation"], size) for entry in entries]
+            [to_rle(entry["segmentation"], *size) for entry in entries]
             for entries in (results, annotations)
         )
         ious_DG = mask_util.iou(masks_D, masks_G, crowds_G.tolist())
@@ -120,10 +121,3 @@ def _has_wrong_value(result: Mapping, annotation: Mapping, spec: SubcategorySpec
         value not in (UNKNOWN, s.value_index(result["subcategories"][s.name]["value"]))
         for s, value in zip(spec, annotated, strict=True)
     )
-
-
-def _to_rle(segmentation: list | Mapping, size: tuple[int, int]) -> Mapping:
-    """The compressed RLE of polygons, or the compressed RLE that it is already."""
-    if isinstance(segmentation, list):
-        return mask_util.merge(mask_util.frPyObjects(segmentation, *size))
-    return segmentation

@@ -11,26 +11,22 @@ import dataclasses
 
 import numpy as np
 
-from mask2former_mt.evaluation.curves import curves, mean_percent, ranked_by_class
-from mask2former_mt.evaluation.detections import Detections
-from mask2former_mt.evaluation.ground_truth import GroundTruth
 from mask2former_mt.evaluation.joint import verified_statuses
 from mask2former_mt.evaluation.matching import (
     ALL_AREAS,
+    AT_50,
     FALSE_POSITIVE,
     IGNORED,
-    IOU_THRESHOLDS,
     NONE,
     TRUE_POSITIVE,
-    Matches,
+    Matching,
+    labels_agree,
 )
-from mask2former_mt.evaluation.overlaps import Pairs
-from mask2former_mt.structures import UNKNOWN
+from mask2former_mt.evaluation.overlaps import EXPLAINING_IOU, IOU_THRESHOLDS, Pairs
+from mask2former_mt.evaluation.precision_recall import curves, mean_percent
 
 # D detections, G objects, K classes
 
-# A detection that overlaps less than this with everything lies on the background.
-LEAST_IOU = 0.1
 CLASS, SUBCATEGORY, LOCALISATION = "class wrong", "subcategory wrong", "localisation"
 BOTH, DUPLICATE, BACKGROUND = "class and localisation", "duplicate", "background"
 MISSED = "missed"
@@ -38,10 +34,10 @@ KINDS = (CLASS, SUBCATEGORY, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED)
 MEANINGS = {
     CLASS: "the mask fits an object of another class",
     SUBCATEGORY: "mask and class fit, a subcategory is wrong",
-    LOCALISATION: f"an object of the class, at an IoU of {LEAST_IOU} to 0.5",
-    BOTH: f"an object of another class, at an IoU of {LEAST_IOU} to 0.5",
+    LOCALISATION: f"an object of the class, at an IoU of {EXPLAINING_IOU} to 0.5",
+    BOTH: f"an object of another class, at an IoU of {EXPLAINING_IOU} to 0.5",
     DUPLICATE: "an object that a better score has found already",
-    BACKGROUND: f"no object at an IoU of {LEAST_IOU}",
+    BACKGROUND: f"no object at an IoU of {EXPLAINING_IOU}",
     MISSED: "an object that no detection above is about",
 }
 RIGHT, NOT_COUNTED = "right", "not counted"
@@ -53,6 +49,7 @@ class Errors:
     """Every detection's error.
 
     Args:
+        matching: whose errors these are.
         kinds: int8 (D,), see `of`.
         objects: int64 (D,), the object that a right one is, or that the error is about; -1 where
             there is none.
@@ -60,6 +57,7 @@ class Errors:
             about.
     """
 
+    matching: Matching
     kinds: np.ndarray
     objects: np.ndarray
     missed: np.ndarray
@@ -75,56 +73,53 @@ class Errors:
             chosen_D: bool (D,): only these detections. What is missed follows from all of them.
         """
         chosen_D = np.ones(len(self.kinds), dtype=bool) if chosen_D is None else chosen_D
-        found = {kind: int((self.of(kind) & chosen_D).sum()) for kind in KINDS[:-1]}
-        return found | {MISSED: int(self.missed.sum())}
+        counts = {kind: int((self.of(kind) & chosen_D).sum()) for kind in KINDS[:-1]}
+        return counts | {MISSED: int(self.missed.sum())}
 
 
-def find_errors(
-    truth: GroundTruth, detections: Detections, pairs: Pairs, matches: Matches
-) -> Errors:
+def find_errors(matching: Matching) -> Errors:
     """Gives every detection at IoU .5 one reason.
 
     Args:
-        truth, detections, matches: of an `Evaluation`.
-        pairs: of all classes, with an IoU of `LEAST_IOU` and more.
+        matching: of `evaluate` with `explain`, which keeps the pairs of all classes with an IoU of
+            `EXPLAINING_IOU` and more.
 
     Source: Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors",
         sec. 2.2, and its order of reasons where several hold. The wrong subcategory is ours; its
         "missed" leaves out, as there, what another error is about.
     """
+    truth, detections, matches = matching.truth, matching.detections, matching.matches
     # A crowd explains nothing: detections on it are not counted already.
-    pairs = pairs.select(~truth.crowds[pairs.objects])
+    pairs = matching.pairs.select(~truth.crowds[matching.pairs.objects])
     same = detections.classes[pairs.detections] == truth.classes[pairs.objects]
     iou_D, best_D = _best(pairs, len(detections))
     same_iou_D, same_D = _best(pairs.select(same), len(detections))
     other_iou_D, other_D = _best(pairs.select(~same), len(detections))
 
-    least = IOU_THRESHOLDS[0]
-    statuses_D = matches.statuses[ALL_AREAS, 0]
-    verified_D = verified_statuses(truth, detections, matches, range(len(truth.spec)))[0]
+    least = IOU_THRESHOLDS[AT_50]
+    statuses_D = matches.statuses[ALL_AREAS, AT_50]
+    matched_D = matches.objects[AT_50]
     reasons = [
         (statuses_D == IGNORED, NOT_COUNTED, NONE),
-        (verified_D == TRUE_POSITIVE, RIGHT, matches.objects[0]),
-        (statuses_D == TRUE_POSITIVE, SUBCATEGORY, matches.objects[0]),
-        ((same_iou_D >= LEAST_IOU) & (same_iou_D < least), LOCALISATION, same_D),
+        (verified_statuses(matching)[AT_50] == TRUE_POSITIVE, RIGHT, matched_D),
+        (statuses_D == TRUE_POSITIVE, SUBCATEGORY, matched_D),
+        ((same_iou_D >= EXPLAINING_IOU) & (same_iou_D < least), LOCALISATION, same_D),
         (other_iou_D >= least, CLASS, other_D),
         (same_iou_D >= least, DUPLICATE, same_D),
-        (iou_D < LEAST_IOU, BACKGROUND, NONE),
+        (iou_D < EXPLAINING_IOU, BACKGROUND, NONE),
         (np.ones(len(detections), dtype=bool), BOTH, best_D),
     ]
     holds = [condition for condition, _, _ in reasons]
     kinds_D = np.select(holds, [_CODES.index(kind) for _, kind, _ in reasons]).astype(np.int8)
-    objects_D = np.select(holds, [found for _, _, found in reasons]).astype(np.int64)
+    objects_D = np.select(holds, [objects for _, _, objects in reasons]).astype(np.int64)
 
     explained_G = np.zeros(len(truth), dtype=bool)
     for kind in (RIGHT, SUBCATEGORY, CLASS, LOCALISATION):
         explained_G[objects_D[kinds_D == _CODES.index(kind)]] = True
-    return Errors(kinds_D, objects_D, matches.counts[ALL_AREAS] & ~explained_G)
+    return Errors(matching, kinds_D, objects_D, matching.to_find & ~explained_G)
 
 
-def gains(
-    truth: GroundTruth, detections: Detections, matches: Matches, errors: Errors
-) -> dict[str, float]:
+def gains(errors: Errors) -> dict[str, float]:
     """What AP^J at IoU .5 would gain if one kind of error were repaired, each by itself.
 
     A wrong subcategory becomes right. A wrong class becomes that of its object, and a badly placed
@@ -137,42 +132,51 @@ def gains(
 
     Source: TIDE, sec. 2.3 (its oracles), applied to AP^J.
     """
-    statuses_D = verified_statuses(truth, detections, matches, range(len(truth.spec)))[0]
-    to_find_G = matches.counts[ALL_AREAS]
+    matching = errors.matching
+    truth, detections = matching.truth, matching.detections
+    statuses_D = verified_statuses(matching)[AT_50]
 
     def average_precision(
         statuses_D: np.ndarray,
         classes_D: np.ndarray = detections.classes,
-        to_find_G: np.ndarray = to_find_G,
+        to_find_G: np.ndarray = matching.to_find,
     ) -> float:
-        ranked = ranked_by_class(classes_D, detections.scores, len(truth.class_names))
-        found = curves(
-            statuses_D[None, None], to_find_G[None], truth.classes, ranked, detections.scores
+        repaired = dataclasses.replace(detections, classes=classes_D)
+        return mean_percent(
+            curves(truth, repaired, statuses_D[None, None], to_find_G[None]).precisions
         )
-        return mean_percent(found.precisions)
 
     before = average_precision(statuses_D)
     found_G = np.zeros(len(truth), dtype=bool)
     found_G[errors.objects[errors.of(RIGHT) | errors.of(SUBCATEGORY)]] = True
     after = {}
     for kind in KINDS[:-1]:
-        of_D = errors.of(kind)
+        of_kind_D = errors.of(kind)
         if kind == SUBCATEGORY:
-            after[kind] = average_precision(np.where(of_D, TRUE_POSITIVE, statuses_D))
+            after[kind] = average_precision(np.where(of_kind_D, TRUE_POSITIVE, statuses_D))
             continue
-        repaired_D = np.where(of_D, IGNORED, statuses_D)
+        repaired_D = np.where(of_kind_D, IGNORED, statuses_D)
         classes_D = detections.classes
         if kind in (CLASS, LOCALISATION):
-            candidates = np.flatnonzero(of_D)
+            candidates = np.flatnonzero(of_kind_D)
             candidates = candidates[~found_G[errors.objects[candidates]]]
-            chosen = _best_for_each_object(candidates, detections, errors)
+            chosen = best_for_each_object(errors, candidates)
+            objects = errors.objects[chosen]
             classes_D = classes_D.copy()
-            classes_D[chosen] = truth.classes[errors.objects[chosen]]
-            right = _labels_agree(truth, detections, chosen, errors.objects[chosen])
-            repaired_D[chosen] = np.where(right, TRUE_POSITIVE, FALSE_POSITIVE)
+            classes_D[chosen] = truth.classes[objects]
+            is_right = labels_agree(matching, chosen, objects)
+            repaired_D[chosen] = np.where(is_right, TRUE_POSITIVE, FALSE_POSITIVE)
         after[kind] = average_precision(repaired_D, classes_D)
-    after[MISSED] = average_precision(statuses_D, to_find_G=to_find_G & ~errors.missed)
+    after[MISSED] = average_precision(statuses_D, to_find_G=matching.to_find & ~errors.missed)
     return {kind: value - before for kind, value in after.items()}
+
+
+def best_for_each_object(errors: Errors, candidates: np.ndarray) -> np.ndarray:
+    """Of the detections about the same object the one with the best score, as indices."""
+    scores = errors.matching.detections.scores
+    by_score = candidates[np.argsort(-scores[candidates], kind="stable")]
+    _, first = np.unique(errors.objects[by_score], return_index=True)
+    return by_score[first]
 
 
 def _best(pairs: Pairs, num_detections: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,19 +187,3 @@ def _best(pairs: Pairs, num_detections: int) -> tuple[np.ndarray, np.ndarray]:
     ious_D[pairs.detections[last]] = pairs.ious[last]
     objects_D[pairs.detections[last]] = pairs.objects[last]
     return ious_D, objects_D
-
-
-def _best_for_each_object(
-    candidates: np.ndarray, detections: Detections, errors: Errors
-) -> np.ndarray:
-    """Of the detections about the same object the one with the best score."""
-    by_score = candidates[np.argsort(-detections.scores[candidates], kind="stable")]
-    _, first = np.unique(errors.objects[by_score], return_index=True)
-    return by_score[first]
-
-
-def _labels_agree(
-    truth: GroundTruth, detections: Detections, which: np.ndarray, objects: np.ndarray
-) -> np.ndarray:
-    annotated, predicted = truth.labels[objects], detections.labels[which]
-    return ((annotated == UNKNOWN) | (annotated == predicted)).all(axis=1)

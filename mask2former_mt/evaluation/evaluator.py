@@ -1,9 +1,9 @@
-"""The detectron2 evaluator: collects predictions on disk, then computes every metric."""
+"""The detectron2 evaluator, and the same for a file of predictions."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import os
 import pathlib
 import time
 from collections import OrderedDict
@@ -13,14 +13,21 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from mask2former_mt.dataset.catalog import spec_of, split_of
 from mask2former_mt.evaluation.coco import check_engine
+from mask2former_mt.evaluation.ground_truth import ground_truth_of
 from mask2former_mt.evaluation.joint import Evaluation, evaluate
-from mask2former_mt.evaluation.predictions import RESULTS_FILE, PredictionStore, write_predictions
-from mask2former_mt.evaluation.registered import ground_truth_of
-from mask2former_mt.evaluation.report.report import EXPLAINING, Run, write_report
-from mask2former_mt.evaluation.results import instances_to_results
-from mask2former_mt.evaluation.summary import format_table, nested_metrics, write_confusion
+from mask2former_mt.evaluation.prediction_store import PredictionStore, write_predictions
+from mask2former_mt.evaluation.report.report import Run, write_report
+from mask2former_mt.evaluation.results_json import instances_to_results, read_predictions
+from mask2former_mt.evaluation.summary import (
+    format_table,
+    nested_metrics,
+    write_confusion,
+    write_metrics,
+)
 
+RESULTS_FILE = "coco_instances_results.json"
 logger = logging.getLogger(__name__)
 
 
@@ -37,9 +44,12 @@ class JointCOCOEvaluator(DatasetEvaluator):
         output_dir: where `coco_instances_results.json`, `confusion.json` and `report.html` are
             written, and the temporary files are; None writes nothing there.
         distributed: gather from all processes; False evaluates what this process has seen.
-        engine: of `engines.ENGINES`.
+        engine: one of `coco.ENGINES`.
         describe: says what the report tells of the run, when it is written; None writes no report,
             nor does an `output_dir` of None.
+
+    Attributes:
+        evaluation: what `evaluate` found, in the process that it returns metrics in.
 
     Raises:
         ValueError: no such dataset or engine, the JSON's categories are not those of the metadata,
@@ -56,23 +66,28 @@ class JointCOCOEvaluator(DatasetEvaluator):
         describe: Callable[[], Run] | None = None,
     ) -> None:
         check_engine(engine)
-        self._describe = describe
+        self.engine = engine
+        self._spec = spec_of(dataset_name)
+        self._describe = describe if output_dir is not None else None
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else pathlib.Path(output_dir)
         self._distributed = distributed
-        self.engine = engine
-        self._truth = ground_truth_of(dataset_name)
-        self._image_ids = frozenset(self._truth.image_ids)
+        # Only the process that computes the metrics needs the objects.
+        self._truth = None
+        if not distributed or comm.is_main_process():
+            self._truth = ground_truth_of(dataset_name)
+            self._image_ids = frozenset(self._truth.image_ids)
+        else:
+            records = split_of(dataset_name).records
+            self._image_ids = frozenset(record["image_id"] for record in records)
         class_of_id = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
         self._category_ids = sorted(class_of_id, key=class_of_id.__getitem__)
-        # What `evaluate` found out, in the process that it returns metrics in.
-        self.evaluation: Evaluation | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forgets all predictions."""
         self._store = PredictionStore(self._output_dir)
-        self.evaluation = None
+        self.evaluation: Evaluation | None = None
         self._started = time.monotonic()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -97,10 +112,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             if image_id in self._store:
                 raise self._predicted_twice(f"image {image_id!r} was predicted twice")
             results = instances_to_results(
-                output["instances"],
-                image_id,
-                spec=self._truth.spec,
-                category_ids=self._category_ids,
+                output["instances"], image_id, spec=self._spec, category_ids=self._category_ids
             )
             self._store.add(image_id, results)
 
@@ -109,7 +121,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
 
         Returns:
             `{"segm": {"AP": ...}, "joint": {"AP": ...}, "subcategory": {"style/accuracy": ...}}` in
-            percent, which detectron2 flattens to the keys of `joint_coco.evaluate`; `{}` on all
+            percent, which detectron2 flattens to the keys of `joint.evaluate`; `{}` on all
             processes but the first.
 
         Raises:
@@ -125,52 +137,101 @@ class JointCOCOEvaluator(DatasetEvaluator):
             if store is None:
                 return OrderedDict()
 
-        missing = [i for i in self._truth.image_ids if i not in store]
+        # In the dataset's order, so that the file is the same for any number of processes.
+        image_ids = self._truth.image_ids
+        missing = [image_id for image_id in image_ids if image_id not in store]
         if missing:
             logger.warning(
                 "%d of the %d images of dataset %r were not predicted (first: %r); "
                 "they count as images without predictions",
                 len(missing),
-                len(self._truth.image_ids),
+                len(image_ids),
                 self._dataset_name,
                 missing[0],
             )
-        # In the dataset's order, so that the file is the same for any number of processes.
+        path = None
         if self._output_dir is not None:
             path = self._output_dir / RESULTS_FILE
-            write_predictions(store, self._truth.image_ids, path)
+            write_predictions(store, image_ids, path)
             logger.info("wrote the predictions to %s", path)
-        with_report = self._output_dir is not None and self._describe is not None
         predicted = time.monotonic()
-        evaluation = evaluate(
+        self.evaluation = evaluate(
             self._truth,
-            store.entries(self._truth.image_ids),
+            store.entries(image_ids),
             engine=self.engine,
-            **(EXPLAINING if with_report else {}),
+            explain=self._describe is not None,
         )
-        if self._output_dir is not None and len(self._truth.spec):
-            write_confusion(evaluation, self._output_dir)
-        self.evaluation = evaluation
-        table = format_table(evaluation.metrics, self._truth.spec)
+        evaluated = time.monotonic()
+        table = format_table(self.evaluation.metrics, self._spec)
         logger.info("results on %s:\n%s", self._dataset_name, table)
-        if with_report:
-            times = (
-                ("predicted in", f"{predicted - self._started:.1f} s"),
-                ("evaluated in", f"{time.monotonic() - predicted:.1f} s"),
-            )
-            run = self._describe()
-            report = write_report(
-                self._output_dir,
-                evaluation,
-                dataset_name=self._dataset_name,
-                predictions=path,
-                run=dataclasses.replace(run, facts=(*run.facts, *times)),
-            )
-            logger.info("wrote the report to %s", report)
-        return nested_metrics(evaluation.metrics)
+        if self._output_dir is not None:
+            run = None
+            if self._describe is not None:
+                run = self._describe().with_facts(
+                    ("predicted in", f"{predicted - self._started:.1f} s"),
+                    ("evaluated in", f"{evaluated - predicted:.1f} s"),
+                )
+            _write_outputs(self.evaluation, self._dataset_name, path, self._output_dir, run)
+        return nested_metrics(self.evaluation.metrics)
 
     def _predicted_twice(self, message: str) -> ValueError:
         return ValueError(
             f"dataset {self._dataset_name!r}: {message}; use a sampler that neither pads nor "
             "repeats (detectron2's InferenceSampler), or reset()"
         )
+
+
+def evaluate_file(
+    predictions: str | os.PathLike,
+    dataset_name: str,
+    output_dir: str | os.PathLike,
+    *,
+    engine: str = "own",
+    run: Run | None = None,
+) -> Evaluation:
+    """Computes the metrics that the run which wrote the predictions computed.
+
+    Args:
+        predictions: a file that `read_predictions` reads.
+        dataset_name: a registered dataset.
+        output_dir: made where missing; gets `metrics.json`, and with subcategories
+            `confusion.json`.
+        engine: one of `coco.ENGINES`.
+        run: what `report.html`, which is then written too, tells of the run.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: predictions that are damaged or not of this dataset, an annotation that cannot
+            be evaluated, or an unknown engine.
+    """
+    truth = ground_truth_of(dataset_name)
+    started = time.monotonic()
+    try:
+        evaluation = evaluate(
+            truth, read_predictions(predictions), engine=engine, explain=run is not None
+        )
+    except ValueError as error:
+        path = os.fspath(predictions)
+        raise ValueError(str(error) if path in str(error) else f"{path}: {error}") from error
+    if run is not None:
+        run = run.with_facts(("evaluated in", f"{time.monotonic() - started:.1f} s"))
+    write_metrics(evaluation.metrics, output_dir)
+    _write_outputs(evaluation, dataset_name, predictions, output_dir, run)
+    return evaluation
+
+
+def _write_outputs(
+    evaluation: Evaluation,
+    dataset_name: str,
+    predictions: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    run: Run | None,
+) -> None:
+    """Writes `confusion.json` where there are subcategories, and the report of a run."""
+    if len(evaluation.truth.spec):
+        write_confusion(evaluation, output_dir)
+    if run is not None:
+        report = write_report(
+            output_dir, evaluation, dataset_name=dataset_name, predictions=predictions, run=run
+        )
+        logger.info("wrote the report to %s", report)

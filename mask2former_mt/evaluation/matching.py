@@ -15,12 +15,12 @@ import numpy as np
 
 from mask2former_mt.evaluation.detections import Detections, ranks
 from mask2former_mt.evaluation.ground_truth import GroundTruth
-from mask2former_mt.evaluation.overlaps import Pairs
+from mask2former_mt.evaluation.overlaps import IOU_THRESHOLDS, Pairs
+from mask2former_mt.structures import UNKNOWN
 
 # D detections, G objects, P pairs, T IoU thresholds, A area ranges, L settings to match under,
 # C detections that have pairs, N of them in one turn
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AT_50, AT_75 = (int(np.argmin(abs(IOU_THRESHOLDS - t))) for t in (0.5, 0.75))
 AREAS = {
     "all": (0, 1e5**2),
@@ -30,7 +30,7 @@ AREAS = {
 }
 ALL_AREAS = 0
 MAX_DETS = 100
-# A detection neither helps nor costs: it lies on a crowd, or outside of the area range.
+# An ignored detection neither helps nor costs: it lies on a crowd, or outside of the area range.
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 NONE = -1
 
@@ -51,19 +51,52 @@ class Matches:
     counts: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """Predictions, the ground truth, and which of them belong together by their masks.
+
+    Args:
+        truth, detections: both sides, checked and sorted by image.
+        pairs: which of them overlap; at least all of the same class with a mask IoU >= .5.
+        matches: who found what.
+        max_dets: detections that counted per image and class, the highest scores first.
+    """
+
+    truth: GroundTruth
+    detections: Detections
+    pairs: Pairs
+    matches: Matches
+    max_dets: int
+
+    @property
+    def to_find(self) -> np.ndarray:
+        """bool (G,): the objects to find over all areas."""
+        return self.matches.counts[ALL_AREAS]
+
+    @property
+    def is_over(self) -> np.ndarray:
+        """bool (D,): the detections beyond `max_dets`, which do not count."""
+        return self.detections.ranks >= self.max_dets
+
+    @property
+    def class_pairs(self) -> Pairs:
+        """The pairs of the same class whose detections count."""
+        return _class_pairs(self.truth, self.detections, self.pairs, self.is_over)
+
+
 def match(
     truth: GroundTruth,
     detections: Detections,
     pairs: Pairs,
     *,
     areas_D: np.ndarray,
-    max_dets: int = MAX_DETS,
+    max_dets: int,
 ) -> Matches:
     """Matches as COCO does.
 
     Args:
         truth, detections: both sides.
-        pairs: of the same class; those below the first threshold may be missing.
+        pairs: those of different classes are left out; those with an IoU below .5 may be missing.
         areas_D: float64 (D,), pixels, which decides on small, medium and large.
         max_dets: detections that count per image and class, the highest scores first.
 
@@ -74,10 +107,9 @@ def match(
     outside_AD = (areas_D < ranges_A2[:, :1]) | (areas_D > ranges_A2[:, 1:])
     outside_AG = (truth.areas < ranges_A2[:, :1]) | (truth.areas > ranges_A2[:, 1:])
     ignored_AG = outside_AG | truth.crowds
-    over_D = detections.ranks >= max_dets
-    pairs = pairs.select(~over_D[pairs.detections])
-    candidates, found_CL = take_objects(
-        pairs,
+    is_over_D = detections.ranks >= max_dets
+    candidates_C, objects_CL = take_objects(
+        _class_pairs(truth, detections, pairs, is_over_D),
         detections.ranks,
         truth.groups,
         thresholds_L=np.tile(IOU_THRESHOLDS, num_areas),
@@ -85,15 +117,13 @@ def match(
         crowds_G=truth.crowds,
     )
     objects_TD = np.full((num_thresholds, len(detections)), NONE, dtype=np.int32)
-    objects_TD[:, candidates] = found_CL.T[:num_thresholds]
+    objects_TD[:, candidates_C] = objects_CL.T[:num_thresholds]
     statuses_ATD = np.empty((num_areas, num_thresholds, len(detections)), dtype=np.int8)
-    for a, (outside_D, ignored_G) in enumerate(zip(outside_AD, ignored_AG, strict=True)):
-        statuses_ATD[a] = np.where(outside_D, IGNORED, FALSE_POSITIVE)
-        part = slice(a * num_thresholds, (a + 1) * num_thresholds)
-        c, t = (found_CL[:, part] != NONE).nonzero()
-        is_ignored = ignored_G[found_CL[:, part][c, t]]
-        statuses_ATD[a, t, candidates[c]] = np.where(is_ignored, IGNORED, TRUE_POSITIVE)
-    statuses_ATD[..., over_D] = IGNORED
+    for a, statuses_TD in enumerate(statuses_ATD):
+        statuses_TD[:] = np.where(outside_AD[a], IGNORED, FALSE_POSITIVE)
+        of_area = slice(a * num_thresholds, (a + 1) * num_thresholds)
+        set_statuses(statuses_TD, candidates_C, objects_CL[:, of_area], ignored_AG[a])
+    statuses_ATD[..., is_over_D] = IGNORED
     return Matches(objects_TD, statuses_ATD, ~ignored_AG)
 
 
@@ -106,7 +136,7 @@ def take_objects(
     ignored_GL: np.ndarray,
     crowds_G: np.ndarray,
     others_P: np.ndarray | None = None,
-    other_thresholds_L: np.ndarray | None = None,
+    least_other: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lets detections take objects in turn, under L settings at once.
 
@@ -121,8 +151,8 @@ def take_objects(
         thresholds_L: float (L,), least IoU.
         ignored_GL: bool (G, L).
         crowds_G: bool (G,).
-        others_P, other_thresholds_L: a second measure of each pair, and its least value: an object
-            must then be at least as good by both measures to be preferred.
+        others_P, least_other: a second measure of each pair, and its least value: an object must
+            then be at least as good by both measures to be preferred.
 
     Returns:
         int64 (C,), the detections that have pairs, and int32 (C, L), the object of each or -1.
@@ -130,24 +160,22 @@ def take_objects(
     taken_GL = np.zeros(ignored_GL.shape, dtype=bool)
     firsts_C = np.flatnonzero(np.diff(pairs.detections, prepend=-1))
     candidates_C = pairs.detections[firsts_C]
-    found_CL = np.full((len(candidates_C), len(thresholds_L)), NONE, dtype=np.int32)
+    objects_CL = np.full((len(candidates_C), len(thresholds_L)), NONE, dtype=np.int32)
     if not len(candidates_C):
-        return candidates_C, found_CL
+        return candidates_C, objects_CL
     num_pairs_C = np.diff(firsts_C, append=len(pairs.detections))
     turns_C = ranks(groups_G[pairs.objects[firsts_C]], -order_D[candidates_C])
     by_turn = np.argsort(turns_C, kind="stable")
     stops = np.cumsum(np.bincount(turns_C))
     any_ignored_G = ignored_GL.any(axis=1)
     for turn in np.split(by_turn, stops[:-1]):
-        found_NL = np.full((len(turn), len(thresholds_L)), NONE, dtype=np.int32)
-        best_NL = np.empty(found_NL.shape)
+        objects_NL = np.full((len(turn), len(thresholds_L)), NONE, dtype=np.int32)
+        best_NL = np.empty(objects_NL.shape)
         best_NL[:] = np.minimum(thresholds_L, 1 - 1e-10)
-        others_NL = None
         if others_P is not None:
-            others_NL = np.empty_like(best_NL)
-            others_NL[:] = np.minimum(other_thresholds_L, 1 - 1e-10)
+            best_others_NL = np.full(objects_NL.shape, min(least_other, 1 - 1e-10))
         for want_ignored in (False, True):
-            free_NL = found_NL == NONE if want_ignored else True
+            is_free_NL = objects_NL == NONE if want_ignored else True
             for slot in range(num_pairs_C[turn].max()):
                 rows = np.flatnonzero(num_pairs_C[turn] > slot)
                 places = firsts_C[turn[rows]] + slot
@@ -161,13 +189,59 @@ def take_objects(
                 better &= ~taken_GL[objects] | crowds_G[objects, None]
                 better &= ignored_GL[objects] == want_ignored
                 if want_ignored:
-                    better &= free_NL[rows]
+                    better &= is_free_NL[rows]
                 if others_P is not None:
-                    better &= others_P[places, None] >= others_NL[rows]
-                    others_NL[rows] = np.where(better, others_P[places, None], others_NL[rows])
+                    others = others_P[places, None]
+                    better &= others >= best_others_NL[rows]
+                    best_others_NL[rows] = np.where(better, others, best_others_NL[rows])
                 best_NL[rows] = np.where(better, pairs.ious[places, None], best_NL[rows])
-                found_NL[rows] = np.where(better, objects[:, None], found_NL[rows])
-        n, setting = (found_NL != NONE).nonzero()
-        taken_GL[found_NL[n, setting], setting] = True
-        found_CL[turn] = found_NL
-    return candidates_C, found_CL
+                objects_NL[rows] = np.where(better, objects[:, None], objects_NL[rows])
+        n, setting = (objects_NL != NONE).nonzero()
+        taken_GL[objects_NL[n, setting], setting] = True
+        objects_CL[turn] = objects_NL
+    return candidates_C, objects_CL
+
+
+def set_statuses(
+    statuses_TD: np.ndarray,
+    candidates_C: np.ndarray,
+    objects_CT: np.ndarray,
+    ignored_G: np.ndarray,
+) -> None:
+    """Makes those that took an object true positives, or ignored ones like their object.
+
+    Args:
+        statuses_TD: int8 (T, D), what the detections are that found nothing; changed in place.
+        candidates_C, objects_CT: of `take_objects`.
+        ignored_G: bool (G,).
+    """
+    c, t = (objects_CT != NONE).nonzero()
+    is_ignored = ignored_G[objects_CT[c, t]]
+    statuses_TD[t, candidates_C[c]] = np.where(is_ignored, IGNORED, TRUE_POSITIVE)
+
+
+def labels_agree(
+    matching: Matching,
+    detections_N: np.ndarray,
+    objects_N: np.ndarray,
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """Whether detections have the values that are annotated on objects; unknown is never wrong.
+
+    Args:
+        detections_N, objects_N: int (N,), indices.
+        columns: the subcategories to look at, all of them if not given.
+
+    Returns:
+        bool (N,).
+    """
+    annotated_NS = matching.truth.labels[objects_N, columns]
+    predicted_NS = matching.detections.labels[detections_N, columns]
+    return ((annotated_NS == UNKNOWN) | (annotated_NS == predicted_NS)).all(axis=1)
+
+
+def _class_pairs(
+    truth: GroundTruth, detections: Detections, pairs: Pairs, is_over_D: np.ndarray
+) -> Pairs:
+    same_class = detections.classes[pairs.detections] == truth.classes[pairs.objects]
+    return pairs.select(same_class & ~is_over_D[pairs.detections])

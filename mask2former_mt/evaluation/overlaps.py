@@ -1,16 +1,22 @@
-"""Which detections and objects overlap enough to be matched, and by how much."""
+"""Which detections and objects overlap enough to be matched, found while the masks are read."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from mask2former_mt.evaluation.detections import Detections, read_parts
 from mask2former_mt.evaluation.ground_truth import GroundTruth
 
 # N detections and M objects of one image; D, G of all; P pairs of a detection and an object
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+# A detection that overlaps less than this with an object has nothing to do with it.
+EXPLAINING_IOU = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Pairs:
 
     Args:
         detections, objects: int64 (P,), indices; sorted by detection, then by object.
-        ious: float64 (P,), in [0, 1]; of a crowd region, the share of the detection inside it.
+        ious: float64 (P,), in [0, 1]; with a crowd region, the share of the detection inside it.
     """
 
     detections: np.ndarray
@@ -27,68 +33,85 @@ class Pairs:
     ious: np.ndarray
 
     @classmethod
-    def nothing(cls) -> Pairs:
-        return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
-
-    @classmethod
     def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
+        empty = cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
         names = [field.name for field in dataclasses.fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def sorted(self) -> Pairs:
-        return self.select(np.lexsort((self.objects, self.detections)))
+        columns = [[getattr(part, name) for part in (empty, *parts)] for name in names]
+        return cls(*map(np.concatenate, columns))
 
     def select(self, which: np.ndarray) -> Pairs:
         """The pairs at an index or under a mask."""
         return Pairs(self.detections[which], self.objects[which], self.ious[which])
 
 
-def mask_pairs(
-    truth: GroundTruth,
-    objects: slice,
-    rles: Sequence[Mapping],
-    classes_N: np.ndarray,
-    areas_N: np.ndarray,
-    extents_N4: np.ndarray,
-    *,
-    least_iou: float,
-    same_class: bool,
+def read_detections(
+    truth: GroundTruth, results: Iterable[Mapping], *, explain: bool = False
+) -> tuple[Detections, Pairs]:
+    """Checks results against their dataset and compares their masks with the objects'.
+
+    Args:
+        truth: the ground truth.
+        results: entries as `instances_to_results` makes them, in any order; there may be none.
+            They are read once and not kept, so a generator needs no memory for the masks.
+        explain: pairs of different classes and of an IoU from `EXPLAINING_IOU` on too, which
+            explain errors; otherwise those of the same class with an IoU from .5 on.
+
+    Returns:
+        The detections, sorted by image and then as the results list them; and the pairs by the IoU
+        of their masks.
+
+    Raises:
+        ValueError: names the first entry that does not fit.
+    """
+    parts, pairs = [], []
+    for part, rles in read_parts(truth, results):
+        starts = np.flatnonzero(np.diff(part.images, prepend=-1)).tolist()
+        for start, stop in itertools.pairwise([*starts, len(part)]):
+            of_image = part.select(slice(start, stop))
+            pairs.append(_pairs_of_image(truth, of_image, rles[start:stop], explain))
+        parts.append(part)
+    detections, pairs = Detections.concatenate(parts), Pairs.concatenate(pairs)
+    order = np.argsort(detections.images, kind="stable")
+    # The pairs know a detection by its place in the results.
+    index_of_place = np.empty(len(order), dtype=np.int64)
+    index_of_place[order] = np.arange(len(order))
+    pairs = dataclasses.replace(pairs, detections=index_of_place[pairs.detections])
+    by_detection = np.lexsort((pairs.objects, pairs.detections))
+    return detections.select(order), pairs.select(by_detection)
+
+
+def _pairs_of_image(
+    truth: GroundTruth, detections: Detections, rles: Sequence[Mapping], explain: bool
 ) -> Pairs:
     """The pairs of one image by the IoU of their masks, as pycocotools computes it.
 
     Args:
-        truth: the ground truth.
-        objects: which of its M objects are the image's.
-        rles: N compressed RLEs of the image's size.
-        classes_N: int64 (N,).
-        areas_N: float64 (N,), pixels of the masks.
-        extents_N4: float64 (N, 4), xywh of the masks.
-        least_iou: above 0; pairs with less are left out.
-        same_class: only pairs of the same class.
+        truth, explain: see `read_detections`.
+        detections, rles: N detections of the image and their masks.
 
     Returns:
-        Pairs whose detections count from 0 within the N.
+        Pairs that know a detection by its place in the results.
     """
-    if not len(rles) or objects.start == objects.stop:
-        return Pairs.nothing()
-    areas_M, crowds_M = truth.mask_areas[objects], truth.crowds[objects]
+    image = detections.images[0]
+    objects = slice(*truth.firsts[image : image + 2])
+    least_iou = EXPLAINING_IOU if explain else IOU_THRESHOLDS[0]
+    areas_N, areas_M = detections.areas, truth.mask_areas[objects]
+    crowds_M, classes_M = truth.crowds[objects], truth.classes[objects]
     # No mask's IoU is above what its box and area allow; most pairs need no look at their masks.
     common_NM = np.minimum(
-        _common_area(extents_N4, truth.extents[objects]),
+        _common_area(detections.extents, truth.extents[objects]),
         np.minimum(areas_N[:, None], areas_M),
     )
+    union_NM = np.where(crowds_M, areas_N[:, None], areas_N[:, None] + areas_M - common_NM)
     # A little less, for what rounding may take.
-    bound = least_iou * (1 - 1e-9)
-    candidates_NM = common_NM >= bound * _union(areas_N, areas_M, crowds_M, common_NM)
+    candidates_NM = common_NM >= least_iou * (1 - 1e-9) * union_NM
     candidates_NM &= common_NM > 0
-    if same_class:
-        candidates_NM &= classes_N[:, None] == truth.classes[objects]
+    if not explain:
+        candidates_NM &= detections.classes[:, None] == classes_M
     of_N, of_M = candidates_NM.nonzero()
-    if not of_N.size:
-        return Pairs.nothing()
     parts = []
-    # A matrix at a time, so that few masks are compared that are no candidates.
-    groups_P = truth.classes[objects][of_M] if same_class else np.zeros_like(of_M)
+    # A matrix for each class, so that few masks are compared that are no candidates.
+    groups_P = np.zeros_like(of_M) if explain else classes_M[of_M]
     for group in np.unique(groups_P):
         rows = np.unique(of_N[groups_P == group])
         columns = np.unique(of_M[groups_P == group])
@@ -98,30 +121,22 @@ def mask_pairs(
             crowds_M[columns].tolist(),
         )
         n, m = ((ious >= least_iou) & candidates_NM[np.ix_(rows, columns)]).nonzero()
-        parts.append(Pairs(rows[n], columns[m] + objects.start, ious[n, m]))
+        places = detections.places[rows[n]]
+        parts.append(Pairs(places, columns[m] + objects.start, ious[n, m]))
     return Pairs.concatenate(parts)
 
 
-def box_pairs(
-    truth: GroundTruth,
-    images_D: np.ndarray,
-    classes_D: np.ndarray,
-    boxes_D4: np.ndarray,
-    *,
-    least_iou: float,
-) -> Pairs:
+def box_pairs(truth: GroundTruth, detections: Detections) -> Pairs:
     """The pairs of the same class in all images by the IoU of their boxes, as pycocotools' bbIou.
 
     Args:
         truth: the ground truth.
-        images_D, classes_D: int64 (D,); `images` is sorted.
-        boxes_D4: float64 (D, 4), xywh in pixels.
-        least_iou: pairs with less are left out.
+        detections: sorted by image; the masks' extents are their boxes.
 
     Returns:
-        The pairs, sorted.
+        The pairs with an IoU from .5 on, sorted.
     """
-    of_G, of_D = truth.groups, truth.group_of(images_D, classes_D)
+    of_G, of_D = truth.groups, truth.group_of(detections.images, detections.classes)
     order_G = np.argsort(of_G, kind="stable")
     starts_D = np.searchsorted(of_G[order_G], of_D, side="left")
     sizes_D = np.searchsorted(of_G[order_G], of_D, side="right") - starts_D
@@ -129,7 +144,7 @@ def box_pairs(
     before_D = np.cumsum(sizes_D) - sizes_D
     places_P = np.arange(len(detections_P)) - np.repeat(before_D - starts_D, sizes_D)
     objects_P = order_G[places_P]
-    ours, theirs = boxes_D4[detections_P], truth.boxes[objects_P]
+    ours, theirs = detections.extents[detections_P], truth.boxes[objects_P]
     sides = [
         np.maximum(
             np.minimum(ours[:, i] + ours[:, i + 2], theirs[:, i] + theirs[:, i + 2])
@@ -142,7 +157,7 @@ def box_pairs(
     area_ours, area_theirs = ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]
     union_P = np.where(truth.crowds[objects_P], area_ours, area_ours + area_theirs - common_P)
     ious_P = np.divide(common_P, union_P, out=np.zeros_like(common_P), where=union_P > 0)
-    return Pairs(detections_P, objects_P, ious_P).select(ious_P >= least_iou)
+    return Pairs(detections_P, objects_P, ious_P).select(ious_P >= IOU_THRESHOLDS[0])
 
 
 def _common_area(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:
@@ -152,9 +167,3 @@ def _common_area(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:
     )
     sides_NM2 = np.maximum(stops_NM2 - starts_NM2, 0)
     return sides_NM2[..., 0] * sides_NM2[..., 1]
-
-
-def _union(
-    areas_N: np.ndarray, areas_M: np.ndarray, crowds_M: np.ndarray, common_NM: np.ndarray
-) -> np.ndarray:
-    return np.where(crowds_M, areas_N[:, None], areas_N[:, None] + areas_M - common_NM)

@@ -12,22 +12,23 @@ PACO leaves out its "other".
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from mask2former_mt.evaluation.curves import UNDEFINED, curves, ranked_by_class
-from mask2former_mt.evaluation.detections import Detections
-from mask2former_mt.evaluation.ground_truth import GroundTruth
 from mask2former_mt.evaluation.matching import (
     ALL_AREAS,
+    AT_50,
     FALSE_POSITIVE,
     IGNORED,
-    IOU_THRESHOLDS,
     NONE,
     TRUE_POSITIVE,
-    Matches,
+    Matching,
+    set_statuses,
     take_objects,
 )
-from mask2former_mt.evaluation.overlaps import Pairs
+from mask2former_mt.evaluation.overlaps import IOU_THRESHOLDS
+from mask2former_mt.evaluation.precision_recall import UNDEFINED, curves
 from mask2former_mt.structures import UNKNOWN
 
 # D detections, G objects, K classes, T IoU thresholds
@@ -35,15 +36,8 @@ from mask2former_mt.structures import UNKNOWN
 KINDS = ("", "_lower", "_upper")
 
 
-def paco_metrics(
-    truth: GroundTruth, detections: Detections, matches: Matches, pairs: Pairs, *, max_dets: int
-) -> dict[str, float]:
+def paco_metrics(matching: Matching) -> dict[str, float]:
     """AP_att and its bounds, in percent; NaN where no object has a value of a subcategory.
-
-    Args:
-        truth, detections, matches: of the class matching.
-        pairs: at least all of the same class with IoU >= .5.
-        max_dets: detections that count per image and class.
 
     Returns:
         `paco/AP_att` and `paco/AP_att-<subcategory>`; each with `_lower`, where every detection
@@ -56,86 +50,73 @@ def paco_metrics(
         its published evaluation: the AP of a value is the mean over classes, that of a subcategory
         the mean over values, AP_att the mean over subcategories.
     """
-    if not len(truth.spec):
+    spec = matching.truth.spec
+    if not len(spec):
         return {}
-    counted_D = detections.ranks < max_dets
-    same_class = detections.classes[pairs.detections] == truth.classes[pairs.objects]
-    pairs = pairs.select(same_class & counted_D[pairs.detections])
-    parts = [
-        _OneSubcategory(truth, detections, matches, pairs, column)
-        for column in range(len(truth.spec))
-    ]
-    aps = {kind: [part.ap(kind, counted_D) for part in parts] for kind in KINDS}
+    parts = [_OneSubcategory(matching, column) for column in range(len(spec))]
+    aps = {kind: [part.ap(kind) for part in parts] for kind in KINDS}
     metrics = {f"paco/AP_att{kind}": _mean(aps[kind]) for kind in KINDS}
-    for column, name in enumerate(truth.spec.names):
+    for column, name in enumerate(spec.names):
         metrics |= {f"paco/AP_att{kind}-{name}": aps[kind][column] for kind in KINDS}
     return metrics
 
 
 class _OneSubcategory:
-    def __init__(
-        self,
-        truth: GroundTruth,
-        detections: Detections,
-        matches: Matches,
-        pairs: Pairs,
-        column: int,
-    ) -> None:
-        self.truth, self.detections, self.pairs = truth, detections, pairs
-        self.num_values = truth.spec.subcategories[column].num_values
-        self.annotated_G = truth.labels[:, column]
-        self.predicted_D = detections.labels[:, column]
-        self.probs_D = detections.label_scores[:, column]
+    def __init__(self, matching: Matching, column: int) -> None:
+        self.truth, self.detections = matching.truth, matching.detections
+        self.pairs, self.counted_D = matching.class_pairs, ~matching.is_over
+        self.num_values = self.truth.spec.subcategories[column].num_values
+        self.annotated_G = self.truth.labels[:, column]
+        self.predicted_D = self.detections.labels[:, column]
+        self.probs_D = self.detections.label_scores[:, column]
         # What a detection is that finds nothing of a category.
+        matches = matching.matches
         unknown_TD = matches.objects != NONE
-        unknown_TD &= self.annotated_G[matches.objects] == UNKNOWN if len(truth) else False
+        unknown_TD &= self.annotated_G[matches.objects] == UNKNOWN if len(self.truth) else False
         ignored_TD = (matches.statuses[ALL_AREAS] == IGNORED) | unknown_TD
         self.missed_TD = np.where(ignored_TD, IGNORED, FALSE_POSITIVE).astype(np.int8)
 
-    def ap(self, kind: str, counted_D: np.ndarray) -> float:
+    def ap(self, kind: str) -> float:
         """The mean over values and, within each, over classes; NaN where nothing has a value."""
         scores_D = self.detections.scores
         if kind == "":
             scores_D = scores_D * self.probs_D
         aps = []
         for value in range(self.num_values):
-            # A probability that is not stated ranks nothing.
-            stands_D = counted_D & (self.predicted_D == value) if kind == "" else counted_D
             to_find_G = (self.annotated_G == value) & ~self.truth.crowds
-            if to_find_G.any():
-                is_ranked = np.isfinite(scores_D[stands_D]).all()
-                aps.append(
-                    self._value_ap(kind, stands_D, scores_D, to_find_G) if is_ranked else np.nan
-                )
+            if not to_find_G.any():
+                continue
+            stands_D = self.counted_D
+            if kind == "":
+                stands_D = stands_D & (self.predicted_D == value)
+            # A probability that is not stated ranks nothing.
+            is_ranked = np.isfinite(scores_D[stands_D]).all()
+            aps.append(self._value_ap(kind, stands_D, scores_D, to_find_G) if is_ranked else np.nan)
         return float(np.mean(aps)) if aps else float("nan")
 
     def _value_ap(
         self, kind: str, stands_D: np.ndarray, scores_D: np.ndarray, to_find_G: np.ndarray
     ) -> float:
-        truth, pairs = self.truth, self.pairs
+        """The AP of one value, from the detections that stand for it and their scores."""
+        pairs = self.pairs
         pairs = pairs.select(stands_D[pairs.detections] & to_find_G[pairs.objects])
-        candidates, found_CT = take_objects(
+        none_ignored_G = np.zeros(len(self.truth), dtype=bool)
+        candidates_C, objects_CT = take_objects(
             pairs,
             _order(scores_D, pairs.detections),
-            truth.groups,
+            self.truth.groups,
             thresholds_L=IOU_THRESHOLDS,
-            ignored_GL=np.zeros((len(truth), len(IOU_THRESHOLDS)), dtype=bool),
-            crowds_G=truth.crowds,
+            ignored_GL=np.repeat(none_ignored_G[:, None], len(IOU_THRESHOLDS), axis=1),
+            crowds_G=self.truth.crowds,
         )
         statuses_TD = self.missed_TD.copy()
-        c, t = (found_CT != NONE).nonzero()
-        statuses_TD[t, candidates[c]] = TRUE_POSITIVE
+        set_statuses(statuses_TD, candidates_C, objects_CT, none_ignored_G)
         if kind == "_upper":
-            scores_D = (statuses_TD[0] == TRUE_POSITIVE).astype(np.float64)
+            scores_D = (statuses_TD[AT_50] == TRUE_POSITIVE).astype(np.float64)
         standing = np.flatnonzero(stands_D)
-        scores_D = scores_D[standing]
-        classes_D = self.detections.classes[standing]
+        detections = dataclasses.replace(self.detections, scores=scores_D).select(standing)
         precisions_TRK = curves(
-            statuses_TD[None, :, standing],
-            to_find_G[None],
-            truth.classes,
-            ranked_by_class(classes_D, scores_D, len(truth.class_names)),
-            scores_D,
+            self.truth, detections, statuses_TD[None, :, standing], to_find_G[None]
         ).precisions[0]
         aps_K = precisions_TRK.mean(axis=(0, 1))
         return float(100 * aps_K[aps_K > UNDEFINED].mean())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 from collections import OrderedDict
@@ -12,6 +11,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 
 from mask2former_mt.evaluation.attributes import confusion_json
 from mask2former_mt.evaluation.joint import Evaluation
+from mask2former_mt.files import write_json
 from mask2former_mt.structures import SubcategorySpec
 
 METRICS_FILE = "metrics.json"
@@ -25,24 +25,17 @@ def write_metrics(metrics: Mapping[str, float], output_dir: str | pathlib.Path) 
         The file.
     """
     plain = {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
-    return _write_json(plain, pathlib.Path(output_dir) / METRICS_FILE)
+    return write_json(pathlib.Path(output_dir) / METRICS_FILE, plain)
 
 
 def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> pathlib.Path:
     """Writes the confusion matrices of the subcategories as `confusion.json`.
 
     Returns:
-        The file; see `labels.confusion_json`.
+        The file; see `confusion_json`.
     """
     content = confusion_json(evaluation.labels, evaluation.truth.class_names)
-    return _write_json(content, pathlib.Path(output_dir) / CONFUSION_FILE)
-
-
-def _write_json(content: Mapping, path: pathlib.Path) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
-    return path
+    return write_json(pathlib.Path(output_dir) / CONFUSION_FILE, content)
 
 
 def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
@@ -55,7 +48,7 @@ def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, f
 
 
 def flat_metrics(results: Mapping) -> dict[str, float]:
-    """The flat metrics that `evaluate_joint` computed, from what the evaluator returned."""
+    """The flat metrics that `evaluate` computed, from what the evaluator returned."""
     return {key: float(value) for key, value in flatten_results_dict(results).items()}
 
 
@@ -63,7 +56,7 @@ def format_table(metrics: Mapping[str, float], spec: SubcategorySpec) -> str:
     """Lays out the headline metrics as plain text, in percent.
 
     Args:
-        metrics: flat, as `evaluate_joint` returns them.
+        metrics: flat, of an `Evaluation`.
         spec: the S subcategories.
 
     Returns:

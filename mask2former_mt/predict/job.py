@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from mask2former_mt.evaluation.results import instances_to_results
+from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
 from mask2former_mt.predict.media import (
     Batch,

@@ -9,18 +9,15 @@ from evaluation_scenes import (
     CLASSES,
     PEAR,
     RIGHT,
-    SPEC,
     assert_metrics,
-    coco,
     crowded_scene,
     evaluate,
+    evaluation_of,
     found,
     truth,
 )
 
 from mask2former_mt.evaluation.attributes import confusion_json
-from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint import evaluate as evaluate_all
 
 SIDES = [{"style": "photo"}, {"style": "photo"}, {"style": "cartoon"}, {"style": None}]
 
@@ -40,8 +37,7 @@ def scene(predicted, annotated=SIDES, classes=None):
 
 
 def labels_of(annotations, results):
-    ground_truth = read_ground_truth(coco(annotations), SPEC, CLASSES)
-    return evaluate_all(ground_truth, results).labels
+    return evaluation_of(annotations, results).labels
 
 
 def test_the_confusion_has_a_row_per_annotated_and_a_column_per_predicted_value():
@@ -93,9 +89,7 @@ def test_nothing_annotated_is_undefined():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_numbers_are_those_of_scikit_learn(seed):
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
-    annotations, results = crowded_scene(seed)
-    ground_truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
-    done = evaluate_all(ground_truth, results)
+    done = evaluation_of(*crowded_scene(seed), num_images=4)
     for name, found_ in done.labels.items():
         counts = found_.confusion
         annotated, predicted = np.repeat(

@@ -7,15 +7,23 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene, random_scene, without
+from evaluation_scenes import (
+    CLASSES,
+    coco,
+    crowded_scene,
+    evaluate,
+    evaluate_scene,
+    ground_truth,
+    random_scene,
+    without,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 from pycocotools.cocoeval import COCOeval
 
-from mask2former_mt.evaluation.coco import ENGINES, run_engine
-from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint import evaluate, evaluate_joint
+from mask2former_mt.evaluation import joint
+from mask2former_mt.evaluation.coco import ENGINES, match_results
 from mask2former_mt.evaluation.matching import NONE
 
 TWELVE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -49,7 +57,7 @@ def test_the_numbers_are_those_of_pycocotools(scene, seed):
     annotations, results = SCENES[scene](seed)
     if not results:
         return  # `loadRes` refuses them
-    metrics = evaluate_joint(coco(annotations, num_images=4), results, SPEC, CLASSES)
+    metrics = evaluate_scene(annotations, results)
     for task in ("segm", "bbox"):
         ours = [metrics[f"{task}/{name}"] for name in TWELVE]
         ours += [metrics[f"{task}/AP-{name}"] for name in CLASSES]
@@ -68,8 +76,10 @@ def test_the_scenes_are_not_trivial():
 @given(seed=st.integers(0, 2**32 - 1), max_dets=st.sampled_from([1, 2, 5, 100]))
 def test_the_engines_find_the_same(seed, max_dets):
     annotations, results = crowded_scene(seed)
-    truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
-    own, reference = (run_engine(e, truth, results, max_dets=max_dets) for e in ENGINES)
+    truth = ground_truth(annotations, num_images=4)
+    (own, *own_curves), (reference, *reference_curves) = (
+        match_results(engine, truth, results, max_dets=max_dets) for engine in ENGINES
+    )
     # What both ignore may be matched or not: only detections that count are compared.
     np.testing.assert_array_equal(own.matches.statuses, reference.matches.statuses)
     np.testing.assert_array_equal(own.matches.objects, reference.matches.objects)
@@ -77,16 +87,18 @@ def test_the_engines_find_the_same(seed, max_dets):
     np.testing.assert_array_equal(
         own.matches.counts[:, groups], reference.matches.counts[:, groups]
     )
-    for task in ("segm", "bbox"):
-        ours, theirs = getattr(own, task), getattr(reference, task)
+    for ours, theirs in zip(own_curves, reference_curves, strict=True):
         np.testing.assert_array_equal(ours.precisions, theirs.precisions)
         np.testing.assert_array_equal(ours.recalls, theirs.recalls)
         for limit, recalls in ours.recalls_of_first.items():
             np.testing.assert_array_equal(recalls, theirs.recalls_of_first[limit])
-    metrics = [evaluate(truth, results, engine=e, max_dets=max_dets).metrics for e in ENGINES]
+    metrics = [
+        joint.evaluate(truth, results, engine=engine, max_dets=max_dets).metrics
+        for engine in ENGINES
+    ]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-9, nan_ok=True)
     # More overlaps, to explain errors with, change no number.
-    more = evaluate(truth, results, max_dets=max_dets, least_iou=0.1, same_class=False)
+    more = joint.evaluate(truth, results, max_dets=max_dets, explain=True)
     assert more.metrics == pytest.approx(metrics[0], abs=0, nan_ok=True)
     assert len(more.pairs.ious) >= len(own.pairs.ious)
 
@@ -97,18 +109,14 @@ def test_many_objects_overlap_with_each_detection():
     most = 0
     for seed in range(10):
         annotations, results = crowded_scene(seed)
-        truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
-        run = run_engine("own", truth, results, max_dets=100)
-        most = max(most, *np.bincount(run.pairs.detections, minlength=1))
-        assert (run.matches.objects != NONE).any()
+        matching, _, _ = match_results("own", ground_truth(annotations, num_images=4), results)
+        most = max(most, *np.bincount(matching.pairs.detections, minlength=1))
+        assert (matching.matches.objects != NONE).any()
     assert most >= 3
 
 
-def test_an_unknown_engine_is_named():
+def test_options_that_do_not_exist_are_named():
     with pytest.raises(ValueError, match=r"one of \['own', 'pycocotools'\], got 'coco'"):
-        evaluate_joint(coco([]), [], SPEC, CLASSES, engine="coco")
-    truth = read_ground_truth(coco([]), SPEC, CLASSES)
-    with pytest.raises(ValueError, match=r"least_iou must be above 0 and at most \.5, got 0\.6"):
-        evaluate(truth, [], least_iou=0.6)
+        evaluate([], [], engine="coco")
     with pytest.raises(ValueError, match="max_dets must be at least 1, got 0"):
-        evaluate_joint(coco([]), [], SPEC, CLASSES, max_dets=0)
+        evaluate([], [], max_dets=0)

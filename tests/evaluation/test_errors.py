@@ -31,9 +31,8 @@ from mask2former_mt.structures import SubcategorySpec
 
 
 def errors_and_gains(evaluation):
-    e = evaluation
-    errors = error_kinds.find_errors(e.truth, e.detections, e.pairs, e.matches)
-    return errors, error_kinds.gains(e.truth, e.detections, e.matches, errors)
+    errors = error_kinds.find_errors(evaluation)
+    return errors, error_kinds.gains(errors)
 
 
 def test_each_kind_by_hand():

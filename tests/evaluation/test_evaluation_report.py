@@ -13,7 +13,7 @@ from html_pages import Page, assert_fetches_nothing, look_at, pictures
 from PIL import Image
 
 from mask2former_mt.dataset.catalog import register_dataset_files
-from mask2former_mt.evaluation.offline import evaluate_file
+from mask2former_mt.evaluation.evaluator import evaluate_file
 from mask2former_mt.evaluation.report.report import Run
 from mask2former_mt.structures import SubcategorySpec
 

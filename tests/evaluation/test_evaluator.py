@@ -11,14 +11,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from pycocotools.coco import COCO
 
 from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.trainer import MultiTaskTrainer
-from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
-from mask2former_mt.evaluation.joint import evaluate_joint
-from mask2former_mt.evaluation.offline import evaluate_file
+from mask2former_mt.evaluation import evaluator as evaluator_module
+from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator, evaluate_file
+from mask2former_mt.evaluation.ground_truth import ground_truth_of
 from mask2former_mt.evaluation.summary import flat_metrics
 
 HEIGHT, WIDTH = 40, 60
@@ -68,6 +67,19 @@ def dataset(tmp_path):
     yield name
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def change(tmp_path):
+    """Changes the dataset's JSON on disk."""
+
+    def apply(function):
+        path = tmp_path / "val.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        function(content)
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return apply
 
 
 def predict(name, image_id, styles=None):
@@ -131,9 +143,6 @@ def test_from_predictions_to_metrics_and_file(dataset, tmp_path):
     results = json.loads(path.read_text(encoding="utf-8"))
     assert [(r["image_id"], r["category_id"]) for r in results] == [(1, 4), (1, 9), (2, 4)]
     assert [r["subcategories"]["style"]["value"] for r in results] == ["photo", None, "photo"]
-    coco_gt = COCO(MetadataCatalog.get(dataset).json_file)
-    again = evaluate_joint(coco_gt, results, spec_of(dataset), ["apple", "pear"])
-    assert again == pytest.approx(metrics, abs=0, nan_ok=True)
     offline = evaluate_file(path, dataset, tmp_path / "again")
     assert offline.metrics == pytest.approx(metrics, abs=0, nan_ok=True)
     # Apple: a photo found as one, a cartoon taken for one; pear: none, found.
@@ -240,17 +249,62 @@ def test_an_unregistered_dataset_is_named():
     assert "nowhere_val" not in MetadataCatalog
 
 
-def test_an_annotation_that_cannot_be_evaluated_is_named(dataset, tmp_path):
-    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
-    content["annotations"][1]["segmentation"] = {"size": [WIDTH, HEIGHT], "counts": [2400]}
-    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"'evaluator_test_val': .*val.json: annotation 1: .*size"):
+def test_an_annotation_that_cannot_be_evaluated_is_named(dataset, change):
+    turned = {"size": [WIDTH, HEIGHT], "counts": [2400]}
+    change(lambda content: content["annotations"][1].update(segmentation=turned))
+    with pytest.raises(
+        ValueError, match=r"(?s)'evaluator_test_val': .*val\.json: .*annotation 1 .*size"
+    ):
         JointCOCOEvaluator(dataset)
 
 
-def test_a_json_whose_categories_changed_since_is_refused(dataset, tmp_path):
-    content = json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))
-    content["categories"].append({"id": 5, "name": "plum"})
-    (tmp_path / "val.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"lists the categories \[4, 5, 9\].* knows \[4, 9\]"):
+@pytest.mark.parametrize(
+    ("key", "entry", "message"),
+    [
+        ("categories", {"id": 5, "name": "plum"}, r"categories \[4, 5, 9\].* knows \[4, 9\]"),
+        (
+            "subcategories",
+            {"name": "age", "values": ["old"]},
+            "subcategories .*'age'.* start again",
+        ),
+    ],
+)
+def test_a_json_whose_lists_changed_since_is_refused(dataset, change, key, entry, message):
+    change(lambda content: content[key].append(entry))
+    with pytest.raises(ValueError, match=f"'evaluator_test_val': .*lists the {message}"):
         JointCOCOEvaluator(dataset)
+
+
+def test_annotations_of_images_and_categories_that_are_not_listed_are_left_out(dataset, change):
+    # As COCO does. Others would make the whole dataset unusable.
+    change(lambda content: content["annotations"].append(annotation(3, 7, 4, 0, "photo")))
+    change(lambda content: content["annotations"].append(annotation(4, 1, 8, 0, "photo")))
+    assert ground_truth_of(dataset).annotation_ids == [0, 1, 2]
+
+
+def test_a_dataset_that_others_registered_has_no_subcategories(dataset):
+    metadata = MetadataCatalog.get(dataset)
+    DatasetCatalog.register("evaluator_test_foreign", list)
+    try:
+        MetadataCatalog.get("evaluator_test_foreign").set(
+            json_file=metadata.json_file,
+            image_root=metadata.image_root,
+            thing_classes=["Birne", "Apfel"],
+            thing_dataset_id_to_contiguous_id={9: 0, 4: 1},
+        )
+        truth = ground_truth_of("evaluator_test_foreign")
+    finally:
+        DatasetCatalog.remove("evaluator_test_foreign")
+        MetadataCatalog.remove("evaluator_test_foreign")
+    # By category id, with the names of the metadata.
+    assert truth.class_names == ["Apfel", "Birne"]
+    assert truth.labels.shape == (3, 0)
+
+
+def test_only_the_process_that_computes_the_metrics_needs_the_objects(dataset, monkeypatch):
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(evaluator_module, "ground_truth_of", None)
+    evaluator = JointCOCOEvaluator(dataset)
+    feed(evaluator, predict(dataset, 1))
+    with pytest.raises(ValueError, match="image_id 77 is not one of the 3 images of dataset"):
+        feed(evaluator, ({"image_id": 77}, predict(dataset, 1)[1]))

@@ -5,11 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_scenes import CLASSES, PEAR, SPEC, coco, evaluate, found, truth
+from evaluation_scenes import PEAR, SPEC, evaluate, evaluation_of, found, truth
 
-from mask2former_mt.evaluation.detections import read_detections
 from mask2former_mt.evaluation.fashionpedia import attribute_f1
-from mask2former_mt.evaluation.ground_truth import read_ground_truth
 
 KEY, AT_50 = "fashionpedia/AP_IoU+F1", "fashionpedia/AP_IoU50+F1_50"
 
@@ -19,9 +17,8 @@ def labels(style, ripeness):
 
 
 def f1(annotated, predicted):
-    ground_truth = read_ground_truth(coco([truth(0, labels=annotated)]), SPEC, CLASSES)
-    detections, pairs = read_detections(ground_truth, [found(0, labels=predicted)])
-    return attribute_f1(ground_truth, detections, pairs).item()
+    matching = evaluation_of([truth(0, labels=annotated)], [found(0, labels=predicted)])
+    return attribute_f1(matching, matching.class_pairs).item()
 
 
 def test_f1_is_the_mean_of_that_of_yes_and_of_no():

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene, write_scene
-
-from mask2former_mt.evaluation.joint import evaluate_joint
+from evaluation_scenes import crowded_scene, evaluate_scene, write_scene
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
 
@@ -19,7 +17,7 @@ def scene(tmp_path):
     """A dataset YAML and a file of predictions, and what they evaluate to."""
     annotations, results = crowded_scene(3)
     write_scene(tmp_path, annotations, results, name="my_fruit")
-    return tmp_path, evaluate_joint(coco(annotations, num_images=4), results, SPEC, CLASSES)
+    return tmp_path, evaluate_scene(annotations, results)
 
 
 @pytest.fixture

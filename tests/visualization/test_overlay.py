@@ -21,7 +21,7 @@ from visualization_tools import (
     lines_of,
 )
 
-from mask2former_mt.evaluation.results import instances_to_results
+from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 from mask2former_mt.visualization import (
     Label,

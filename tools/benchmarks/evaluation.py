@@ -20,10 +20,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from benchmarks.pairs import Settings, alternate, profile
+from mask2former_mt.dataset.document import read_document
+from mask2former_mt.dataset.split import Split, SplitFiles
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
 from mask2former_mt.evaluation.joint import evaluate
-from mask2former_mt.evaluation.predictions import PredictionStore
-from mask2former_mt.evaluation.results import instances_to_results
+from mask2former_mt.evaluation.prediction_store import PredictionStore
+from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.structures import SubcategorySpec
 
 NUM_CLASSES = 80
@@ -116,8 +118,12 @@ def ground_truth(scenes: list, num_images: int) -> dict:
                 }
             )
     return {
-        "images": [{"id": i + 1, "height": HEIGHT, "width": WIDTH} for i in range(num_images)],
+        "images": [
+            {"id": i + 1, "file_name": f"{i + 1}.jpg", "height": HEIGHT, "width": WIDTH}
+            for i in range(num_images)
+        ],
         "categories": [{"id": k + 1, "name": str(k)} for k in range(NUM_CLASSES)],
+        "subcategories": SPEC.to_json(),
         "annotations": annotations,
     }
 
@@ -132,32 +138,33 @@ def run(settings: Settings) -> list[dict]:
     scenes = [scene(i, settings.objects, settings.keep) for i in range(NUM_SCENES)]
     num_images = settings.images
     document = ground_truth(scenes, num_images)
-    found: dict[str, list[float]] = {}
+    numbers: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "ground_truth.json"
         path.write_text(json.dumps(document), encoding="utf-8")
         sides = {}
         for name in ("pycocotools", "faster-coco-eval", "hotcoco"):
             if settings.peer(name):
-                sides[name] = _peer(name, path, scenes, num_images, found)
-        ours = _ours(path, scenes, num_images, found)
+                sides[name] = _peer(name, path, scenes, num_images, numbers)
+        ours = _ours(path, scenes, num_images, numbers)
         if settings.profile:
             profile(ours, settings.device)
             return []
         case = f"{num_images} images x {settings.keep} predictions, {HEIGHT}x{WIDTH}"
         rows = alternate("eval", case, ours, sides, settings)
-    for name, numbers in found.items():
-        difference = np.abs(np.subtract(numbers, found["ours"])).max()
-        print(f"{name}: AP {numbers[0]:.4f}, differs from ours by at most {difference:.1e}")
+    for name, twelve in numbers.items():
+        difference = np.abs(np.subtract(twelve, numbers["ours"])).max()
+        print(f"{name}: AP {twelve[0]:.4f}, differs from ours by at most {difference:.1e}")
     print(f"peak memory of the process: {_peak_mib():.0f} MiB")
     return rows
 
 
-def _ours(path: pathlib.Path, scenes: list, num_images: int, found: dict) -> Callable[[], None]:
+def _ours(path: pathlib.Path, scenes: list, num_images: int, numbers: dict) -> Callable[[], None]:
     def run_ours() -> None:
         started = time.perf_counter()
-        coco_gt = _quietly(COCO, str(path))
-        truth = read_ground_truth(coco_gt, SPEC, [str(k) for k in range(NUM_CLASSES)])
+        # Not `read_split`, which remembers it from round to round.
+        split = Split(SplitFiles("val", path.parent, path), read_document(path))
+        truth = read_ground_truth(split.records, split.header)
         store = PredictionStore()
         for i in range(num_images):
             _, instances = scenes[i % len(scenes)]
@@ -169,7 +176,7 @@ def _ours(path: pathlib.Path, scenes: list, num_images: int, found: dict) -> Cal
             )
         encoded = time.perf_counter()
         metrics = evaluate(truth, store.entries(truth.image_ids)).metrics
-        found["ours"] = [metrics[f"segm/{name}"] for name in TWELVE]
+        numbers["ours"] = [metrics[f"segm/{name}"] for name in TWELVE]
         print(
             f"ours: encode and write {encoded - started:.1f} s, read and evaluate "
             f"{time.perf_counter() - encoded:.1f} s",
@@ -180,7 +187,7 @@ def _ours(path: pathlib.Path, scenes: list, num_images: int, found: dict) -> Cal
 
 
 def _peer(
-    name: str, path: pathlib.Path, scenes: list, num_images: int, found: dict
+    name: str, path: pathlib.Path, scenes: list, num_images: int, numbers: dict
 ) -> Callable[[], None]:
     def run_peer() -> None:
         started = time.perf_counter()
@@ -207,7 +214,7 @@ def _peer(
         coco_eval = eval_class(coco_gt, _quietly(coco_gt.loadRes, results), "segm")
         for step in (coco_eval.evaluate, coco_eval.accumulate, coco_eval.summarize):
             _quietly(step)
-        found[name] = (100 * np.asarray(coco_eval.stats)[: len(TWELVE)]).tolist()
+        numbers[name] = (100 * np.asarray(coco_eval.stats)[: len(TWELVE)]).tolist()
         print(
             f"{name}: encode {encoded - started:.1f} s, evaluate "
             f"{time.perf_counter() - encoded:.1f} s",

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mask2former_mt.evaluation.calibration import NUM_BINS, Bins
-from mask2former_mt.evaluation.curves import RECALLS, UNDEFINED
 from mask2former_mt.evaluation.errors import KINDS
 from mask2former_mt.evaluation.joint import Evaluation
-from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, AT_75, IOU_THRESHOLDS
-from mask2former_mt.evaluation.operating_point import ScoreCurve
+from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, AT_75
+from mask2former_mt.evaluation.overlaps import IOU_THRESHOLDS
+from mask2former_mt.evaluation.precision_recall import RECALLS, UNDEFINED
+from mask2former_mt.evaluation.score_threshold import ScoreCurve
 from mask2former_mt.visualization.chart_tools import COLOUR, WIDTH, name_ticks, new_axes, short, svg
 
 # T IoU thresholds, R recalls, K classes, A area ranges

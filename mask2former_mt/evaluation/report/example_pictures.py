@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.evaluation.at_threshold import ImageScores
-from mask2former_mt.evaluation.detections import Detections
 from mask2former_mt.evaluation.ground_truth import GroundTruth
-from mask2former_mt.evaluation.prediction_files import read_predictions
+from mask2former_mt.evaluation.matching import Matching
+from mask2former_mt.evaluation.results_json import read_predictions
+from mask2former_mt.evaluation.score_threshold import ImageScores
 from mask2former_mt.visualization import LabelNames, SizeLimits, draw_pair
 from mask2former_mt.visualization.pages import Panel, encode_jpeg
 
@@ -28,10 +28,8 @@ def choose_images(scores: ImageScores) -> tuple[list[int], list[int]]:
 def draw_images(
     images: Sequence[int],
     scores: ImageScores,
-    truth: GroundTruth,
-    detections: Detections,
+    matching: Matching,
     *,
-    image_root: str | os.PathLike,
     predictions: str | os.PathLike,
     threshold: float,
 ) -> dict[int, Panel]:
@@ -40,16 +38,16 @@ def draw_images(
     Args:
         images: indices of the ground truth's images.
         scores: for the captions.
-        image_root: folder of the pictures.
+        matching: the evaluation.
         predictions: the file that was evaluated, which holds the masks.
 
     Returns:
         By index. A picture that cannot be read is left out.
     """
-    results = _results_of(images, truth, detections, predictions, threshold)
-    panels = {}
+    results = _results_of(images, matching, predictions, threshold)
+    truth, panels = matching.truth, {}
     for i in images:
-        file = os.path.join(image_root, truth.file_names[i])
+        file = truth.file_names[i]
         try:
             picture = draw_pair(
                 read_image(file, "RGB"),
@@ -80,10 +78,10 @@ def _annotations_of(i: int, truth: GroundTruth) -> list[dict]:
     ]
 
 
-def _labels_of(d: int, truth: GroundTruth, detections: Detections) -> dict[str, dict]:
+def _labels_of(d: int, matching: Matching) -> dict[str, dict]:
     """A detection's subcategories in full: a results JSON may leave scores out."""
-    labels = {}
-    for column, s in enumerate(truth.spec):
+    labels, detections = {}, matching.detections
+    for column, s in enumerate(matching.truth.spec):
         score = float(detections.label_scores[d, column])
         value = s.value_name(int(detections.labels[d, column]))
         labels[s.name] = {"value": value, "score": None if math.isnan(score) else score}
@@ -92,13 +90,12 @@ def _labels_of(d: int, truth: GroundTruth, detections: Detections) -> dict[str, 
 
 def _results_of(
     images: Sequence[int],
-    truth: GroundTruth,
-    detections: Detections,
+    matching: Matching,
     predictions: str | os.PathLike,
     threshold: float,
 ) -> dict[int, list[Mapping]]:
     """The entries of these images, the lowest score first, so that the best are drawn last."""
-    wanted = {}
+    wanted, detections = {}, matching.detections
     for i in images:
         first, stop = detections.images.searchsorted([i, i + 1])
         for d in range(first, stop):
@@ -110,7 +107,7 @@ def _results_of(
         for place, entry in enumerate(read_predictions(predictions)):
             if place in wanted:
                 i, d = wanted[place]
-                found[i].append({**entry, "subcategories": _labels_of(d, truth, detections)})
+                found[i].append({**entry, "subcategories": _labels_of(d, matching)})
             if place == last:
                 break
     return {i: sorted(entries, key=lambda e: e["score"]) for i, entries in found.items()}

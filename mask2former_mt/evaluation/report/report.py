@@ -11,20 +11,17 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from mask2former_mt.evaluation import errors as error_kinds
-from mask2former_mt.evaluation.at_threshold import class_confusion, image_scores
 from mask2former_mt.evaluation.joint import Evaluation, verified_statuses
-from mask2former_mt.evaluation.matching import ALL_AREAS
-from mask2former_mt.evaluation.operating_point import score_curve
+from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50
 from mask2former_mt.evaluation.report import evaluation_charts as charts
 from mask2former_mt.evaluation.report import report_tables as tables
 from mask2former_mt.evaluation.report.example_pictures import choose_images, draw_images
+from mask2former_mt.evaluation.score_threshold import class_confusion, image_scores, score_curve
 from mask2former_mt.files import write_whole
 from mask2former_mt.visualization.chart_tools import chart_style, heat
 from mask2former_mt.visualization.pages import Table, figure, render
 
 REPORT_FILE = "report.html"
-# Options of `evaluate` that the report needs: overlaps that explain errors.
-EXPLAINING = {"least_iou": error_kinds.LEAST_IOU, "same_class": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +38,10 @@ class Run:
     versions: Sequence[tuple[str, object]] = ()
     config: str = ""
 
+    def with_facts(self, *facts: tuple[str, object]) -> Run:
+        """The same with more facts at the end."""
+        return dataclasses.replace(self, facts=(*self.facts, *facts))
+
 
 def write_report(
     output_dir: str | os.PathLike,
@@ -54,36 +55,33 @@ def write_report(
 
     Args:
         output_dir: an existing folder.
-        evaluation: made with `EXPLAINING`.
+        evaluation: made by `evaluate` with `explain`.
         dataset_name: a registered dataset; its pictures are read.
         predictions: the file that was evaluated, for the masks.
 
     Returns:
         The report's path.
     """
-    truth, detections, matches = evaluation.truth, evaluation.detections, evaluation.matches
-    num_objects = int(matches.counts[ALL_AREAS].sum())
-    verified = verified_statuses(truth, detections, matches, range(len(truth.spec)))[0]
+    truth, detections = evaluation.truth, evaluation.detections
+    num_objects = int(evaluation.to_find.sum())
+    at_50 = {
+        "segm": evaluation.matches.statuses[ALL_AREAS, AT_50],
+        "joint": verified_statuses(evaluation)[AT_50],
+    }
     score_curves = {
-        name: score_curve(statuses, detections.scores, num_objects)
-        for name, statuses in (("segm", matches.statuses[ALL_AREAS, 0]), ("joint", verified))
+        name: score_curve(statuses_D, detections.scores, num_objects)
+        for name, statuses_D in at_50.items()
     }
     threshold = score_curves["joint"].best_score
-    errors = error_kinds.find_errors(truth, detections, evaluation.pairs, matches)
-    gains = error_kinds.gains(truth, detections, matches, errors)
+    errors = error_kinds.find_errors(evaluation)
+    gains = error_kinds.gains(errors)
     error_counts = (errors.counts(), errors.counts(detections.scores >= threshold))
 
     image_root = MetadataCatalog.get(dataset_name).get("image_root", "")
-    scores = image_scores(truth, detections, matches, errors, threshold)
+    scores = image_scores(errors, threshold)
     worst, best = choose_images(scores)
     panels = draw_images(
-        [*worst, *best],
-        scores,
-        truth,
-        detections,
-        image_root=image_root,
-        predictions=predictions,
-        threshold=threshold,
+        [*worst, *best], scores, evaluation, predictions=predictions, threshold=threshold
     )
     num_images, num_detections = len(truth.image_ids), len(detections)
     counts = [("images", num_images), ("objects to find", num_objects)]
@@ -113,9 +111,7 @@ def write_report(
             errors=tables.errors(*error_counts, gains),
             error_meanings=error_kinds.MEANINGS,
             error_chart=charts.error_bars(gains),
-            confusions=_confusions(
-                evaluation, class_confusion(truth, detections, matches, errors, threshold)
-            ),
+            confusions=_confusions(evaluation, class_confusion(errors, threshold)),
             calibrations=calibrations,
             uncalibrated=uncalibrated,
             worst=[panels[i] for i in worst if i in panels],

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mask2former_mt.evaluation.curves import mean_percent
 from mask2former_mt.evaluation.errors import KINDS
 from mask2former_mt.evaluation.joint import Evaluation
-from mask2former_mt.evaluation.matching import ALL_AREAS, AREAS, AT_50, AT_75, IOU_THRESHOLDS
+from mask2former_mt.evaluation.matching import ALL_AREAS, AREAS, AT_50, AT_75
+from mask2former_mt.evaluation.overlaps import IOU_THRESHOLDS
+from mask2former_mt.evaluation.precision_recall import mean_percent
 from mask2former_mt.visualization.pages import Table
 
 # T IoU thresholds, R recalls, K classes

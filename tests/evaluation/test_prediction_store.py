@@ -9,13 +9,11 @@ import torch
 import torch.multiprocessing
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from evaluation_scenes import CLASSES, SPEC, coco, crowded_scene
+from evaluation_scenes import SPEC, crowded_scene, evaluate_scene
 
-from mask2former_mt.evaluation import predictions
-from mask2former_mt.evaluation.ground_truth import read_ground_truth
-from mask2former_mt.evaluation.joint import evaluate
-from mask2former_mt.evaluation.predictions import PredictionStore, write_predictions
-from mask2former_mt.evaluation.results import instances_to_results
+from mask2former_mt.evaluation import prediction_store
+from mask2former_mt.evaluation.prediction_store import PredictionStore, write_predictions
+from mask2former_mt.evaluation.results_json import instances_to_results
 
 
 def entries(image_id, count=2):
@@ -94,7 +92,7 @@ def evaluate_shard(rank, world_size, folder, seed):
     )
     comm.create_local_process_group(world_size)
     # Several pieces per process.
-    predictions._CHUNK_BYTES = 1000
+    prediction_store._CHUNK_BYTES = 1000
     annotations, results = crowded_scene(seed)
     store = PredictionStore()
     for image_id in (1, 2, 3, 4):
@@ -103,9 +101,8 @@ def evaluate_shard(rank, world_size, folder, seed):
     merged = store.gather()
     assert (merged is None) == (rank != 0)
     if merged is not None:
-        truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
-        metrics = evaluate(truth, merged.entries(truth.image_ids)).metrics
-        content = {"metrics": metrics, "entries": list(merged.entries(truth.image_ids))}
+        metrics = evaluate_scene(annotations, merged.entries((1, 2, 3, 4)))
+        content = {"metrics": metrics, "entries": list(merged.entries((1, 2, 3, 4)))}
         pathlib.Path(folder, "out.json").write_text(json.dumps(content), encoding="utf-8")
     # An image that both have.
     twice = PredictionStore()
@@ -122,10 +119,9 @@ def test_two_processes_give_what_one_gives(tmp_path):
     seed = 5
     torch.multiprocessing.spawn(evaluate_shard, args=(2, str(tmp_path), seed), nprocs=2)
     annotations, results = crowded_scene(seed)
-    truth = read_ground_truth(coco(annotations, num_images=4), SPEC, CLASSES)
     content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert content["entries"] == results
-    expected = evaluate(truth, results).metrics
+    expected = evaluate_scene(annotations, results)
     assert content["metrics"] == pytest.approx(expected, abs=0, nan_ok=True)
     assert len(results) > 20
     message = (tmp_path / "error.txt").read_text(encoding="utf-8")

@@ -8,19 +8,17 @@ from evaluation_scenes import (
     PEAR,
     RIGHT,
     SIZE,
-    SPEC,
     assert_metrics,
     box_rle,
-    coco,
     evaluate,
     found,
+    ground_truth,
     truth,
     without,
 )
 
-from mask2former_mt.evaluation.detections import read_detections
-from mask2former_mt.evaluation.entries import EntryReader
-from mask2former_mt.evaluation.ground_truth import read_ground_truth
+from mask2former_mt.evaluation.detections import read_parts
+from mask2former_mt.evaluation.overlaps import read_detections
 
 
 def with_counts(counts, **changed):
@@ -101,27 +99,27 @@ def test_values_may_be_indices_and_counts_bytes():
 
 
 def test_columns_are_in_the_order_of_the_entries():
-    dataset = read_ground_truth(coco([truth(0)], num_images=2), SPEC, ["apple", "pear"])
     labels = {"style": None, "ripeness": "unripe"}
     entries = [
         found(4, 8, score=0.25, image_id=2, category_id=PEAR, labels=labels),
         found(0, side=10, category_id=APPLE),
     ]
     del entries[1]["subcategories"]["style"]["score"]
-    columns, rles = EntryReader(dataset).read(entries, 0)
+    ((part, rles),) = read_parts(ground_truth([truth(0)], num_images=2), entries)
     assert rles == [entry["segmentation"] for entry in entries]
-    assert columns["images"].tolist() == [1, 0]
-    assert columns["classes"].tolist() == [1, 0]
-    assert columns["scores"].tolist() == [0.25, 0.9]
-    assert columns["areas"].tolist() == [400, 100]
-    assert columns["extents"].tolist() == [[4, 8, 20, 20], [0, 0, 10, 10]]
-    assert columns["labels"].tolist() == [[2, 1], [0, 0]]
-    assert columns["label_scores"][0].tolist() == [0.5, 0.5]
-    assert math.isnan(columns["label_scores"][1, 0])
+    assert part.places.tolist() == [0, 1]
+    assert part.images.tolist() == [1, 0]
+    assert part.classes.tolist() == [1, 0]
+    assert part.scores.tolist() == [0.25, 0.9]
+    assert part.areas.tolist() == [400, 100]
+    assert part.extents.tolist() == [[4, 8, 20, 20], [0, 0, 10, 10]]
+    assert part.labels.tolist() == [[2, 1], [0, 0]]
+    assert part.label_scores[0].tolist() == [0.5, 0.5]
+    assert math.isnan(part.label_scores[1, 0])
 
 
 def test_detections_are_sorted_by_image_and_ranked_within_image_and_class():
-    dataset = read_ground_truth(coco([truth(0)], num_images=2), SPEC, ["apple", "pear"])
+    # The entries of one image may be scattered.
     entries = [
         found(0, score=0.5, image_id=2),
         found(0, score=0.4),
@@ -129,34 +127,37 @@ def test_detections_are_sorted_by_image_and_ranked_within_image_and_class():
         found(0, score=0.4),
         found(0, score=0.1, image_id=2, category_id=PEAR),
     ]
-    detections, pairs = read_detections(dataset, iter(entries))
+    detections, pairs = read_detections(ground_truth([truth(0)], num_images=2), iter(entries))
     assert detections.places.tolist() == [1, 3, 0, 2, 4]
     assert detections.images.tolist() == [0, 0, 1, 1, 1]
     # Equal scores keep their order.
     assert detections.ranks.tolist() == [0, 1, 1, 0, 0]
+    # Apples .9, .5, .4, .4, then the pear.
+    assert detections.by_class.tolist() == [3, 2, 0, 1, 4]
     assert pairs.detections.tolist() == [0, 1]
     assert pairs.objects.tolist() == [0, 0]
     assert pairs.ious.tolist() == [1, 1]
 
 
-def test_entries_of_one_image_may_be_scattered():
-    annotations = [truth(0), truth(0, image_id=2), truth(40)]
-    results = [found(0), found(0, image_id=2, score=0.7), found(40, score=0.8)]
-    dataset = coco(annotations, num_images=2)
-    truth_ = read_ground_truth(dataset, SPEC, ["apple", "pear"])
-    scattered, _ = read_detections(truth_, results)
-    sorted_, _ = read_detections(truth_, [results[0], results[2], results[1]])
-    assert scattered.scores.tolist() == sorted_.scores.tolist() == [0.9, 0.8, 0.7]
+def test_many_parts_are_one():
+    # More entries than are read at once; every third one is on the object.
+    entries = [found(0 if i % 3 == 0 else 40, score=i / 500) for i in range(450)]
+    detections, pairs = read_detections(ground_truth([truth(0)]), iter(entries))
+    assert detections.scores.tolist() == [i / 500 for i in range(450)]
+    assert pairs.detections.tolist() == list(range(0, 450, 3))
 
 
-def test_overlaps_of_other_classes_and_lower_iou_can_be_asked_for():
-    dataset = read_ground_truth(coco([truth(0)]), SPEC, ["apple", "pear"])
+def test_weak_overlaps_and_those_of_other_classes_explain_errors():
+    dataset = ground_truth([truth(0)])
     # 10 of 30 columns are common: IoU 1/3. And a pear on the apple.
     results = [found(10), found(0, category_id=PEAR)]
     _, few = read_detections(dataset, results)
     assert len(few.detections) == 0
-    _, many = read_detections(dataset, results, least_iou=0.1, same_class=False)
+    _, many = read_detections(dataset, results, explain=True)
     assert many.detections.tolist() == [0, 1]
     assert many.ious.tolist() == [pytest.approx(1 / 3), 1]
-    _, exact = read_detections(dataset, results, least_iou=1 / 3)
-    assert exact.ious.tolist() == [pytest.approx(1 / 3)]
+    # 2 of 38 columns: IoU .05. And 10 of 20, exactly .5.
+    _, weak = read_detections(dataset, [found(18)], explain=True)
+    assert len(weak.detections) == 0
+    _, exact = read_detections(dataset, [found(0, width=10, height=20)])
+    assert exact.ious.tolist() == [0.5]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from mask2former_mt.evaluation.matching import FALSE_POSITIVE, TRUE_POSITIVE
+from mask2former_mt.evaluation.detections import Detections
+from mask2former_mt.evaluation.ground_truth import GroundTruth
+from mask2former_mt.evaluation.matching import ALL_AREAS, FALSE_POSITIVE, TRUE_POSITIVE, Matches
 
 # D detections, G objects, T IoU thresholds, R recalls, K classes, A area ranges
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 # The precision and recall of a class without objects to find.
 UNDEFINED = -1.0
+# Detections per image and class that COCO's average recalls are stated for, besides the most.
+FEW_DETS = (1, 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Curves:
         scores: float64, likewise: the score of the detection that reaches the recall.
         recalls: float64 (..., T, K), in [0, 1], of all detections; -1 likewise.
         recalls_of_first: the same over all areas, (T, K), of the first so many detections of each
-            image and class.
+            image and class, for each of `FEW_DETS`; empty where nobody asked for it.
     """
 
     precisions: np.ndarray
@@ -37,43 +40,44 @@ class Curves:
 
 
 def curves(
+    truth: GroundTruth,
+    detections: Detections,
     statuses_ATD: np.ndarray,
     counts_AG: np.ndarray,
-    classes_G: np.ndarray,
-    ranked_K: Sequence[np.ndarray],
-    scores_D: np.ndarray,
 ) -> Curves:
     """Precision at 101 recalls.
 
     Args:
-        statuses_ATD: int8 (A, T, D), of `Matches`.
-        counts_AG: bool (A, G), of `Matches`.
-        classes_G: int64 (G,), in 0..K-1.
-        ranked_K: of `ranked_by_class`.
-        scores_D: float64 (D,).
+        truth: whose objects were matched.
+        detections: D of them, with the classes and scores to rank them by.
+        statuses_ATD: int8 (A, T, D), as of `Matches`.
+        counts_AG: bool (A, G), as of `Matches`.
 
     Returns:
         Curves whose arrays begin with A.
 
     Source: COCO's `accumulate`: the same sums and quotients, at true positives only.
     """
-    num_classes = len(ranked_K)
+    num_classes = len(truth.class_names)
     num_areas, num_thresholds, _ = statuses_ATD.shape
     shape = (num_areas, num_thresholds, len(RECALLS), num_classes)
     precisions, scores = np.full(shape, UNDEFINED), np.full(shape, UNDEFINED)
     recalls = np.full((num_areas, num_thresholds, num_classes), UNDEFINED)
-    nums_AK = _to_find(counts_AG, classes_G, num_classes)
-    for k, ranked in enumerate(ranked_K):
-        if not nums_AK[:, k].any():
+    num_objects_AK = np.stack([_per_class(truth, counts_G) for counts_G in counts_AG])
+    stops = np.searchsorted(
+        detections.classes[detections.by_class], np.arange(num_classes), side="right"
+    )
+    for k, ranked in enumerate(np.split(detections.by_class, stops[:-1])):
+        if not num_objects_AK[:, k].any():
             continue
         statuses_ATN = statuses_ATD[..., ranked]
         false_ATN = np.cumsum(statuses_ATN == FALSE_POSITIVE, axis=-1, dtype=np.int32)
         for a, t in np.ndindex(num_areas, num_thresholds):
-            if nums_AK[a, k] == 0:
+            if num_objects_AK[a, k] == 0:
                 continue
             hits = np.flatnonzero(statuses_ATN[a, t] == TRUE_POSITIVE)
             true = np.arange(1, hits.size + 1, dtype=np.float64)
-            recall = true / nums_AK[a, k]
+            recall = true / num_objects_AK[a, k]
             precision = true / (false_ATN[a, t, hits] + true + np.spacing(1))
             # The best one at this recall or more.
             precision = np.maximum.accumulate(precision[::-1])[::-1]
@@ -83,47 +87,28 @@ def curves(
             precisions[a, t, :, k] = 0
             precisions[a, t, reached, k] = precision[places[reached]]
             scores[a, t, :, k] = 0
-            scores[a, t, reached, k] = scores_D[ranked[hits[places[reached]]]]
-            recalls[a, t, k] = hits.size / nums_AK[a, k]
+            scores[a, t, reached, k] = detections.scores[ranked[hits[places[reached]]]]
+            recalls[a, t, k] = hits.size / num_objects_AK[a, k]
     return Curves(precisions, scores, recalls)
 
 
 def recalls_of_first(
-    statuses_TD: np.ndarray,
-    counts_G: np.ndarray,
-    classes_D: np.ndarray,
-    classes_G: np.ndarray,
-    ranks_D: np.ndarray,
-    num_classes: int,
-    limit: int,
+    truth: GroundTruth, detections: Detections, matches: Matches, limit: int
 ) -> np.ndarray:
-    """The recall of the first `limit` detections of each image and class.
-
-    Args:
-        statuses_TD: int8 (T, D), over one area range.
-        counts_G: bool (G,), likewise.
-        classes_D, classes_G: int64.
-        ranks_D: int64 (D,), of `Detections`.
+    """The recall over all areas of the first `limit` detections of each image and class.
 
     Returns:
         float64 (T, K), -1 where there is nothing to find.
     """
-    num_to_find_K = _to_find(counts_G[None], classes_G, num_classes)[0]
-    hits_TD = (statuses_TD == TRUE_POSITIVE) & (ranks_D < limit)
+    hits_TD = matches.statuses[ALL_AREAS] == TRUE_POSITIVE
+    hits_TD &= detections.ranks < limit
+    num_classes = len(truth.class_names)
     hits_TK = np.stack(
-        [np.bincount(classes_D[hits_D], minlength=num_classes) for hits_D in hits_TD]
+        [np.bincount(detections.classes[hits_D], minlength=num_classes) for hits_D in hits_TD]
     )
+    num_objects_K = _per_class(truth, matches.counts[ALL_AREAS])
     undefined = np.full(hits_TK.shape, UNDEFINED)
-    return np.divide(hits_TK, num_to_find_K, out=undefined, where=num_to_find_K > 0)
-
-
-def ranked_by_class(
-    classes_D: np.ndarray, scores_D: np.ndarray, num_classes: int
-) -> list[np.ndarray]:
-    """The detections of each class by score, highest first; equal ones in their order."""
-    order = np.lexsort((-scores_D, classes_D))
-    stops = np.searchsorted(classes_D[order], np.arange(num_classes + 1))
-    return [order[start:stop] for start, stop in itertools.pairwise(stops)]
+    return np.divide(hits_TK, num_objects_K, out=undefined, where=num_objects_K > 0)
 
 
 def mean_percent(values: np.ndarray) -> float:
@@ -132,8 +117,6 @@ def mean_percent(values: np.ndarray) -> float:
     return float(100 * defined.mean()) if defined.size else float("nan")
 
 
-def _to_find(counts_AG: np.ndarray, classes_G: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 (A, K): objects to find."""
-    return np.stack(
-        [np.bincount(classes_G[counts_G], minlength=num_classes) for counts_G in counts_AG]
-    )
+def _per_class(truth: GroundTruth, chosen_G: np.ndarray) -> np.ndarray:
+    """int64 (K,): how many of the chosen objects are of each class."""
+    return np.bincount(truth.classes[chosen_G], minlength=len(truth.class_names))

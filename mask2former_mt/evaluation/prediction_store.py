@@ -1,4 +1,4 @@
-"""Predictions on disk: as they come, gathered from all processes, and as a file to read again."""
+"""Predictions on disk as they come, gathered from all processes, and written as results JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import IO
 import msgspec
 from detectron2.utils import comm
 
-RESULTS_FILE = "coco_instances_results.json"
+from mask2former_mt.files import replacing
+
 # Bytes that a process sends at a time: what the first one holds of each.
 _CHUNK_BYTES = 2**24
 
@@ -116,16 +117,10 @@ def write_predictions(
         image_ids: their order in the file.
         path: its folder is made where missing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            separator = b"["
-            for image_id in image_ids:
-                if image_id in store and (text := store.text_of(image_id)):
-                    file.write(b"%b\n%b" % (separator, text))
-                    separator = b","
-            file.write(b"[]\n" if separator == b"[" else b"\n]\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        separator = b"["
+        for image_id in image_ids:
+            if image_id in store and (text := store.text_of(image_id)):
+                file.write(b"%b\n%b" % (separator, text))
+                separator = b","
+        file.write(b"[]\n" if separator == b"[" else b"\n]\n")
