@@ -43,22 +43,17 @@ class FeedForward(nn.Module):
         channels: width of input and output.
         hidden_channels: width inside.
         pre_norm: whether the norm comes before the block instead of after the sum.
-        dropout: probability for the hidden units and for the result.
     """
 
-    def __init__(
-        self, *, channels: int, hidden_channels: int, pre_norm: bool, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, *, channels: int, hidden_channels: int, pre_norm: bool) -> None:
         super().__init__()
         self.linear1 = nn.Linear(channels, hidden_channels)
         self.linear2 = nn.Linear(hidden_channels, channels)
         self.norm = nn.LayerNorm(channels)
         self.pre_norm = pre_norm
-        self.dropout = dropout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., channels) -> (..., channels)."""
         hidden = F.relu(self.linear1(self.norm(x) if self.pre_norm else x))
-        hidden = F.dropout(hidden, self.dropout, self.training)
-        x = x + F.dropout(self.linear2(hidden), self.dropout, self.training)
+        x = x + self.linear2(hidden)
         return x if self.pre_norm else self.norm(x)

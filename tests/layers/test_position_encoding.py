@@ -62,16 +62,6 @@ def test_one_size_is_computed_once():
     assert sine_position_encoding(6, 7, 12) is not sine_position_encoding(7, 6, 12)
 
 
-def test_what_inference_cached_serves_training():
-    # A size that no other test asks for: the first call is this one.
-    with torch.inference_mode():
-        encoding = sine_position_encoding(11, 13, 4)
-    assert not encoding.is_inference()
-    weight = torch.ones(1, requires_grad=True)
-    (sine_position_encoding(11, 13, 4) * weight).sum().backward()
-    torch.testing.assert_close(weight.grad[0], encoding.sum())
-
-
 def test_a_single_position():
     # Angle 2 pi both ways: sine 0 (to the published 1e-6), cosine 1.
     encoding = sine_position_encoding(1, 1, 4).flatten()

@@ -1,4 +1,4 @@
-"""Constants are made once, but for a tracer."""
+"""Constants of shapes are made once, except while tracing."""
 
 import torch
 
@@ -22,7 +22,7 @@ def test_a_result_is_made_once_and_is_no_inference_tensor():
     assert calls == [3, 3, 4]
 
 
-def test_an_export_leaves_nothing_behind_to_compute_with():
+def test_an_export_leaves_no_traced_constant_behind():
     class Module(torch.nn.Module):
         def forward(self, x):
             return x + sine_position_encoding(5, 7, 8)

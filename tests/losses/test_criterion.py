@@ -305,6 +305,6 @@ def test_half_precision_predictions_give_float32_losses(dtype):
     for name in LOSSES:
         assert actual[name].dtype == torch.float32
         torch.testing.assert_close(actual[name], expected[name])
-    # The whole of it, matcher and points included, runs and can be differentiated.
+    # With matcher and drawn points too it runs and can be differentiated.
     total(make_criterion()(half, targets)).backward()
     assert all(x.grad.isfinite().all() for x in leaves(half))

@@ -142,7 +142,7 @@ def test_none_on_a_matched_query_has_weight_1():
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 1.0])
-def test_unmatched_queries_weigh_what_they_are_said_to(weight):
+def test_unmatched_queries_have_the_given_weight(weight):
     output = random_output(1, 3, spec=ONE)
     losses = make_criterion(ONE, no_object_weight=weight, subcategory_no_object_weight=weight)(
         output, [one_image([1])], matches=[pairs([(1, 0)])]

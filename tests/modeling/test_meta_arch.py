@@ -250,12 +250,6 @@ def test_without_height_and_width_the_images_own_size_is_used(model):
     assert output["instances"].pred_masks.shape[1:] == (45, 70)
 
 
-def test_the_number_of_detections_is_the_configured_one():
-    model = tiny_model(tiny_cfg(opts={"TEST.DETECTIONS_PER_IMAGE": 3})).eval()
-    with torch.no_grad():
-        assert len(model([{"image": random_image(64, 64)}])[0]["instances"]) == 3
-
-
 def test_pixels_are_normalised_and_padding_is_the_mean_colour(model):
     images = model.preprocess([{"image": torch.full((3, 33, 40), 255, dtype=torch.uint8)}])
     # (255 - 127.5) / 127.5 = 1; padded to multiples of 32 with 0, which is the mean colour.

@@ -54,16 +54,6 @@ def test_reference_points_are_the_centres_of_all_levels():
     torch.testing.assert_close(points, expected[None, :, None])
 
 
-def test_reference_points_made_in_inference_can_be_used_in_training():
-    with torch.inference_mode():
-        reference_points(((3, 5),), torch.device("cpu"), torch.float32)
-    points = reference_points(((3, 5),), torch.device("cpu"), torch.float32)
-    weight = torch.ones(1, requires_grad=True)
-    (points * weight).sum().backward()
-    # 15 points, x and y of mean one half: 15 * 2 * .5.
-    torch.testing.assert_close(weight.grad, torch.tensor([15.0]))
-
-
 def test_shapes_coarse_to_fine():
     mask_features, memories = pixel_decoder()(features(64, 96))
     assert mask_features.shape == (2, 16, 16, 24)

@@ -1,4 +1,4 @@
-"""Masks as COCO's run lengths, compiled and in NumPy, like pycocotools makes them."""
+"""Masks as COCO's run lengths: the compiled encoder and the fallback, against pycocotools."""
 
 import functools
 
@@ -95,6 +95,6 @@ def test_no_masks_and_no_pixels(encode, size):
         (torch.zeros(3, 4, dtype=torch.bool), r"got torch.bool \(3, 4\)"),
     ],
 )
-def test_what_is_no_masks_is_named(encode, masks, message):
+def test_other_tensors_than_bool_masks_are_refused(encode, masks, message):
     with pytest.raises(ValueError, match=message):
         encode(masks)

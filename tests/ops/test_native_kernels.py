@@ -112,7 +112,7 @@ def test_samples_far_outside(device, spread):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_location_that_is_no_number_poisons_its_own_result_alone(device, bad):
+def test_a_location_that_is_not_finite_spoils_its_own_result_alone(device, bad):
     value, shapes, locations, weights = arguments(device, dtype=torch.float32)
     expected = native_op(value, shapes, locations, weights)
     locations[1, 4, 1, 2, 3, 0] = bad

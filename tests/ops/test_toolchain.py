@@ -1,4 +1,4 @@
-"""What can be compiled, why not, and what collect_env says of it."""
+"""Which parts can be compiled and why not, and what collect_env prints."""
 
 import subprocess
 import sys

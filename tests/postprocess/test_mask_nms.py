@@ -1,4 +1,4 @@
-"""IoU of all pairs of masks, and what is made of it."""
+"""The IoU of all pairs of masks, and hard and soft suppression by it."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_segments_of_things_and_stuff():
     assert panoptic.dtype == torch.int32
     sure = torch.tensor(9.0).sigmoid().item()
     expected = [
-        # Query 0: fill 1, tint 0; query 1: none of both.
+        # Query 0: fill 1, tint 0; query 1 has neither.
         (1, True, 0, 0.9, {"fill": 1, "tint": 0}),
         (2, True, 0, 0.7, {"fill": None, "tint": None}),
         (3, False, 1, 0.8, {"fill": 0, "tint": 0}),
@@ -164,7 +164,7 @@ def test_empty_masks_and_a_picture_of_one_pixel():
     assert segments[0]["score"] == pytest.approx(0.8 * 0.731059, abs=1e-5)
 
 
-def test_what_is_no_number():
+def test_masks_that_are_nan_are_empty_and_class_logits_refused():
     output = hand_made()
     output.pred_masks[0, 0] = float("nan")
     panoptic, segments = predict_panoptic(output, 0, spec=SPEC, **sizes((4, 8)))

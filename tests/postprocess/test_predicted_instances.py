@@ -12,7 +12,6 @@ from mask2former_mt.postprocess import (
     InstanceOptions,
     predict_instances,
     predicted_instances,
-    select_queries,
 )
 
 # On a 6 x 8 grid of a 24 x 32 picture: a square of 2 x 2 cells, the same again, one beside of 2 x 3
@@ -80,7 +79,7 @@ def test_without_filters_all_are_there_best_first():
         ({"keep": 2}, [0, 2]),
         # The same mask and the same class, less sure.
         ({"nms": "hard", "nms_threshold": 0.9}, [0, 2, 3]),
-        # IoU 1 with a better one: linear leaves nothing of it. Both have 0, and stay.
+        # IoU 1 with a better one: linear lowers its score to 0, which is still not left out.
         ({"nms": "linear", "keep": 2}, [0, 2]),
         ({"nms": "linear", "score": 0.01}, [0, 2]),
         # exp(-1 / .5) = .135 times .654 is .088.
@@ -124,7 +123,7 @@ def test_a_soft_nms_lowers_the_score_and_ranks_anew():
 
 
 @pytest.mark.parametrize(("class_aware", "count"), [(True, 2), (False, 1)])
-def test_nms_heeds_the_class_or_not(class_aware, count):
+def test_nms_is_class_aware_or_not(class_aware, count):
     # One query, two classes: one mask.
     found = predict_instances(
         output_of([[[0.5, 0.4, 0.1]]], masks=torch.full((1, 1, 4, 4), 5.0)),
@@ -219,7 +218,7 @@ def test_a_picture_of_one_pixel_and_one_query():
     torch.testing.assert_close(found.scores, torch.tensor([0.9 * 0.8808]), atol=1e-4, rtol=0)
 
 
-def test_a_class_or_label_that_is_no_number_is_refused():
+def test_class_or_label_logits_that_are_nan_are_refused():
     output = scene()
     output.pred_logits[0, 2, 1] = float("nan")
     with pytest.raises(ValueError, match="logits of image 0 of the batch are not finite; the wei"):
@@ -235,7 +234,7 @@ def test_a_class_or_label_that_is_no_number_is_refused():
 
 
 @pytest.mark.parametrize("implementation", ["auto", "torch"])
-def test_a_mask_that_is_no_number_is_empty(implementation):
+def test_a_mask_that_is_nan_is_empty(implementation):
     output = scene()
     output.pred_masks[0, 0] = float("nan")
     found = predict_instances(
@@ -266,14 +265,6 @@ def test_a_mask_that_is_no_number_is_empty(implementation):
         ({"needs_value": (True,)}, r"num_values must hold 1 numbers as needs_value does, got \(\)"),
     ],
 )
-def test_filters_that_cannot_be_are_refused(filters, message):
+def test_filters_out_of_range_are_refused(filters, message):
     with pytest.raises(ValueError, match=message):
         Filters(**filters)
-
-
-def test_selection_is_what_the_instances_come_from():
-    output = scene()
-    selected = select_queries(output, 0, top_k=5)
-    found = predict_instances(output, 0, **sizes(SIZE), options=InstanceOptions(top_k=5))
-    pairs = zip(selected.queries.tolist(), selected.classes.tolist(), strict=True)
-    assert sorted(pairs) == sorted(zip(found.queries.tolist(), found.classes.tolist(), strict=True))

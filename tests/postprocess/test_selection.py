@@ -43,11 +43,6 @@ def test_columns_are_in_the_order_of_the_subcategories():
     torch.testing.assert_close(selected.subcategory_scores, torch.tensor([[0.9, 0.6]]))
 
 
-def test_no_more_are_selected_than_there_are():
-    # 2 queries times 1 class.
-    assert len(select_queries(output_of([[[0.9, 0.1], [0.2, 0.8]]]), 0, top_k=100).queries) == 2
-
-
 def test_without_subcategories_the_tensors_have_no_columns():
     selected = select_queries(output_of([[[0.9, 0.1], [0.2, 0.8]]]), 0, top_k=2)
     assert selected.subcategories.shape == selected.subcategory_scores.shape == (2, 0)
@@ -118,12 +113,3 @@ def test_one_class_per_query(ranking):
 def test_another_ranking_is_refused():
     with pytest.raises(ValueError, match=r"one of \['class', 'joint', 'sum'\], got 'labels'"):
         select_queries(output_of(CLASSES), 0, top_k=1, ranking="labels")
-
-
-def test_indices_and_masks_choose_among_the_selected():
-    selected = select_queries(output_of(CLASSES, LABELS), 0, top_k=2)
-    for which in (torch.tensor([1]), torch.tensor([False, True])):
-        part = selected[which]
-        assert part.queries.tolist() == [1]
-        assert part.subcategories.tolist() == [[0, 2]]
-        assert part.scores.tolist() == selected.scores.tolist()[1:]

@@ -55,7 +55,7 @@ def test_masks_first_or_classes_first():
         torch.testing.assert_close(one, other)
 
 
-def test_what_is_no_number():
+def test_masks_that_are_nan_are_empty_and_class_logits_refused():
     output = output_of([[[0.9, 0.1], [0.5, 0.5]]], masks=torch.full((1, 2, 4, 4), 60.0))
     output.pred_masks[0, 0] = float("nan")
     scores = predict_semantic(output, 0, **sizes((16, 16), (1, 1)))

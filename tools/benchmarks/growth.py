@@ -1,4 +1,4 @@
-"""How inference grows with the image's side and with the number of queries."""
+"""How the time of inference grows with the image's side and with the number of queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUERIES = [50, 100, 200, 300]
 
 
 def run(settings: Settings) -> list[dict]:
-    """The two tables, an exponent for each, and the plot."""
+    """Prints a table and an exponent for sides and for queries, and plots both."""
     tables = {}
     for label, changes in (
         ("side", {"sizes": SIDES, "queries": [100]}),
@@ -25,7 +25,7 @@ def run(settings: Settings) -> list[dict]:
             times = [row[f"{side}_s"] for row in tables[label]]
             if None in times or not times:
                 continue
-            # Side n has n * n pixels: linear in pixels is an exponent of 1 of these.
+            # Side n has n * n pixels: the exponent is 1 where time is linear in pixels.
             at = [s * s for s in SIDES] if label == "side" else QUERIES
             exponent = math.log(times[-1] / times[0]) / math.log(at[-1] / at[0])
             what = "pixels" if label == "side" else "queries"

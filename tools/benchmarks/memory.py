@@ -14,7 +14,7 @@ from benchmarks.pairs import Settings
 
 
 def run(settings: Settings) -> list[dict]:
-    """What inference needs beside the model and its input, at its peak."""
+    """Measures the peak of what inference needs besides the model and its input."""
     rows = []
     peer = settings.peer("hf")
     for queries in settings.queries:
@@ -63,7 +63,7 @@ def _child(
     else:
         model = models.their_model(device=device, queries=queries).eval()
         make = models.infer_theirs
-    # What is made once, such as buffers of the libraries, is made by a small picture.
+    # A small image first, so that what the libraries allocate once is not counted.
     make(model, models.random_batch(64, 1, 1, device), device, dtype)()
     run = make(model, batch, device, dtype)
     if device.startswith("cuda"):
@@ -76,7 +76,7 @@ def _child(
         return
     if platform.system() != "Linux":
         raise SystemExit("error: peak memory on a CPU is read from /proc, which only Linux has")
-    # What malloc holds from before would hide as much of what is needed now.
+    # Free memory that malloc still holds would hide as much of what is needed now.
     ctypes.CDLL(None).malloc_trim(0)
     reset_peak()
     before = resident("VmRSS")
@@ -85,14 +85,14 @@ def _child(
 
 
 def reset_peak() -> None:
-    """Makes VmHWM what is resident now; Linux only."""
-    # 5, see proc(5).
+    """Resets VmHWM to what is resident now; Linux only."""
+    # 5 resets the peak, see proc(5).
     with open(f"/proc/{os.getpid()}/clear_refs", "w") as file:
         file.write("5")
 
 
 def resident(name: str) -> int:
-    """Bytes of this process's `VmRSS` (now) or `VmHWM` (at its peak); Linux only."""
+    """This process's resident bytes, now (`VmRSS`) or at the peak (`VmHWM`); Linux only."""
     with open(f"/proc/{os.getpid()}/status") as file:
         for line in file:
             if line.startswith(f"{name}:"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 import torch
 from detectron2.config import get_cfg
@@ -18,7 +19,7 @@ from mask2former_mt.engine.convert_weights import from_transformers
 
 NUM_CLASSES = 80
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "coco_R50.yaml"
-# ImageNet's, in the image's units, for both.
+# Of ImageNet, in the image's units (0 to 255); both models take them.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -61,14 +62,6 @@ def their_model(*, device: str, queries: int = 100) -> nn.Module:
     return model.to(device)
 
 
-def train_mode(theirs: nn.Module) -> None:
-    """Training, the backbone's norms frozen."""
-    theirs.train()
-    for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-
-
 @dataclasses.dataclass
 class Batch:
     """The same pictures and objects for both models.
@@ -96,6 +89,7 @@ class Batch:
 
 
 def random_batch(size: int, count: int, objects: int, device: str) -> Batch:
+    """`count` images of size x size with `objects` objects each."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(low: int, high: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -110,6 +104,12 @@ def random_batch(size: int, count: int, objects: int, device: str) -> Batch:
         masks.append(part.to(device))
         classes.append(draw(0, NUM_CLASSES, (objects,)).to(device))
     return Batch([image.to(device) for image in images], masks, classes)
+
+
+def normaliser(device: str) -> Callable[[Batch], torch.Tensor]:
+    """A function that normalises and stacks a batch's images, as transformers' model takes them."""
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    return lambda batch: torch.stack([(image - mean) / std for image in batch.images])
 
 
 def _precision(device: str, dtype: torch.dtype):
@@ -134,17 +134,17 @@ def infer_ours(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
 def infer_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
     from transformers import Mask2FormerImageProcessor
 
-    # Its post-processing alone is used: pictures come at their size, as ours do.
+    # Only its post-processing is used: the images have the network's size, as ours have.
     processor = Mask2FormerImageProcessor()
-    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    normalise = normaliser(device)
     sizes = [tuple(image.shape[1:]) for image in batch.images]
 
     def once():
         with torch.inference_mode(), _precision(device, dtype):
-            pixels = torch.stack([(image - mean) / std for image in batch.images])
+            pixels = normalise(batch)
             output = model(pixel_values=pixels)
-            # No threshold: random weights are sure of nothing, and a post-processing that keeps
-            # nothing does nothing.
+            # No threshold: random weights give low probabilities, and post-processing would have
+            # nothing to do.
             return output, processor.post_process_instance_segmentation(
                 output, threshold=0.0, target_sizes=sizes
             )
@@ -153,7 +153,7 @@ def infer_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype
 
 
 def infer(settings: Settings) -> list[dict]:
-    """Pictures to final instances at the original size, best first."""
+    """Times inference, from images to final instances at the original size."""
     rows = []
     count = settings.batch or 1
     for queries in settings.queries:
@@ -182,7 +182,7 @@ def infer(settings: Settings) -> list[dict]:
 
 
 def take_weights(ours: nn.Module, theirs: nn.Module) -> None:
-    """Gives our model the peer's weights, all of them."""
+    """Loads all of the peer's weights into our model."""
     converted = from_transformers(theirs.state_dict())
     missing, unexpected = ours.load_state_dict(converted, strict=False)
     left = [name for name in missing if not name.endswith("num_batches_tracked")]
@@ -191,13 +191,12 @@ def take_weights(ours: nn.Module, theirs: nn.Module) -> None:
 
 
 def _check_same(ours: nn.Module, theirs: nn.Module, batch: Batch, device: str) -> None:
-    """Both predict the same, up to float32's last digits.
+    """Checks that both models predict the same, up to float32's last digits.
 
-    A mask logit that stands on its threshold may fall on either side and move what follows: hence
-    the mean.
+    It compares means, since a mask logit at its threshold may fall on either side and change all
+    that depends on it.
     """
-    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
-    pixels = torch.stack([(image - mean) / std for image in batch.images])
+    pixels = normaliser(device)(batch)
     with torch.inference_mode():
         mine = ours.sem_seg_head(ours.backbone(pixels)).pred_logits
         other = theirs(pixel_values=pixels).class_queries_logits
@@ -224,16 +223,20 @@ def step_ours(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
 
 
 def step_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
-    train_mode(model)
-    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    model.train()
+    # The backbone's norms stay frozen.
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    normalise = normaliser(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.05, fused=True)
-    # As its image processor gives them.
+    # As its image processor returns them.
     mask_labels = [masks.float() for masks in batch.masks]
 
     def once():
         with _precision(device, dtype):
-            pixels = torch.stack([(image - mean) / std for image in batch.images])
+            pixels = normalise(batch)
             loss = model(
                 pixel_values=pixels,
                 mask_labels=mask_labels,
@@ -248,7 +251,7 @@ def step_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype)
 
 
 def train(settings: Settings) -> list[dict]:
-    """Training steps: forward, matching, loss, backward, AdamW."""
+    """Times training steps: forward, matching, loss, backward, AdamW."""
     rows = []
     count = settings.batch or 2
     for queries in settings.queries:

@@ -10,12 +10,12 @@ from mask2former_mt.ops.ms_deform_attn_ref import ms_deform_attn_ref
 
 HEADS, CHANNELS, POINTS = 8, 32, 4
 STRIDES = (8, 16, 32)
-# Offsets of a trained pixel decoder are of the order of some pixels.
+# Offsets of a trained pixel decoder are some pixels long.
 SPREAD_PIXELS = 2.0
 
 
 def arguments(size: int, batch: int, device: str, dtype: torch.dtype):
-    """What one encoder layer hands to the op for square images: every position is a query."""
+    """The op's arguments in an encoder layer for square images: every position is a query."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(size // stride, size // stride) for stride in STRIDES]
     centres = [
@@ -39,7 +39,7 @@ def arguments(size: int, batch: int, device: str, dtype: torch.dtype):
 
 
 def run(settings: Settings) -> list[dict]:
-    """Forward, and forward with backward, of each size."""
+    """Times forward, and forward with backward, for each size."""
     rows = []
     batch = settings.batch or 1
     for size in settings.sizes:
@@ -60,7 +60,7 @@ def run(settings: Settings) -> list[dict]:
         _check(sides, (value, locations, weights))
         forward, backward = {}, {}
         for name, function in sides.items():
-            # Peers take one dtype for all tensors.
+            # The peers take one dtype for all tensors.
             dtype = settings.our_dtype if name == "ours" else settings.their_dtype
             exact = torch.float32 if name == "ours" else dtype
             inputs = [value.to(dtype), locations.to(exact), weights.to(exact)]
@@ -83,7 +83,7 @@ def _their_op(shapes, device: str):
 
 
 def _check(sides, inputs) -> None:
-    """Whoever is timed gives our result."""
+    """Checks that all sides that are timed give the same result."""
     v, a, w = (t.float() for t in inputs)
     with torch.no_grad():
         expected = sides["ours"](v, a, w)

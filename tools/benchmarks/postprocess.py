@@ -13,7 +13,7 @@ from mask2former_mt.structures import DecoderOutput, ImageSizes
 
 
 def blobs(size: int, queries: int, device: str) -> torch.Tensor:
-    """Mask logits (1, Q, size/4, size/4): one soft disc each, as trained models predict."""
+    """Mask logits (1, Q, size/4, size/4): soft discs, similar to what trained models predict."""
     generator = torch.Generator().manual_seed(0)
     side = size // 4
     centre = torch.rand(queries, 2, generator=generator) * side
@@ -25,10 +25,10 @@ def blobs(size: int, queries: int, device: str) -> torch.Tensor:
 
 
 def run(settings: Settings) -> list[dict]:
-    """Selection, resize, threshold, score and boxes of one image.
+    """Times selection, resize, threshold, score and boxes of one image.
 
-    Ours is what a model does by default. "reference" is that in PyTorch, "direct" resizes in one
-    step, and "nms" leaves out overlapping masks before the resize.
+    Ours is what a model does by default. "reference" does the same in PyTorch, "direct" resizes in
+    one step, and "nms" leaves out overlapping masks before the resize.
     """
     rows = []
     for queries in settings.queries:
@@ -67,7 +67,7 @@ def _ours(
     options: InstanceOptions,
     implementation: str,
 ):
-    # As a picture that was resized for the network, where that is asked for.
+    # Settings may ask for an image that was resized for the network.
     original = settings.original or size
     sizes = ImageSizes((size, size), (size, size), (original, original))
     return lambda: predict_instances(
