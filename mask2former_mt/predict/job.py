@@ -99,8 +99,8 @@ def predict_files(
     check_output(files, output_dir, sheet)
     annotated = None
     if overlays.ground_truth is not None:
-        annotated = read_ground_truth_of(files, overlays.ground_truth, predictor)
-    drawer = OverlayDrawer(predictor, overlays, annotated)
+        annotated = read_ground_truth_of(files, overlays.ground_truth, predictor.names)
+    drawer = OverlayDrawer(predictor.names, overlays, annotated)
     settings = {
         **predictor.settings,
         "score_threshold": score_threshold,
@@ -108,8 +108,8 @@ def predict_files(
     }
     output_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Journal(output_dir, settings, overwrite=overwrite)) as journal:
-        names = overlay_names(files, journal.overlay_names)
-        paths = {file: output_dir / name for file, name in zip(files, names, strict=True)}
+        overlay_of = zip(files, overlay_names(files, journal.overlay_names), strict=True)
+        paths = {file: output_dir / name for file, name in overlay_of}
         if sheet is not None and Path(sheet).resolve() in {p.resolve() for p in paths.values()}:
             raise ValueError(f"the contact sheet {sheet} would replace an overlay; rename it")
         run = _Run(predictor, journal, drawer, paths, score_threshold)
@@ -120,13 +120,14 @@ def predict_files(
         image_ids = range(1, len(frames) + 1)
         if annotated is not None:
             image_ids = [annotated[file]["image_id"] for file, _ in frames]
-        categories = zip(predictor.category_ids, predictor.class_names, strict=True)
+        names = predictor.names
+        categories = zip(names.category_ids, names.classes, strict=True)
         num_instances = write_results(
             output_dir / RESULTS_NAME,
             zip(image_ids, (journal.read(*frame) for frame in frames), strict=True),
             {
                 "categories": [{"id": id_, "name": name} for id_, name in categories],
-                "subcategories": predictor.spec.to_json(),
+                "subcategories": names.spec.to_json(),
             },
         )
     return JobResult(
@@ -139,6 +140,7 @@ def predict_files(
     )
 
 
+@dataclasses.dataclass
 class _Run:
     """Reads, predicts, draws and writes at the same time, in the order of the files.
 
@@ -151,34 +153,24 @@ class _Run:
         drawer: draws the overlays.
         paths: path of each file's overlay.
         score_threshold: instances with a lower score are left out.
-
-    Attributes:
         failures: a message for each file that could not be read to its end.
         num_known: number of pictures and frames that were predicted before.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        journal: Journal,
-        drawer: OverlayDrawer,
-        paths: Mapping[Path, Path],
-        score_threshold: float,
-    ) -> None:
-        self.predictor = predictor
-        self.journal = journal
-        self.drawer = drawer
-        self.paths = paths
-        self.score_threshold = score_threshold
-        self.failures: list[str] = []
-        self.num_known = 0
-        self._pending: deque[tuple[Frame, Future]] = deque()
-        self._video: VideoWriter | None = None
+    predictor: Predictor
+    journal: Journal
+    drawer: OverlayDrawer
+    paths: Mapping[Path, Path]
+    score_threshold: float
+    failures: list[str] = dataclasses.field(default_factory=list, init=False)
+    num_known: int = dataclasses.field(default=0, init=False)
+    _pending: deque[tuple[Frame, Future]] = dataclasses.field(default_factory=deque, init=False)
+    _video: VideoWriter | None = dataclasses.field(default=None, init=False)
 
     def predict(self, files: Sequence[Path], batch_size: int) -> None:
         """Leaves an overlay and lines of each file that can be read."""
         reader = BatchReader(
-            batch_size,
+            batch_size=batch_size,
             prepare=self.predictor.prepare,
             is_known=self.journal.is_current,
             is_drawn=lambda file: self.paths[file].exists(),
@@ -228,8 +220,8 @@ class _Run:
         annotations = instances_to_results(
             instances,
             file_name,
-            spec=self.predictor.spec,
-            category_ids=self.predictor.category_ids,
+            spec=self.predictor.names.spec,
+            category_ids=self.predictor.names.category_ids,
         )
         for annotation in annotations:
             del annotation["image_id"]

@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = frozenset(
     (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 )
 _CODEC = "mp4v"  # in every build of OpenCV, and eight times as fast as VP8
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 def is_video(file: Path) -> bool:
@@ -129,6 +129,7 @@ class Batch:
     ends_video: bool = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchReader:
     """Reads pictures and videos that are not finished yet.
 
@@ -142,18 +143,10 @@ class BatchReader:
         is_drawn: whether the overlay of a file is there.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        *,
-        prepare: Callable[[np.ndarray], dict],
-        is_known: Callable[[Path, int | None], bool],
-        is_drawn: Callable[[Path], bool],
-    ) -> None:
-        self.batch_size = batch_size
-        self.prepare = prepare
-        self.is_known = is_known
-        self.is_drawn = is_drawn
+    batch_size: int
+    prepare: Callable[[np.ndarray], dict]
+    is_known: Callable[[Path, int | None], bool]
+    is_drawn: Callable[[Path], bool]
 
     def read(self, files: Iterable[Path]) -> Iterator[Batch]:
         """Reads the files in their order; failures are told in the batches, not raised."""
@@ -210,7 +203,7 @@ class BatchReader:
                 yield Batch(failures=[f"video {file} {message}"])
 
 
-def read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
     """Gives the same items in the same order, made by a thread before they are asked for.
 
     An error of the iterator is raised where its item would have come.

@@ -18,7 +18,6 @@ from mask2former_mt.evaluation.disagreements import Comparison, compare_results
 from mask2former_mt.files import replacing
 from mask2former_mt.predict.journal import Journal
 from mask2former_mt.predict.media import VideoReader, is_video
-from mask2former_mt.predict.predictor import Predictor
 from mask2former_mt.visualization import (
     LabelNames,
     SizeLimits,
@@ -130,19 +129,19 @@ class OverlayOptions:
 
 
 def read_ground_truth_of(
-    files: Iterable[Path], dataset: str, predictor: Predictor
+    files: Iterable[Path], dataset: str, names: LabelNames
 ) -> dict[Path, dict]:
     """Finds the dataset dict of each file.
 
     Raises:
-        ValueError: a dataset that is not registered, has other labels than the predictor, or lacks
+        ValueError: a dataset that is not registered, has other labels than the model's, or lacks
             a file.
     """
     spec = spec_of(dataset)
     class_names = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
     for what, expected, got in (
-        ("classes", predictor.class_names, class_names),
-        ("subcategories", predictor.spec.to_json(), spec.to_json()),
+        ("classes", names.classes, class_names),
+        ("subcategories", names.spec.to_json(), spec.to_json()),
     ):
         if got != expected:
             raise ValueError(
@@ -159,21 +158,19 @@ def read_ground_truth_of(
     return records
 
 
+@dataclasses.dataclass(frozen=True)
 class OverlayDrawer:
     """Draws the overlays of a job.
 
     Args:
-        predictor: has the names of classes and values.
+        names: of the model's classes and values, with category ids.
         options: what the overlays show.
         annotated: the dataset dict of each file; None without ground truth.
     """
 
-    def __init__(
-        self, predictor: Predictor, options: OverlayOptions, annotated: Mapping[Path, dict] | None
-    ) -> None:
-        self.options = options
-        self.annotated = annotated
-        self._names = LabelNames(predictor.class_names, predictor.spec, predictor.category_ids)
+    names: LabelNames
+    options: OverlayOptions
+    annotated: Mapping[Path, dict] | None
 
     def draw(
         self, file: Path, image: np.ndarray, results: Sequence[dict], max_side: int | None = None
@@ -195,12 +192,12 @@ class OverlayDrawer:
             grows=not is_video(file),
         )
         if self.annotated is None:
-            return draw_results(image, results, self._names, limits)
+            return draw_results(image, results, self.names, limits)
         annotations = self.annotated[file]["annotations"]
         if self.options.only_disagreements:
             comparison = self._compare(file, results, image.shape[:2])
-            return draw_disagreements(image, results, annotations, *comparison, self._names, limits)
-        return draw_pair(image, results, annotations, self._names, limits)
+            return draw_disagreements(image, results, annotations, *comparison, self.names, limits)
+        return draw_pair(image, results, annotations, self.names, limits)
 
     def is_worth_showing(self, file: Path, line: Mapping) -> bool:
         """Whether a contact sheet should have the picture of this line of the journal."""
@@ -214,8 +211,8 @@ class OverlayDrawer:
             results,
             self.annotated[file]["annotations"],
             size,
-            category_ids=self._names.category_ids,
-            spec=self._names.spec,
+            category_ids=self.names.category_ids,
+            spec=self.names.spec,
         )
 
 

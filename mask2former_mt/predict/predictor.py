@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -21,41 +22,28 @@ from mask2former_mt.config import require_instances
 from mask2former_mt.data.augment import build_test_augmentations
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.visualization import LabelNames
 
 LOGGER = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A trained model with the names of what it predicts.
 
     Args:
         model: detectron2 model in evaluation mode that predicts `instances`.
-        class_names: K names.
-        category_ids: the dataset's category id of each of the K classes.
-        spec: the S subcategories.
+        names: names of the classes and subcategories, with the dataset's category ids.
         augmentations: applied to each picture before the model.
         image_format: "RGB" or "BGR", the order of channels that the model takes.
         settings: everything that decides the predictions, as JSON values.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        class_names: Sequence[str],
-        category_ids: Sequence[int],
-        spec: SubcategorySpec,
-        augmentations: Sequence[T.Augmentation],
-        image_format: str,
-        settings: Mapping[str, object],
-    ) -> None:
-        self.model = model
-        self.class_names = class_names
-        self.category_ids = category_ids
-        self.spec = spec
-        self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
-        self.settings = settings
+    model: nn.Module
+    names: LabelNames
+    augmentations: T.AugmentationList
+    image_format: str
+    settings: Mapping[str, object]
 
     def prepare(self, image: np.ndarray) -> dict:
         """Turns a picture into the model's input; may run in another thread than the model.
@@ -111,23 +99,19 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
             "%s does not say what its classes are called; they are named by their numbers", weights
         )
         category_ids = list(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
-        class_names = [str(i) for i in category_ids]
-        spec = SubcategorySpec.from_counts(
-            cfg.MODEL.SUBCATEGORY.NAMES, cfg.MODEL.SUBCATEGORY.NUM_CLASSES
-        )
+        subcategory = cfg.MODEL.SUBCATEGORY
+        spec = SubcategorySpec.from_counts(subcategory.NAMES, subcategory.NUM_CLASSES)
+        names = LabelNames([str(i) for i in category_ids], spec, category_ids)
     else:
-        category_ids = list(record["category_ids"])
-        class_names = list(record["thing_classes"])
         spec = SubcategorySpec.from_json(record["subcategories"])
+        names = LabelNames(list(record["thing_classes"]), spec, list(record["category_ids"]))
     model = build_model(cfg).eval()
     # A parameter left as initialised would make the predictions random.
     MultiTaskCheckpointer(model, strict=True).load(weights)
     return Predictor(
-        model,
-        class_names=class_names,
-        category_ids=category_ids,
-        spec=spec,
-        augmentations=build_test_augmentations(cfg),
+        model=model,
+        names=names,
+        augmentations=T.AugmentationList(build_test_augmentations(cfg)),
         image_format=cfg.INPUT.FORMAT,
         settings=build_settings(cfg, weights),
     )

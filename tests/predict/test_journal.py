@@ -50,13 +50,10 @@ def fill(out: Path, *lines: dict) -> None:
 
 
 def test_lines_are_found_again(files, out):
-    a, b, c = files
+    a, _, c = files
     fill(out, line_of(a), line_of(c, 0), line_of(c, 1, score=0.25))
     journal = Journal(out, SETTINGS)
-    assert journal.is_current(a)
-    assert journal.is_current(c, 1)
-    assert not journal.is_current(b)
-    assert not journal.is_current(c, 2)
+    assert [list(journal.frames_of(file)) for file in files] == [[None], [], [0, 1]]
     assert not journal.is_current(c)
     assert journal.read(c, 1)["annotations"] == [{"score": 0.25}]
     assert journal.overlay_names == {str(a): "a.png", str(c): "c.png"}
@@ -65,16 +62,15 @@ def test_lines_are_found_again(files, out):
     assert [json.loads(text).get("frame") for text in texts] == [None, 0, 1]
 
 
-def test_line_is_on_disk_as_soon_as_it_is_written(files, out):
+def test_line_is_on_disk_as_soon_as_it_is_written_and_replaces_an_earlier_one(files, out):
     journal = Journal(out, SETTINGS)
-    journal.append(line_of(files[0]))
-    assert json.loads((out / "predictions.jsonl").read_text()) == line_of(files[0])
-    assert journal.is_current(files[0])
-
-
-def test_later_line_replaces_an_earlier_one(files, out):
-    fill(out, line_of(files[0], score=0.1), line_of(files[0], score=0.2))
-    assert Journal(out, SETTINGS).read(files[0])["annotations"] == [{"score": 0.2}]
+    for score in (0.1, 0.2):
+        journal.append(line_of(files[0], score=score))
+        last = (out / "predictions.jsonl").read_text().splitlines()[-1]
+        assert json.loads(last) == line_of(files[0], score=score)
+        for reader in (journal, Journal(out, SETTINGS)):
+            assert reader.is_current(files[0])
+            assert reader.read(files[0])["annotations"] == [{"score": score}]
 
 
 def test_changed_file_is_not_current(files, out):

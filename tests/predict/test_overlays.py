@@ -1,7 +1,6 @@
 """Names of overlays, what they show, and their sizes."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -9,10 +8,11 @@ import pytest
 
 from mask2former_mt.predict.overlays import OverlayDrawer, OverlayOptions, overlay_names
 from mask2former_mt.structures import Subcategory, SubcategorySpec
+from mask2former_mt.visualization import LabelNames
 
 FILE, VIDEO = Path("a.png"), Path("a.mp4")
 SPEC = SubcategorySpec((Subcategory("ink", ("black", "red")),))
-NAMED = SimpleNamespace(category_ids=[1], class_names=["digit"], spec=SPEC)
+NAMES = LabelNames(["digit"], SPEC, [1])
 IMAGE = np.full((200, 300, 3), 128, dtype=np.uint8)
 SQUARES = [(x, y) for x in range(0, 300, 25) for y in range(0, 200, 25)]  # 96 of them
 
@@ -37,7 +37,7 @@ def result(x: int, y: int) -> dict:
 def drawer(annotations: list[dict] | None, *, only_disagreements: bool = False) -> OverlayDrawer:
     annotated = None if annotations is None else {FILE: {"annotations": annotations}}
     options = OverlayOptions("a dataset", only_disagreements, max_side=0)
-    return OverlayDrawer(NAMED, options, annotated)
+    return OverlayDrawer(NAMES, options, annotated)
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,17 @@ def predict(predictor: Predictor, *images: np.ndarray) -> list:
 
 
 def test_names_and_counts_come_from_the_checkpoint(build):
-    predictor = build()
-    assert predictor.class_names == ["apple", "pear", "plum"]
-    assert predictor.category_ids == [4, 7, 9]
-    assert predictor.spec.names == ("ripeness",)
+    names = build().names
+    assert names.classes == ["apple", "pear", "plum"]
+    assert names.category_ids == [4, 7, 9]
+    assert names.spec.names == ("ripeness",)
 
 
 def test_without_names_they_are_numbers_and_it_says_so(build, caplog):
-    predictor = build(*COUNTS, weights="nameless.pth")
-    assert predictor.class_names == ["0", "1", "2"]
-    assert predictor.category_ids == [0, 1, 2]
-    assert predictor.spec.to_json() == [{"name": "ripeness", "values": ["0", "1"]}]
+    names = build(*COUNTS, weights="nameless.pth").names
+    assert names.classes == ["0", "1", "2"]
+    assert names.category_ids == [0, 1, 2]
+    assert names.spec.to_json() == [{"name": "ripeness", "values": ["0", "1"]}]
     messages = [r.message for r in caplog.records if "named by their numbers" in r.message]
     assert len(messages) == 1
 

@@ -116,10 +116,6 @@ class TestWhatIsWritten:
         # No untrained model finds the annotated square, so both pictures are on the sheet.
         assert Image.open(sheet).size[0] > 512 + 683
 
-    def test_contact_sheet_may_lie_in_the_output_folder(self, predict, pictures, tmp_path):
-        predict([pictures], "--contact-sheet", tmp_path / "out" / "s.png")
-        assert (tmp_path / "out" / "s.png").is_file()
-
     def test_large_overlays_are_reduced(self, predict, tmp_path):
         Image.new("RGB", (900, 600)).save(tmp_path / "large.png")
         results = predict([tmp_path / "large.png"], "--max-side", 300)
@@ -139,14 +135,6 @@ class TestWhatIsWritten:
         Image.new("RGB", size).save(tmp_path / "odd.png")
         (image,) = predict([tmp_path / "odd.png"], "--score-threshold", 0)["images"]
         assert (image["width"], image["height"]) == size
-
-    def test_pictures_of_one_name(self, predict, pictures, tmp_path):
-        for folder in ("one", "two"):
-            (tmp_path / folder).mkdir()
-            (tmp_path / folder / "b.png").write_bytes((pictures / "b.png").read_bytes())
-        results = predict([tmp_path / "one", tmp_path / "two"])
-        assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["b.png", "b_2.png"]
-        assert len(results["images"]) == 2
 
     def test_interruption_while_writing_keeps_the_old_json(
         self, predict, pictures, tmp_path, monkeypatch

@@ -124,7 +124,7 @@ class TestSecondRun:
 class TestVideos:
     def test_frames_are_numbered_and_the_overlay_is_a_video(self, predict, tmp_path, capsys):
         write_video(tmp_path / "v.avi", 7, size=(60, 90))
-        sheet = tmp_path / "sheet.png"
+        sheet = tmp_path / "out" / "sheet.png"  # may lie beside the overlays
         options = ["--batch", 3, "--contact-sheet", sheet, "--score-threshold", 0]
         images = predict([tmp_path / "v.avi"], *options)["images"]
         assert [image["frame"] for image in images] == list(range(7))
