@@ -28,7 +28,8 @@ def test_demo_trains_once_and_shows_pictures(tmp_path, capsys):
     program.main(arguments)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{weights} is trained already; remove {output} to train again"
-    # The table and the places are the same again.
-    assert first.splitlines()[-len(lines) + 1 :] == lines[1:]
+    # The table and the places are the same again; before them stands the log.
+    start = next(i for i, line in enumerate(lines) if line.startswith("demo_test_val, "))
+    assert first.splitlines()[start - len(lines) :] == lines[start:]
     assert f"all in one   {output / 'predictions.png'} (ground truth beside prediction)" in lines
     assert (output / "predictions.png").is_file()
