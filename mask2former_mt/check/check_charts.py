@@ -13,35 +13,34 @@ _BINS = 40
 
 
 def draw_charts(statistics: SplitStatistics) -> list[tuple[str, bytes]]:
-    """Draws what there is to draw.
+    """Draws the charts that the split has numbers for.
 
     Returns:
         Titles and SVG files.
     """
+    class_names = statistics.class_names
+    charts = []
     with chart_style():
-        charts = []
         if statistics.num_instances:
-            charts.append(
-                ("Instances per class", bars(statistics.class_names, statistics.class_counts))
-            )
+            charts.append(("Instances per class", bars(class_names, statistics.class_counts)))
         for subcategory, counts in zip(statistics.spec, statistics.value_counts, strict=True):
             if not counts.any():
                 continue
-            names = (*subcategory.values, "(none)", "(unknown)")
-            title = f"Instances per value of {subcategory.name}"
-            charts.append((title, bars(names, counts.sum(axis=0))))
-            title = f"Class by {subcategory.name}: share of each class's instances"
-            charts.append((title, heat(statistics.class_names, names, counts)))
+            name, values = subcategory.name, (*subcategory.values, "(none)", "(unknown)")
+            charts.append((f"Instances per value of {name}", bars(values, counts.sum(axis=0))))
+            title = f"Class by {name}: share of each class's instances"
+            charts.append((title, heat(class_names, values, counts)))
         if len(statistics.sides):
             title = "Object size: square root of the area, in pixels of the picture"
             charts.append((title, _sizes(np.frombuffer(statistics.sides, np.float32))))
         if len(statistics.per_image):
             counts = np.frombuffer(statistics.per_image, statistics.per_image.typecode)
             charts.append(("Instances per picture", _counts(counts)))
-        return charts
+    return charts
 
 
 def _sizes(sides: np.ndarray) -> bytes:
+    """A histogram of sizes in pixels over a logarithmic axis."""
     figure, axes = new_axes()
     axes.set_ylabel("instances")
     low, high = max(float(sides.min()), 0.5), max(float(sides.max()), 1.0)
@@ -55,6 +54,7 @@ def _sizes(sides: np.ndarray) -> bytes:
 
 
 def _counts(counts: np.ndarray) -> bytes:
+    """A histogram of whole numbers."""
     figure, axes = new_axes()
     axes.set_ylabel("pictures")
     step = max(1, math.ceil((int(counts.max()) + 1) / _BINS))

@@ -1,4 +1,4 @@
-"""Pictures for the report: a sample with its annotations, and what is wrong, marked."""
+"""Pictures for the report: samples with their annotations, and faulty annotations, marked."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class _Fault(NamedTuple):
 
 
 class Faults:
-    """Remembers the first few annotations of each kind of fault, each with all that is wrong."""
+    """Remembers the first few annotations of each kind of fault, each with all of its faults."""
 
     def __init__(self) -> None:
         self.found: dict[int, _Fault] = {}
         self._counts: collections.Counter[str] = collections.Counter()
 
     def add(self, job: ImageJob, entry: Mapping, finding: Finding) -> None:
-        """Takes note of a finding, if few like it were there before."""
-        # The entry stays in memory with its fault, so its identity stays its own.
+        """Remembers the annotation of a finding, unless enough of this kind are remembered."""
+        # The entry stays in memory with its fault, so that no other gets its id().
         known = self.found.get(id(entry))
         if known is not None:
             known.findings.append(finding)
@@ -96,7 +96,7 @@ def draw_faults(faults: Faults, coordinates: Coordinates) -> list[Panel]:
     panels = []
     for job, entry, findings in faults.found.values():
         try:
-            image = np.array(read_image(job.path, "RGB"))  # one to draw on
+            image = np.array(read_image(job.path, "RGB"))  # a copy that can be drawn on
         except (ValueError, OSError):
             continue
         scale = min(max(1.0, _MIN_SIDE / min(image.shape[:2])), _MAX_SIDE / max(image.shape[:2]))
@@ -113,7 +113,7 @@ def draw_faults(faults: Faults, coordinates: Coordinates) -> list[Panel]:
 def _draw_entry(
     image: np.ndarray, entry: Mapping, job: ImageJob, coordinates: Coordinates, scale: float
 ) -> None:
-    # What cannot be drawn is told by the caption alone.
+    # An outline or box that cannot be drawn is left out: the caption tells what is wrong with it.
     thickness = max(1, round(max(image.shape) / 300))
     segmentation, box = entry.get("segmentation"), entry.get("bbox")
     try:

@@ -11,7 +11,11 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from mask2former_mt.visualization.label_painting import labels_area, paint_labels
+from mask2former_mt.visualization.label_painting import (
+    LabelVersions,
+    labels_area,
+    paint_labels,
+)
 from mask2former_mt.visualization.regions import Region, region_of
 from mask2former_mt.visualization.rgb_images import check_image, resized
 from mask2former_mt.visualization.text_drawing import text_size_for
@@ -38,7 +42,7 @@ class SizeLimits:
     grows: bool = True
 
     def picture_size(
-        self, size: tuple[int, int], labels: Sequence[Sequence[Sequence[str]]]
+        self, size: tuple[int, int], labels: Sequence[LabelVersions]
     ) -> tuple[int, int]:
         """H, W of the picture for an image of H, W with these labels."""
         short, long = sorted(size)
@@ -62,7 +66,7 @@ def paint_instances(
     image: np.ndarray,
     masks: Iterable[np.ndarray],
     colours: Sequence[tuple[int, int, int]],
-    labels: Sequence[Sequence[Sequence[str]]],
+    labels: Sequence[LabelVersions],
     limits: SizeLimits,
     true_masks: Iterable[np.ndarray | None] = (),
 ) -> np.ndarray:
@@ -72,7 +76,7 @@ def paint_instances(
         image: uint8 RGB (H, W, 3).
         masks: N bool (H, W); taken one at a time, so that a generator keeps one in memory.
         colours: N RGB colours.
-        labels: N labels, each a list of versions, the fullest first, each a list of lines.
+        labels: N labels in words.
         limits: of the picture's size.
         true_masks: N bool (H, W) or None, each shown as a thin white outline; empty for none.
 

@@ -26,8 +26,11 @@ PADDING = 3  # pixels between a label's text and its rim
 POINTER_DEPTH = 8  # pixels that a label's line reaches into the mask
 CROWDED = 0.4  # share of the picture that labels of the usual size may take up
 
+# One label as lists of lines, the fullest version first.
+LabelVersions = Sequence[Sequence[str]]
 
-def labels_area(labels: Sequence[Sequence[Sequence[str]]], text_size: int) -> int:
+
+def labels_area(labels: Sequence[LabelVersions], text_size: int) -> int:
     """The area in pixels of all labels in their fullest versions."""
     return sum(
         max(text_width(line, text_size) + 2 * PADDING for line in versions[0])
@@ -40,7 +43,7 @@ def paint_labels(
     picture: np.ndarray,
     regions: Sequence[Region],
     colours: Sequence[tuple[int, int, int]],
-    labels: Sequence[Sequence[Sequence[str]]],
+    labels: Sequence[LabelVersions],
 ) -> None:
     """Paints each label where it hides least, with a line to its mask.
 
@@ -48,8 +51,8 @@ def paint_labels(
         picture: uint8 RGB (H, W, 3), changed in place.
         regions: N masks; an empty one gets no label.
         colours: N RGB colours.
-        labels: N labels, each a list of versions, the fullest first, each a list of lines. A
-            shorter version is taken where a fuller one would hide another label or be far away.
+        labels: N labels; a shorter version is taken where a fuller one would hide another label or
+            be far away.
     """
     # The labels of small masks first: they have the fewest places near them.
     shown = sorted(

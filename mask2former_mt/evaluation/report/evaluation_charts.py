@@ -1,4 +1,4 @@
-"""The report's charts, as SVG."""
+"""The charts of an evaluation's report, as SVG files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mask2former_mt.visualization.chart_tools import COLOUR, WIDTH, name_ticks, 
 
 # T IoU thresholds, R recalls, K classes, A area ranges
 
-# Colours that people who do not see all of them can tell apart, with lines that differ too.
+# Colours that colour-blind people can tell apart; the lines differ too.
 _SEGM, _JOINT, _OTHER = COLOUR, "#c2591a", "#5b6675"
 _MAX_NAMED = 10  # classes with a colour of their own
 _HEIGHT = 3.2  # inches
 
 
 def precision_recall(evaluation: Evaluation) -> bytes:
-    """Precision by recall, the mean over classes, at IoU .5 and .75, with and without labels."""
+    """Precision by recall, mean over the classes, at IoU .5 and .75, with and without labels."""
     figure, axes = new_axes(WIDTH, _HEIGHT)
     sides = (
         ("segm", evaluation.segm.precisions[ALL_AREAS], _SEGM),
@@ -42,19 +42,17 @@ def precision_recall(evaluation: Evaluation) -> bytes:
 
 
 def precision_recall_by_class(evaluation: Evaluation) -> bytes:
-    """Precision by recall of each class at IoU .5; beyond the ten with the most objects in grey."""
+    """Precision by recall of each class at IoU .5; all but the ten largest classes in grey."""
     truth = evaluation.truth
     precisions_RK = evaluation.segm.precisions[ALL_AREAS, AT_50]
     objects_K = np.bincount(
         truth.classes[evaluation.matches.counts[ALL_AREAS]], minlength=len(truth.class_names)
     )
     figure, axes = new_axes(WIDTH, _HEIGHT + 0.4)
-    by_size = np.argsort(-objects_K, kind="stable")
-    for k in by_size[_MAX_NAMED:]:
-        if objects_K[k]:
-            axes.plot(RECALLS, precisions_RK[:, k], color="#c9ced8", linewidth=0.7)
-    named = [k for k in by_size[:_MAX_NAMED] if objects_K[k]]
-    for place, k in enumerate(named):
+    largest_first = [k for k in np.argsort(-objects_K, kind="stable") if objects_K[k]]
+    for k in largest_first[_MAX_NAMED:]:
+        axes.plot(RECALLS, precisions_RK[:, k], color="#c9ced8", linewidth=0.7)
+    for place, k in enumerate(largest_first[:_MAX_NAMED]):
         axes.plot(
             RECALLS,
             precisions_RK[:, k],
@@ -64,7 +62,7 @@ def precision_recall_by_class(evaluation: Evaluation) -> bytes:
             label=short(truth.class_names[k]),
         )
     _unit_square(axes, "recall", "precision")
-    if named:
+    if largest_first:
         legend = axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
         for entry in legend.get_texts():
             entry.set_parse_math(False)
@@ -72,15 +70,15 @@ def precision_recall_by_class(evaluation: Evaluation) -> bytes:
 
 
 def precision_by_score(curves: Mapping[str, ScoreCurve], chosen: float) -> bytes:
-    """Precision, recall and F1 of the detections whose score is at least so much, at IoU .5.
+    """Precision, recall and F1 at IoU .5 by score threshold.
 
     Args:
-        curves: by what has to be right for a detection to be right.
-        chosen: the threshold that is marked.
+        curves: keyed by what counts as right: the mask alone ("segm"), or the labels too ("joint").
+        chosen: the threshold to mark; infinite or NaN marks none.
     """
     figure, axes = new_axes(WIDTH, _HEIGHT)
     for (name, curve), colour in zip(curves.items(), (_SEGM, _JOINT), strict=False):
-        # As many as there are pixels: there may be a million scores.
+        # One point per pixel: there may be a million scores.
         curve = curve.at(np.linspace(1, 0, 501))
         for what, values, dashes in (
             ("precision", curve.precisions, "-"),
@@ -97,11 +95,13 @@ def precision_by_score(curves: Mapping[str, ScoreCurve], chosen: float) -> bytes
 
 
 def precision_by_iou(evaluation: Evaluation) -> bytes:
-    """AP at each IoU threshold, the mean over classes and recalls."""
+    """AP at each IoU threshold, in percent."""
     figure, axes = new_axes(WIDTH, 2.8)
-    sides = [("segm", evaluation.segm.precisions[ALL_AREAS], _SEGM, "o-")]
-    sides.append(("joint", evaluation.joint.precisions, _JOINT, "s-"))
-    sides.append(("bbox", evaluation.bbox.precisions[ALL_AREAS], _OTHER, "^--"))
+    sides = (
+        ("segm", evaluation.segm.precisions[ALL_AREAS], _SEGM, "o-"),
+        ("joint", evaluation.joint.precisions, _JOINT, "s-"),
+        ("bbox", evaluation.bbox.precisions[ALL_AREAS], _OTHER, "^--"),
+    )
     for name, precisions_TRK, colour, marks in sides:
         means_T = [100 * _class_mean(of_RK).mean() for of_RK in precisions_TRK]
         axes.plot(IOU_THRESHOLDS, means_T, marks, color=colour, label=name, markersize=4)
@@ -113,10 +113,10 @@ def precision_by_iou(evaluation: Evaluation) -> bytes:
 
 
 def calibration(bins: Bins) -> bytes:
-    """How often what has a score is right, and how many there are, by score.
+    """The share that is right and the share of all, by score.
 
     Args:
-        bins: defined.
+        bins: with at least one score (`bins.defined`).
     """
     figure, axes = new_axes(3.4, 2.9)
     edges = np.linspace(0, 1, NUM_BINS + 1)
@@ -132,7 +132,7 @@ def calibration(bins: Bins) -> bytes:
 
 
 def error_bars(gains: Mapping[str, float]) -> bytes:
-    """What AP^J at IoU .5 would gain from repairing each kind of error."""
+    """The gain of AP^J at IoU .5, in percent, if one kind of error were repaired, by kind."""
     figure, axes = new_axes(WIDTH, 2.4)
     positions = np.arange(len(KINDS))
     drawn = axes.barh(positions, [gains[kind] for kind in KINDS], color=_JOINT)
@@ -145,7 +145,7 @@ def error_bars(gains: Mapping[str, float]) -> bytes:
 
 
 def _class_mean(of_RK: np.ndarray) -> np.ndarray:
-    """The mean over the classes that have objects, (R,); NaN without any."""
+    """The mean over the classes that have objects, float (R,); NaN if none has."""
     defined = (of_RK > UNDEFINED).any(axis=0)
     return of_RK[:, defined].mean(axis=1) if defined.any() else np.full(len(of_RK), np.nan)
 
