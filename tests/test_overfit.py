@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pycocotools.mask as mask_util
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.solver import build_lr_scheduler
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
+from registered import restored_datasets
 from tiny import tiny_cfg, tiny_model
 
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
@@ -43,7 +45,7 @@ def shape_mask(shape: str, x: float, y: float, radius: float) -> np.ndarray:
     return (dy <= 0.8 * radius) & (abs(dx) <= 0.6 * (dy + radius))
 
 
-def draw(image: np.ndarray, mask: np.ndarray, x: float, colour: str, fill: str | None) -> None:
+def draw(image: np.ndarray, mask: np.ndarray, colour: str, fill: str | None) -> None:
     rows, columns = np.mgrid[:SIZE, :SIZE]
     image[mask] = COLOURS[colour]
     if fill == "dark_core":
@@ -73,7 +75,7 @@ def write_dataset(folder: Path) -> Path:
             mask = shape_mask(
                 shape, x + generator.integers(-4, 5), y + generator.integers(-4, 5), 17
             )
-            draw(picture, mask, x, colour, fill)
+            draw(picture, mask, colour, fill)
             labels = {"colour": colour, "fill": fill}
             if number % 7 == 6:
                 del labels["colour"]
@@ -102,33 +104,27 @@ def write_dataset(folder: Path) -> Path:
 def annotation(
     number: int, image_id: int, category_id: int, mask: np.ndarray, subcategories: dict
 ) -> dict:
-    rows, columns = np.nonzero(mask)
-    left, top = int(columns.min()), int(rows.min())
-    # COCO's uncompressed RLE: column by column, the first run being of zeros.
-    flat = mask.T.reshape(-1)
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    rle = mask_util.encode(np.asfortranarray(mask))
     return {
         "id": number,
         "image_id": image_id,
         "category_id": category_id,
-        "bbox": [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top],
-        "area": int(mask.sum()),
+        "bbox": mask_util.toBbox(rle).tolist(),
+        "area": int(mask_util.area(rle)),
         "iscrowd": 0,
-        "segmentation": {"size": [SIZE, SIZE], "counts": [0, *runs] if flat[0] else runs},
+        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
         "subcategories": subcategories,
     }
 
 
 @pytest.fixture
 def dataset(tmp_path: Path):
-    (name,) = register_dataset_files([write_dataset(tmp_path / "shapes")])
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    with restored_datasets():
+        (name,) = register_dataset_files([write_dataset(tmp_path / "shapes")])
+        yield name
 
 
-def overfit(dataset: str, *, seed: int, iterations: int = ITERATIONS) -> dict[str, float]:
+def overfit(dataset: str, *, seed: int) -> dict[str, float]:
     """Trains on all scenes and evaluates on the same; returns the evaluator's flat metrics."""
     spec = spec_of(dataset)
     cfg = tiny_cfg(
@@ -149,7 +145,7 @@ def overfit(dataset: str, *, seed: int, iterations: int = ITERATIONS) -> dict[st
             "SOLVER.BASE_LR": 1e-3,
             "SOLVER.BACKBONE_MULTIPLIER": 1.0,
             "SOLVER.WEIGHT_DECAY": 0.05,
-            "SOLVER.MAX_ITER": iterations,
+            "SOLVER.MAX_ITER": ITERATIONS,
             "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
             "SOLVER.WARMUP_ITERS": 10,
             "SOLVER.CLIP_GRADIENTS.ENABLED": True,
@@ -170,7 +166,7 @@ def overfit(dataset: str, *, seed: int, iterations: int = ITERATIONS) -> dict[st
     optimizer = build_optimizer(cfg, model)
     scheduler = build_lr_scheduler(cfg, optimizer)
     order = torch.Generator().manual_seed(seed)
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         chosen = torch.randperm(NUM_SCENES, generator=order)[:IMAGES_PER_BATCH].tolist()
         loss = sum(model([inputs[i] for i in chosen]).values())
         optimizer.zero_grad()

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from registered import restored_datasets
 from training_files import restored_loggers, write_config, write_dataset
 
 from mask2former_mt.engine.main import launch_training
@@ -20,12 +19,8 @@ PROGRAM = Path(__file__).parents[2] / "tools" / "train_net.py"
 
 @pytest.fixture(autouse=True)
 def _leave_no_trace():
-    known = set(DatasetCatalog.list())
-    with restored_loggers():
+    with restored_loggers(), restored_datasets():
         yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 @pytest.fixture
@@ -49,14 +44,6 @@ def program(*arguments: object) -> subprocess.CompletedProcess:
         env=environment,
         check=False,
     )
-
-
-def edit(folder: Path, change: Callable[[dict], object], split: str = "train") -> None:
-    """Changes one annotation file."""
-    file = folder / "shapes" / f"{split}.json"
-    document = json.loads(file.read_text())
-    change(document)
-    file.write_text(json.dumps(document))
 
 
 def files_of(folder: Path) -> set[Path]:
@@ -104,32 +91,31 @@ def test_an_unknown_key_of_the_file_is_named(folder):
     refused(folder, match=r"error: config file .*c\.yaml: .*FANCY")
 
 
-def test_a_value_without_a_key_is_named(folder):
-    refused(folder, "SOLVER.MAX_ITER", match=r"must be KEY VALUE pairs, got \['SOLVER.MAX_ITER'\]")
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["SOLVER.MAX_ITER"], r"must be KEY VALUE pairs, got \['SOLVER.MAX_ITER'\]"),
+        # An option after the keys is not taken for a value.
+        (["SOLVER.MAX_ITER", 1, "--resume"], "must be KEY VALUE pairs.*--resume"),
+        (["--eval-only"], r"error: .*output/model_final\.pth not found"),
+        (["--eval-only", "MODEL.WEIGHTS", __file__], r"error: checkpoint .* cannot be read"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(folder, arguments, match):
+    refused(folder, *arguments, match=match)
 
 
-def test_an_option_after_the_keys_is_not_taken_for_a_value(folder):
-    refused(folder, "SOLVER.MAX_ITER", 1, "--resume", match="must be KEY VALUE pairs.*--resume")
-
-
-def test_a_missing_dataset_file_is_named(folder):
-    (folder / "shapes" / "shapes.yaml").unlink()
-    refused(folder, match=r"error: dataset file .*shapes\.yaml does not exist")
-
-
-def test_a_missing_annotation_file_is_named(folder):
-    (folder / "shapes" / "val.json").unlink()
-    refused(folder, match=r"error: .*val\.annotations: .*val\.json does not exist")
-
-
-def test_a_missing_image_is_named(folder):
-    (folder / "shapes" / "images" / "2.png").unlink()
-    refused(folder, match=r"(?s)error: .*train\.json.*1 of 4 image files are missing.*2\.png")
-
-
-def test_a_missing_image_of_the_validation_split_is_found_before_training(folder):
-    edit(folder, lambda document: document["images"][0].update(file_name="other.png"), "val")
-    refused(folder, match=r"(?s)error: .*val\.json.*1 of 2 image files are missing.*other\.png")
+@pytest.mark.parametrize(
+    ("file", "match"),
+    [
+        ("shapes.yaml", r"error: dataset file .*shapes\.yaml does not exist"),
+        ("val.json", r"error: .*val\.annotations: .*val\.json does not exist"),
+        ("images/2.png", r"(?s)error: .*train\.json.*1 of 4 image files are missing.*2\.png"),
+    ],
+)
+def test_a_missing_file_of_the_dataset_is_named(folder, file, match):
+    (folder / "shapes" / file).unlink()
+    refused(folder, match=match)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"images": [], "annotations": []}'])
@@ -138,33 +124,47 @@ def test_a_json_that_is_not_coco_is_named(folder, text):
     refused(folder, match=r"error: .*train\.json (is not valid JSON|must be a COCO|is not a COCO)")
 
 
+# Split, list in its JSON, index in the list, what is changed there.
 @pytest.mark.parametrize(
-    ("labels", "match"),
+    ("split", "place", "index", "change", "match"),
     [
-        ({"tint": "green"}, r"annotation 1 of .*'tint' has no value 'green'; listed are \['red'"),
-        ({"colour": "red"}, r"annotation 1 of .*'colour' is not listed; listed are \['tint'"),
-        ({"tint": 3}, r"annotation 1 of .*'tint': index must be in \[-1, 2\].*got 3"),
+        (
+            *("train", "annotations", 0, {"subcategories": {"tint": "green"}}),
+            r"annotation 1 of .*'tint' has no value 'green'; listed are \['red'",
+        ),
+        (
+            *("train", "annotations", 0, {"subcategories": {"colour": "red"}}),
+            r"annotation 1 of .*'colour' is not listed; listed are \['tint'",
+        ),
+        (
+            *("train", "annotations", 0, {"subcategories": {"tint": 3}}),
+            r"annotation 1 of .*'tint': index must be in \[-1, 2\].*got 3",
+        ),
+        (
+            *("train", "annotations", 2, {"category_id": 8}),
+            r"annotation 3 of .*category_id 8 is not listed",
+        ),
+        (
+            *("train", "annotations", 0, {"bbox": [60, 8, 40, 12]}),
+            r"annotation 1 of .*must lie inside the image",
+        ),
+        (
+            *("train", "subcategories", 1, {"values": []}),
+            r"train\.json.*subcategory 'finish' has 0 values",
+        ),
+        # The validation split is read before the training, too.
+        (
+            *("val", "images", 0, {"file_name": "other.png"}),
+            r"val\.json.*1 of 2 image files are missing.*other\.png",
+        ),
     ],
 )
-def test_a_label_that_is_not_listed_is_named(folder, labels, match):
-    edit(folder, lambda document: document["annotations"][0].update(subcategories=labels))
+def test_what_is_wrong_in_an_annotation_file_is_named(folder, split, place, index, change, match):
+    file = folder / "shapes" / f"{split}.json"
+    document = json.loads(file.read_text())
+    document[place][index].update(change)
+    file.write_text(json.dumps(document))
     refused(folder, match=rf"(?s)error: .*{match}")
-
-
-def test_a_category_that_is_not_listed_is_named(folder):
-    edit(folder, lambda document: document["annotations"][2].update(category_id=8))
-    refused(folder, match=r"(?s)error: .*annotation 3 of .*category_id 8 is not listed")
-
-
-def test_an_annotation_outside_the_image_is_named(folder):
-    edit(folder, lambda document: document["annotations"][0].update(bbox=[60, 8, 40, 12]))
-    refused(folder, match=r"(?s)error: .*annotation 1 of .*must lie inside the image")
-
-
-def test_a_subcategory_without_values_is_named(folder):
-    for split in ("train", "val"):
-        edit(folder, lambda document: document["subcategories"][1].update(values=[]), split)
-    refused(folder, match=r"(?s)error: .*train\.json.*subcategory 'finish' has 0 values")
 
 
 def test_a_name_that_is_registered_twice_is_named(folder):
@@ -175,13 +175,3 @@ def test_a_name_that_is_registered_twice_is_named(folder):
         f"('{folder}/shapes/shapes.yaml', '{other}')",
         match=r"error: dataset 'shapes_train' of .* is already registered by .*change 'name'",
     )
-
-
-def test_without_weights_there_is_nothing_to_evaluate(folder):
-    refused(folder, "--eval-only", match=r"error: .*output/model_final\.pth not found")
-
-
-def test_weights_that_are_no_checkpoint_are_named(folder):
-    (folder / "w.pth").write_bytes(b"no checkpoint")
-    arguments = ("--eval-only", "MODEL.WEIGHTS", folder / "w.pth")
-    refused(folder, *arguments, match=r"error: checkpoint .*w\.pth cannot be read")
