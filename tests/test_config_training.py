@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from config_tools import changed, rows, tiny_config
+from config_tools import changed, tiny_config
 from detectron2.data import transforms as T
 from detectron2.solver import build_lr_scheduler
 from torch import nn
@@ -100,11 +100,14 @@ OPTIMIZER_ROWS = [
     # The 1-norm is 3 + 4 + 1 = 8.
     ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", 1.0, used_gradient, [0.375, 0.5, 0, 0, 0.125, 0]),
 ]
+# MAX_ITER 100, constant otherwise.
 SCHEDULE_ROWS = [
-    # MAX_ITER 100, constant otherwise.
-    ("SOLVER.STEPS", (2, 4), [1, 1, 0.1, 0.1, 0.01, 0.01]),
-    ("SOLVER.WARMUP_ITERS", 2, [0.001, 0.5005, 1, 1, 1, 1]),
-    ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", [1, 0.9998, 0.999, 0.9978, 0.9961, 0.9938]),
+    ("SOLVER.STEPS", (2, 4), list, [1, 1, 0.1, 0.1, 0.01, 0.01]),
+    ("SOLVER.WARMUP_ITERS", 2, list, [0.001, 0.5005, 1, 1, 1, 1]),
+    (
+        *("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
+        *(list, [1, 0.9998, 0.999, 0.9978, 0.9961, 0.9938]),
+    ),
 ]
 TRAIN_ROWS = [
     (
@@ -142,44 +145,24 @@ MAPPER_ROWS = [
     ("SEED", 17, lambda m: m.seed, 17),
     ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 5, lambda m: m.num_classes, 5),
 ]
-INPUT_ROWS = (TRAIN_ROWS, LSJ_ROWS, TEST_ROWS, MAPPER_ROWS)
-
-
-@rows(OPTIMIZER_ROWS)
-def test_a_key_changes_the_optimizer(key, value, look, expected):
-    assert look(optimized(tiny_config())) != expected
-    assert look(optimized(changed(key, value))) == expected
+# What is built, the key that is set beforehand, and the rows.
+BUILT = (
+    (optimized, (), OPTIMIZER_ROWS),
+    (rates, ("SOLVER.MAX_ITER", 100), SCHEDULE_ROWS),
+    (build_train_augmentations, (), TRAIN_ROWS),
+    (build_train_augmentations, ("INPUT.DATASET_MAPPER_NAME", "coco_instance_lsj"), LSJ_ROWS),
+    (build_test_augmentations, (), TEST_ROWS),
+    (mapper, (), MAPPER_ROWS),
+)
+TRAINING_ROWS = [row for _, _, rows in BUILT for row in rows]
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "expected"), SCHEDULE_ROWS, ids=[row[0] for row in SCHEDULE_ROWS]
+    ("build", "before", "key", "value", "look", "expected"),
+    [(build, before, *row) for build, before, rows in BUILT for row in rows],
+    ids=[row[0] for row in TRAINING_ROWS],
 )
-def test_a_key_changes_the_schedule(key, value, expected):
-    base = changed("SOLVER.MAX_ITER", 100)
-    assert rates(base) == [1] * 6
-    assert rates(changed(key, value, base)) == expected
-
-
-@rows(TRAIN_ROWS)
-def test_a_key_changes_the_training_augmentation(key, value, look, expected):
-    assert look(build_train_augmentations(tiny_config())) != expected
-    assert look(build_train_augmentations(changed(key, value))) == expected
-
-
-@rows(LSJ_ROWS)
-def test_a_key_changes_the_large_scale_jitter(key, value, look, expected):
-    base = changed("INPUT.DATASET_MAPPER_NAME", "coco_instance_lsj")
-    assert look(build_train_augmentations(base)) != expected
-    assert look(build_train_augmentations(changed(key, value, base))) == expected
-
-
-@rows(TEST_ROWS)
-def test_a_key_changes_the_test_augmentation(key, value, look, expected):
-    assert look(build_test_augmentations(tiny_config())) != expected
-    assert look(build_test_augmentations(changed(key, value))) == expected
-
-
-@rows(MAPPER_ROWS)
-def test_a_key_changes_the_mapper(key, value, look, expected):
-    assert look(mapper(tiny_config())) != expected
-    assert look(mapper(changed(key, value))) == expected
+def test_a_key_changes_what_is_built(build, before, key, value, look, expected):
+    cfg = changed(*before) if before else tiny_config()
+    assert look(build(cfg)) != expected
+    assert look(build(changed(key, value, cfg))) == expected

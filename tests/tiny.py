@@ -9,6 +9,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
+from training_files import CONFIG
 
 from mask2former_mt.config import add_mask2former_mt_config, check_config
 from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
@@ -17,8 +18,8 @@ NUM_CLASSES = 3
 # K_s by name: the heads have one output more.
 SUBCATEGORIES = {"colour": 4, "fill": 2}
 SPEC = SubcategorySpec.from_counts(list(SUBCATEGORIES), list(SUBCATEGORIES.values()))
-CHANNELS = 32
-NUM_QUERIES = 6
+CHANNELS = CONFIG["MODEL"]["MASK_FORMER"]["HIDDEN_DIM"]
+NUM_QUERIES = CONFIG["MODEL"]["MASK_FORMER"]["NUM_OBJECT_QUERIES"]
 
 
 def tiny_cfg(
@@ -27,7 +28,7 @@ def tiny_cfg(
     subcategories: Mapping[str, int] = SUBCATEGORIES,
     opts: Mapping[str, object] | None = None,
 ) -> CfgNode:
-    """The default config with a small model on the CPU, without any weights file.
+    """The config of `training_files` for K classes and S subcategories, with trained norms.
 
     Args:
         num_classes: K.
@@ -36,34 +37,14 @@ def tiny_cfg(
     """
     cfg = get_cfg()
     add_mask2former_mt_config(cfg)
+    cfg.merge_from_other_cfg(CfgNode(CONFIG))
     small = {
-        "MODEL.DEVICE": "cpu",
-        "MODEL.META_ARCHITECTURE": "MultiTaskMaskFormer",
-        "MODEL.PIXEL_MEAN": [127.5] * 3,
-        "MODEL.PIXEL_STD": [127.5] * 3,
-        "MODEL.BACKBONE.NAME": "build_timm_backbone",
-        "MODEL.BACKBONE.FREEZE_AT": 0,
-        "MODEL.TIMM.NAME": "mobilenetv3_small_050",
         "MODEL.TIMM.NORM": "BN",
-        "MODEL.SEM_SEG_HEAD.NAME": "MaskFormerHead",
-        "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res2", "res3", "res4", "res5"],
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": num_classes,
-        "MODEL.SEM_SEG_HEAD.CONVS_DIM": CHANNELS,
-        "MODEL.SEM_SEG_HEAD.MASK_DIM": CHANNELS,
-        "MODEL.SEM_SEG_HEAD.NORM": "GN",
-        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
-        "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS": 4,
         "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD": 64,
-        "MODEL.MASK_FORMER.HIDDEN_DIM": CHANNELS,
         "MODEL.MASK_FORMER.DIM_FEEDFORWARD": 64,
-        "MODEL.MASK_FORMER.NHEADS": 4,
-        "MODEL.MASK_FORMER.DEC_LAYERS": 3,
-        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": NUM_QUERIES,
-        "MODEL.MASK_FORMER.DROPOUT": 0.0,
-        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 64,
         "MODEL.SUBCATEGORY.NAMES": list(subcategories),
         "MODEL.SUBCATEGORY.NUM_CLASSES": list(subcategories.values()),
-        "INPUT.FORMAT": "RGB",
         "TEST.DETECTIONS_PER_IMAGE": 10,
     }
     for key, value in {**small, **(opts or {})}.items():
