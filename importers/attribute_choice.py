@@ -1,14 +1,18 @@
-"""From a source's attributes to subcategories: which of them, and each object's labels."""
+"""From a source's attributes to subcategories: which attributes become some, and the labels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
+from mask2former_mt.importers.source import ImportOptions, Report, Source, SourceObject, Texts
 
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 
+# An object without the attribute is unknown, none, or none where no object of its class has it.
+ABSENT_CHOICES = ("unknown", "none", "by-class")
+# An object with several texts of one attribute is unknown, keeps the first, or is refused.
+SEVERAL_CHOICES = ("unknown", "first", "refuse")
 YES_NO = ("no", "yes")
 # What annotation tools write where nothing was chosen: CVAT's name for "no choice yet", or no text.
 _UNFILLED = ("", "__undefined__")
@@ -17,7 +21,7 @@ _BOOKKEEPING = ("keyframe", "label_id", "rotation", "track_id")
 
 
 class Survey:
-    """Turns attributes of any JSON type into texts, and remembers what there was.
+    """Turns attributes of any JSON type into texts, and remembers which there were.
 
     Yes/no values, texts and lists of texts can become subcategories; numbers only where they are
     asked for by name; anything else cannot.
@@ -28,7 +32,7 @@ class Survey:
         self._kinds: dict[str, set[str]] = {}
 
     def add(self, attributes: Mapping[str, object]) -> dict[str, Texts]:
-        """The texts of one object's attributes; what was not filled in cannot be told."""
+        """The texts of one object's attributes; None where nothing was filled in."""
         return {name: self._add(name, value) for name, value in attributes.items()}
 
     def _add(self, name: str, value: object) -> Texts:
@@ -117,15 +121,15 @@ def _number_text(value: float) -> str:
 
 
 class Labeller:
-    """Gives objects their subcategories, as an annotation of the JSON holds them.
+    """Gives objects their labels, as an annotation of the JSON holds them.
 
     Args:
         source: with the attributes that become subcategories.
-        options: what to do with several texts, none and missing attributes.
+        options: what several texts, texts for none and missing attributes become.
         report: gets what could not be kept.
 
     Raises:
-        ValueError: names that a subcategory cannot have, or an attribute without a text left.
+        ValueError: a name that a subcategory cannot have, or an attribute without a text left.
     """
 
     def __init__(self, source: Source, options: ImportOptions, report: Report) -> None:
@@ -147,28 +151,20 @@ class Labeller:
             subcategories.append(Subcategory(name, values))
             self._names[attribute] = name
         self.spec = SubcategorySpec(tuple(subcategories))
-        # Which attributes the objects of a class carry at all.
+        # By class: the attributes that some of its objects have.
         self._carried: dict[int, set[str]] = {}
-        if not self._absent_is_unknown:
+        if options.absent == "by-class":
             for split in source.splits:
-                for picture in split.pictures:
-                    for item in picture.objects:
-                        self._carried.setdefault(item.category_id, set()).update(item.attributes)
+                for item in split.objects:
+                    carried = self._carried.setdefault(item.entry["category_id"], set())
+                    carried.update(item.attributes)
 
-    def labels(
-        self, attributes: Mapping[str, Texts], category_id: int, origin: str
-    ) -> dict[str, str | None]:
+    def labels(self, item: SourceObject) -> dict[str, str | None]:
         """Value per subcategory, None for none; what is unknown is left out."""
         labels = {}
         for attribute, name in self._names.items():
-            if attribute in attributes:
-                texts = attributes[attribute]
-            elif self._absent_is_unknown:
-                texts = None
-            elif self._options.absent == "none":
-                texts = ()
-            else:
-                texts = None if attribute in self._carried.get(category_id, ()) else ()
+            absent = self._absent(attribute, item.entry["category_id"])
+            texts = item.attributes.get(attribute, absent)
             if texts is None:
                 continue
             values = [text for text in texts if text not in self._options.none_values]
@@ -176,14 +172,22 @@ class Labeller:
                 labels[name] = values[0] if values else None
             elif self._options.several == "first":
                 self._report.note(
-                    f"objects with several values of {name!r}, the first taken", origin
+                    f"objects with several values of {name!r}, the first taken", item.origin
                 )
                 labels[name] = values[0]
             elif self._options.several == "refuse":
                 self._report.refuse(
-                    f"{origin}: {attribute!r} must have one value, got {values}; a subcategory "
-                    "holds one: correct it, or choose --several unknown or first"
+                    f"{item.origin}: {attribute!r} must have one value, got {values}; a "
+                    "subcategory holds one: correct it, or choose --several unknown or first"
                 )
             else:
-                self._report.note(f"objects with several values of {name!r}, now unknown", origin)
+                self._report.note(
+                    f"objects with several values of {name!r}, now unknown", item.origin
+                )
         return labels
+
+    def _absent(self, attribute: str, category_id: int) -> Texts:
+        """What it means that an object of this class does not have the attribute."""
+        if self._absent_is_unknown or attribute in self._carried.get(category_id, ()):
+            return None
+        return ()

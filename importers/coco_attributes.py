@@ -1,59 +1,224 @@
 """Imports COCO JSON whose annotations carry `attributes`, as CVAT and datumaro write it.
 
 Each annotation may have `"attributes": {"occluded": false, "colour": "red"}`. Yes/no values, texts
-and lists of texts become subcategories; numbers, free text, what never varies and CVAT's own
-bookkeeping (`track_id`, `keyframe`, `rotation`) do not unless they are asked for by name. A missing
+and lists of texts become subcategories. Numbers, free text, what never varies and what CVAT keeps
+for itself (`track_id`, `keyframe`, `rotation`) do not, unless they are asked for by name. A missing
 attribute is unknown unless `ImportOptions.absent` says otherwise; an empty text, null and CVAT's
 `__undefined__` are always unknown: the annotator has not chosen. Files that already have this
-project's `subcategories` are left alone: they need no import.
+project's `subcategories` need no import, and are refused. `area`, `bbox` and `iscrowd` may be
+missing, as they are in files of other tools.
 
-Source: docs.cvat.ai, "MS COCO"; the JSON that datumaro 1.13 writes, which CVAT exports with.
+Source: cocodataset.org, "Data format"; docs.cvat.ai, "MS COCO"; the JSON of datumaro 1.13, which
+CVAT exports with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mask2former_mt.importers.attribute_choice import Survey
-from mask2former_mt.importers.coco_lists import CocoFiles
-from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
+from mask2former_mt.importers.source import (
+    ImportOptions,
+    Report,
+    Source,
+    SourceObject,
+    SourceSplit,
+    Texts,
+)
+
+from mask2former_mt.dataset.document import read_document
+from mask2former_mt.dataset.problems import shown
+from mask2former_mt.dataset.rle import is_int
+
+# Objects with iscrowd 1: crowds, which training leaves out, or single objects.
+CROWD_CHOICES = ("keep", "object")
+# Of an annotation, besides `iscrowd`.
+_KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area")
 
 
 def read_coco_attributes(
     inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
 ) -> Source:
-    """Reads COCO JSON with `attributes`.
-
-    Args:
-        inputs: JSON file by split.
-        images: picture folder by split; a missing one is looked for beside the JSON.
-        options: which attributes, and what of crowds and missing ones.
-        report: gets what is wrong.
-
-    Raises:
-        FileNotFoundError: a file or folder.
-        ValueError: not COCO, or attributes that cannot become subcategories.
-    """
+    """Reads COCO JSON with `attributes`: `inputs` are JSON files; see `dataset_import.Format`."""
     files = CocoFiles(inputs, images, report)
-    survey = Survey()
-
-    def attributes_of(split: str, entry: dict, origin: str) -> dict[str, Texts] | None:
-        attributes = entry.get("attributes")
-        if attributes is None:
-            return None
-        if not isinstance(attributes, dict):
-            report.refuse(
-                f'{origin}: \'attributes\' must be an object such as {{"colour": "red"}}, got '
-                f"{str(attributes)[:80]}"
-            )
-            return None
-        return survey.add(attributes)
-
     for split, document in files.documents.items():
         if "subcategories" in document:
             raise ValueError(
                 f"{inputs[split]} has 'subcategories' already and needs no import; name it in a "
                 "dataset YAML as it is"
             )
-    return files.source(options, attributes_of, lambda: survey.choose(options, report))
+    survey = Survey()
+
+    def attributes_of(entry: dict, origin: str) -> dict[str, Texts]:
+        attributes = entry.get("attributes")
+        if attributes is None:
+            return {}
+        if not isinstance(attributes, dict):
+            report.refuse(
+                f'{origin}: \'attributes\' must be an object such as {{"colour": "red"}}, got '
+                f"{shown(attributes)}"
+            )
+            return {}
+        return survey.add(attributes)
+
+    source = files.source(options, attributes_of)
+    source.attributes = survey.choose(options, report)
+    return source
+
+
+class CocoFiles:
+    """The COCO-like files of a dataset, one per split.
+
+    Args:
+        inputs: JSON file by split.
+        images: picture folder by split; a missing one is looked for beside the JSON.
+        report: gets what is wrong.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a COCO-like file.
+    """
+
+    def __init__(
+        self, inputs: Mapping[str, Path], images: Mapping[str, Path], report: Report
+    ) -> None:
+        self._report = report
+        self._images = images
+        self.files = dict(inputs)
+        self.documents: dict[str, dict] = {}
+        for split, file in inputs.items():
+            if not os.path.isfile(file):
+                raise FileNotFoundError(f"{file} does not exist, or is no file")
+            self.documents[split] = read_document(file)
+
+    def named_entries(self, split: str, key: str) -> dict[int, dict]:
+        """The entries of a list such as `attributes` by their id; broken ones are reported.
+
+        Raises:
+            ValueError: no such list.
+        """
+        file, document = self.files[split], self.documents[split]
+        entries = document.get(key)
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            got = f"a {type(entries).__name__}" if key in document else "no such key"
+            if isinstance(entries, list):
+                got = "a list of other things"
+            raise ValueError(
+                f"{file}: {key!r} must be a list of JSON objects, got {got}; "
+                f"its keys are {sorted(document)}"
+            )
+        named: dict[int, dict] = {}
+        for entry in entries:
+            number, name = entry.get("id"), entry.get("name")
+            if not is_int(number) or not isinstance(name, str) or not name:
+                self._report.refuse(
+                    f'{file}: an entry of {key!r} must have an integer "id" and a "name", got '
+                    f"{shown(entry)}"
+                )
+            elif named.setdefault(number, entry)["name"] != name:
+                self._report.refuse(
+                    f"{file}: id {number} is used twice in {key!r}, for {named[number]['name']!r} "
+                    f"and {name!r}; ids must be unique"
+                )
+        return named
+
+    def source(
+        self,
+        options: ImportOptions,
+        attributes_of: Callable[[dict, str], dict[str, Texts]],
+        *,
+        is_wanted: Callable[[dict], bool] = lambda entry: True,
+        kept_image_keys: tuple[str, ...] = (),
+    ) -> Source:
+        """Pictures, classes and objects; `Source.attributes` is the caller's to fill in.
+
+        Args:
+            options: what becomes of crowds.
+            attributes_of: (annotation, origin) -> what it says of its attributes.
+            is_wanted: whether an annotation is an object of this dataset.
+            kept_image_keys: further keys with lists of ids in the entries of `images`.
+        """
+        # The files' lists together; whether they contradict each other is for the reader to say.
+        categories: list[dict] = []
+        splits = []
+        for split, file in self.files.items():
+            document = self.documents[split]
+            root = self._image_root(split)
+            for entry in document["categories"]:
+                category = {"id": entry.get("id"), "name": entry.get("name")}
+                if category not in categories:
+                    categories.append(category)
+            images = [_image(entry, root, kept_image_keys) for entry in document["images"]]
+            objects = []
+            for entry in filter(is_wanted, document["annotations"]):
+                item = self._object(file, entry, options)
+                if item is not None:
+                    item.attributes = attributes_of(entry, item.origin)
+                    objects.append(item)
+            splits.append(SourceSplit(split, file, root, images, objects))
+        return Source(categories, splits, list(self.files.values()), is_coco=True)
+
+    def _image_root(self, split: str) -> Path:
+        if split in self._images:
+            folder = self._images[split]
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(f"--images: {folder} is not a folder")
+            return Path(os.path.abspath(folder))
+        file, entries = self.files[split], self.documents[split]["images"]
+        names = [entry["file_name"] for entry in entries if isinstance(entry.get("file_name"), str)]
+        beside = Path(os.path.abspath(file)).parent
+        # CVAT: annotations/instances_<subset>.json and images/<subset>/.
+        subset = Path(file).stem.partition("_")[2]
+        folders = [beside, beside / "images", beside.parent / "images"]
+        candidates = [*folders, *([folders[2] / subset] if subset else [])]
+        for folder in candidates:
+            if names and os.path.isfile(folder / _portable(names[0], folder)):
+                return folder
+        raise FileNotFoundError(
+            f"{file}: the pictures are in none of {', '.join(map(str, candidates))}; give their "
+            "folder with --images"
+        )
+
+    def _object(self, file: Path, entry: dict, options: ImportOptions) -> SourceObject | None:
+        origin = f"{file}: annotation {shown(entry.get('id'))}"
+        segmentation = entry.get("segmentation")
+        if segmentation in (None, [], {}):
+            self._report.unusable(
+                origin,
+                "it has a box but no mask ('segmentation' is empty); draw the outline",
+                "boxes without a mask",
+            )
+            return None
+        iscrowd = entry.get("iscrowd", 0)
+        if iscrowd == 1 and options.crowd == "object":
+            iscrowd = 0
+        elif iscrowd == 1:
+            self._report.note(
+                "objects marked as crowds, which training leaves out (CVAT marks every brush mask "
+                "so; if they are single objects, give --crowd object)",
+                origin,
+            )
+        kept = {key: entry[key] for key in _KEYS if entry.get(key) is not None}
+        return SourceObject(origin, {**kept, "iscrowd": iscrowd}, attributes={})
+
+
+def _image(entry: dict, root: Path, kept_keys: tuple[str, ...]) -> dict:
+    kept = {key: entry[key] for key in kept_keys if is_int_list(entry.get(key))}
+    name = entry.get("file_name")
+    if isinstance(name, str):
+        name = _portable(name, root)
+    size = {key: entry.get(key) for key in ("height", "width")}
+    return {**kept, "id": entry.get("id"), "file_name": name, **size}
+
+
+def _portable(name: str, root: Path) -> str:
+    """A picture's name; exports from Windows have backslashes between the folders."""
+    has_backslashes = "\\" in name and not os.path.isfile(os.path.join(root, name))
+    return name.replace("\\", "/") if has_backslashes else name
+
+
+def is_int_list(value: object) -> bool:
+    """Whether a JSON value is a list of integers, as those of attribute ids are."""
+    return isinstance(value, list) and all(map(is_int, value))

@@ -1,9 +1,9 @@
 """Imports Fashionpedia: COCO JSON with a list of `attributes` and `attribute_ids` per annotation.
 
 Every attribute has a supercategory ("length", "textile pattern", ...), which becomes a subcategory
-with its attributes as values, those never used included. The ids have gaps. A supercategory may
-have several attributes on one object; `ImportOptions.several` says what becomes of them. One that
-an object has no attribute of is unknown unless `ImportOptions.absent` says otherwise: the file does
+with its attributes as values, including those never used. The ids have gaps. An object may have
+several attributes of one supercategory; `ImportOptions.several` says what becomes of them. Where it
+has none of them, the label is unknown unless `ImportOptions.absent` says otherwise: the file does
 not tell "does not apply" (the neckline of a shoe) from "could not be seen" or "fits none of the
 list". Where something is decidedly absent, Fashionpedia has a value for it, such as "no waistline".
 
@@ -16,29 +16,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mask2former_mt.importers.coco_lists import CocoFiles
+from mask2former_mt.importers.coco_attributes import CocoFiles, is_int_list
 from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
 
-from mask2former_mt.check.old_rle import is_int
+from mask2former_mt.dataset.problems import shown
 
 
 def read_fashionpedia(
     inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
 ) -> Source:
-    """Reads Fashionpedia's annotation files.
-
-    Args:
-        inputs: JSON file by split.
-        images: picture folder by split; a missing one is looked for beside the JSON.
-        options: which supercategories, and what of several and missing attributes.
-        report: gets what is wrong.
-
-    Raises:
-        FileNotFoundError: a file or folder.
-        ValueError: not such a file.
-    """
+    """Reads Fashionpedia's annotation files, JSON; see `dataset_import.Format`."""
     files = CocoFiles(inputs, images, report)
-    # Supercategory and name by attribute id; a validation file lists the same ones.
+    # Supercategory and name by attribute id; the files of all splits list the same ones.
     meanings: dict[int, tuple[str, str]] = {}
     for split, file in inputs.items():
         for number, entry in files.named_entries(split, "attributes").items():
@@ -58,29 +47,31 @@ def read_fashionpedia(
     for _, (group, name) in sorted(meanings.items()):
         listed.setdefault(group, {})[name] = None
 
-    def attributes_of(split: str, entry: dict, origin: str) -> dict[str, Texts] | None:
+    def attributes_of(entry: dict, origin: str) -> dict[str, Texts]:
         numbers = entry.get("attribute_ids")
         if numbers is None:
-            return None
-        found: dict[str, dict[str, None]] = {}
-        if not isinstance(numbers, list) or not all(map(is_int, numbers)):
+            return {}
+        if not is_int_list(numbers):
             report.refuse(
-                f"{origin}: 'attribute_ids' must be a list of integers, got {str(numbers)[:80]}"
+                f"{origin}: 'attribute_ids' must be a list of integers, got {shown(numbers)}"
             )
-            return None
+            return {}
+        names: dict[str, dict[str, None]] = {}
         for number in numbers:
             if number in meanings:
                 group, name = meanings[number]
-                found.setdefault(group, {})[name] = None
+                names.setdefault(group, {})[name] = None
             else:
                 report.refuse(
                     f"{origin}: attribute id {number} is not listed in 'attributes'; "
                     "import the whole file as it was released"
                 )
-        return {group: tuple(names) for group, names in found.items()}
+        return {group: tuple(texts) for group, texts in names.items()}
 
     chosen = choose_listed({group: list(names) for group, names in listed.items()}, options)
-    return files.source(options, attributes_of, chosen)
+    source = files.source(options, attributes_of)
+    source.attributes = chosen
+    return source
 
 
 def choose_listed(listed: Mapping[str, list[str]], options: ImportOptions) -> dict[str, list[str]]:

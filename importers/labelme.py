@@ -2,13 +2,13 @@
 
 The XML of MIT's older LabelMe, which CVAT exports under this name, is another format: export COCO.
 Shapes with the same label and `group_id` are parts of one object, as in LabelMe's own converters.
-Attributes are the shapes' `flags` (yes/no), the `attributes` that X-AnyLabeling writes, and under
-the name "description" the free text; which become subcategories is decided as for CVAT
+Attributes are the shapes' `flags` (yes/no), the `attributes` that X-AnyLabeling writes, and the
+free text under the name "description"; which of them become subcategories is decided as for CVAT
 (`coco_attributes`). Where the parts of an object differ, `ImportOptions.several` decides. Classes
 are the labels, in alphabetical order from id 1; `__ignore__` and `_background_` are LabelMe's own
-and no objects. A picture without JSON has not been annotated and is left out; one with an empty
-list of shapes has no objects. `imageData`, the picture itself in the JSON, is not read: the file
-that `imagePath` names must be there.
+labels for what is no object. A picture without JSON has not been annotated and is left out; one
+with an empty list of shapes has no objects. `imageData`, the picture itself in the JSON, is not
+read: the file that `imagePath` names must be there.
 
 Source: github.com/wkentaro/labelme, labelme/_label_file.py and examples/instance_segmentation.
 """
@@ -25,149 +25,154 @@ from mask2former_mt.importers.labelme_shapes import (
     MASK,
     POLYGONS,
     WITHOUT_AREA,
-    join,
     mask_of,
     polygon_of,
     read_points,
+    segmentation_of,
+)
+from mask2former_mt.importers.picture_files import (
+    common_folder,
+    image_entry,
+    pictures_below,
+    size_of_picture,
 )
 from mask2former_mt.importers.source import (
     ImportOptions,
-    Picture,
     Report,
     Source,
     SourceObject,
-    Split,
+    SourceSplit,
     Texts,
 )
-from mask2former_mt.importers.source_files import (
-    common_folder,
-    pictures_below,
-    read_json_object,
-    relative_name,
-)
 
-from mask2former_mt.check.old_image_size import upright_size
+from mask2former_mt.dataset.document import parse_json
+from mask2former_mt.dataset.problems import shown
 
 _NO_OBJECTS = ("__ignore__", "_background_")
 
 
 @dataclasses.dataclass
-class _Labelled:
-    """One JSON: its picture, and the objects by their label, not yet numbered."""
+class _LabelledPicture:
+    """What one JSON holds; the objects are not numbered yet, and their class is a label."""
 
-    picture_file: Path
-    height: int
-    width: int
-    objects: list[tuple[str, SourceObject]]
+    file: Path
+    size: tuple[int, int]  # (height, width)
+    objects: list[SourceObject]
 
 
 def read_labelme(
     inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
 ) -> Source:
-    """Reads folders of LabelMe's JSON files.
-
-    Args:
-        inputs: folder by split; those in it are read too.
-        images: picture folder by split, where the pictures are not where the files say.
-        options: which attributes become subcategories.
-        report: gets what is wrong.
-
-    Raises:
-        FileNotFoundError: no such folder, or no JSON in it.
-        ValueError: attributes that cannot become subcategories.
-    """
+    """Reads folders of LabelMe's JSON files, and their subfolders; see `dataset_import.Format`."""
     survey = Survey()
     files: list[Path] = []
-    read: dict[str, list[_Labelled]] = {}
+    pictures: dict[str, list[_LabelledPicture]] = {}
     for split, folder in inputs.items():
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"{folder} is not a folder of LabelMe's JSON files")
-        found = sorted(Path(os.path.abspath(folder)).rglob("*.json"))
-        if not found:
+        folder = Path(os.path.abspath(folder))
+        json_files = sorted(folder.rglob("*.json"))
+        if not json_files:
             raise FileNotFoundError(f"{folder}: no JSON files there; is it the right folder?")
-        files += found
-        read[split] = []
-        used: dict[Path, Path] = {}
-        for file in found:
-            labelled = _read_file(file, images.get(split), survey, report)
-            if labelled is None:
-                continue
-            other = used.setdefault(labelled.picture_file, file)
-            if other is not file:
-                report.refuse(
-                    f"{file}: {other.name} is of the same picture, {labelled.picture_file}; "
-                    "keep one of the two"
-                )
-            read[split].append(labelled)
-        for file in pictures_below(Path(os.path.abspath(folder))):
-            if file not in used:
-                report.note("pictures without JSON, left out as not annotated", str(file))
+        files += json_files
+        pictures[split] = _read_folder(folder, json_files, images.get(split), survey, report)
     report.raise_if_refused()
-    labels = sorted({label for items in read.values() for i in items for label, _ in i.objects})
+    objects = [item for found in pictures.values() for picture in found for item in picture.objects]
+    labels = sorted({item.entry["category_id"] for item in objects})
     if not labels:
         raise ValueError(f"{', '.join(map(str, inputs.values()))}: no shape has a mask and a label")
     numbers = {label: number for number, label in enumerate(labels, start=1)}
-    splits = []
-    for split, items in read.items():
-        root = common_folder(item.picture_file for item in items)
-        pictures = []
-        for item in sorted(items, key=lambda item: item.picture_file):
-            for label, labelled_object in item.objects:
-                labelled_object.category_id = numbers[label]
-            name = relative_name(item.picture_file, root)
-            objects = [labelled_object for _, labelled_object in item.objects]
-            pictures.append(Picture(name, item.height, item.width, objects))
-        splits.append(Split(split, root, pictures))
     return Source(
-        categories={number: label for label, number in numbers.items()},
-        splits=splits,
-        attributes=survey.choose(options, report),
+        categories=[{"id": number, "name": label} for label, number in numbers.items()],
+        splits=[_split(name, inputs[name], found, numbers) for name, found in pictures.items()],
         files=files,
+        attributes=survey.choose(options, report),
     )
+
+
+def _read_folder(
+    folder: Path, json_files: list[Path], image_root: Path | None, survey: Survey, report: Report
+) -> list[_LabelledPicture]:
+    pictures = []
+    json_of: dict[Path, Path] = {}
+    for json_file in json_files:
+        try:
+            picture = _read_file(json_file, image_root, survey, report)
+        except (ValueError, OSError) as error:
+            report.refuse(str(error))
+            continue
+        other = json_of.setdefault(picture.file, json_file)
+        if other is not json_file:
+            report.refuse(
+                f"{json_file}: {other.name} is of the same picture, {picture.file}; "
+                "keep one of the two"
+            )
+        pictures.append(picture)
+    for file in pictures_below(folder):
+        if file not in json_of:
+            report.note("pictures without JSON, left out as not annotated", str(file))
+    return pictures
+
+
+def _split(
+    name: str, folder: Path, pictures: list[_LabelledPicture], numbers: dict[str, int]
+) -> SourceSplit:
+    """Numbers pictures, objects and classes."""
+    root = common_folder(picture.file for picture in pictures)
+    images, objects = [], []
+    for picture in sorted(pictures, key=lambda picture: picture.file):
+        images.append(image_entry(len(images) + 1, picture.file, root, picture.size))
+        for item in picture.objects:
+            category_id = numbers[item.entry["category_id"]]
+            item.entry |= {
+                "id": len(objects) + 1,
+                "image_id": len(images),
+                "category_id": category_id,
+            }
+            objects.append(item)
+    return SourceSplit(name, folder, root, images, objects)
 
 
 def _read_file(
     file: Path, image_root: Path | None, survey: Survey, report: Report
-) -> _Labelled | None:
-    try:
-        document = read_json_object(file)
-        shapes = document.get("shapes")
-        if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+) -> _LabelledPicture:
+    """
+    Raises:
+        FileNotFoundError: its picture.
+        ValueError: not LabelMe's JSON, a broken picture, or one of another size than it says.
+    """
+    document = parse_json(file)
+    shapes = document.get("shapes") if isinstance(document, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        got = f"keys {sorted(document)[:20]}" if isinstance(document, dict) else shown(document)
+        raise ValueError(
+            f"{file} is no LabelMe file: it needs a list of JSON objects 'shapes', got {got}; "
+            "move other files elsewhere"
+        )
+    picture_file = _find_picture(file, document, image_root)
+    height, width = size_of_picture(picture_file)
+    for key, actual in (("imageHeight", height), ("imageWidth", width)):
+        if document.get(key) not in (None, actual):
             raise ValueError(
-                f"{file} is no LabelMe file: it needs a list of JSON objects 'shapes'; its keys "
-                f"are {sorted(document)[:20]}; move other files elsewhere"
+                f"{file}: {key!r} must be the picture's, got {shown(document[key])}, "
+                f"{picture_file} is {width}x{height} (width x height) turned upright; put "
+                "back the picture that was annotated"
             )
-        picture_file = _find_picture(file, document, image_root)
-        try:
-            height, width = upright_size(picture_file)
-        except ValueError as error:
-            raise ValueError(f"{picture_file}: {error}; replace the picture") from error
-        for key, actual in (("imageHeight", height), ("imageWidth", width)):
-            if document.get(key) not in (None, actual):
-                raise ValueError(
-                    f"{file}: {key!r} must be the picture's, got {str(document[key])[:20]}, "
-                    f"{picture_file} is {width}x{height} (width x height) turned upright; put "
-                    "back the picture that was annotated"
-                )
-    except (ValueError, FileNotFoundError) as error:
-        report.refuse(str(error))
-        return None
     if isinstance(document.get("flags"), dict) and any(document["flags"].values()):
         report.note("files with flags of the whole picture, which are left out", str(file))
-    groups = _group(file, shapes, report)
     objects = []
-    for parts in groups:
-        label = shapes[parts[0]]["label"]
-        item = _object(file, [(i, shapes[i]) for i in parts], height, width, survey, report)
+    for positions in _group(file, shapes, report):
+        parts = [(position, shapes[position]) for position in positions]
+        item = _object(file, parts, height, width, survey, report)
         if item is not None:
-            objects.append((label, item))
-    return _Labelled(picture_file, height, width, objects)
+            objects.append(item)
+    return _LabelledPicture(picture_file, (height, width), objects)
 
 
 def _find_picture(file: Path, document: dict, image_root: Path | None) -> Path:
     name = document.get("imagePath")
     if not isinstance(name, str) or not name or "\0" in name:
-        raise ValueError(f"{file}: 'imagePath' must name the picture, got {str(name)[:80]!r}")
+        raise ValueError(f"{file}: 'imagePath' must name the picture, got {shown(name)}")
     # LabelMe for Windows writes backslashes.
     portable = name.replace("\\", "/")
     base = os.path.basename(portable)
@@ -191,13 +196,12 @@ def _group(file: Path, shapes: list[dict], report: Report) -> list[list[int]]:
         label, group = shape.get("label"), shape.get("group_id")
         if not isinstance(label, str) or not label.strip():
             report.refuse(
-                f"{file}: shape {position}: 'label' must be a text, got {str(label)[:80]!r}; "
+                f"{file}: shape {position}: 'label' must be a text, got {shown(label)}; "
                 "name the object's class"
             )
         elif isinstance(group, (list, dict)):
             report.refuse(
-                f"{file}: shape {position}: 'group_id' must be a number or null, got "
-                f"{str(group)[:80]}"
+                f"{file}: shape {position}: 'group_id' must be a number or null, got {shown(group)}"
             )
         elif label in _NO_OBJECTS:
             report.note(
@@ -238,7 +242,7 @@ def _object(
             else:
                 raise ValueError(
                     f"'shape_type' must be one of {', '.join((*POLYGONS, MASK, *WITHOUT_AREA))}, "
-                    f"got {str(kind)[:40]!r}; draw it as a polygon"
+                    f"got {shown(kind)}; draw it as a polygon"
                 )
         except ValueError as error:
             report.unusable(origin, str(error))
@@ -246,9 +250,12 @@ def _object(
         _merge(attributes, _attributes(shape, origin, survey, report))
     if not polygons and not masks:
         return None
-    origin = f"{file}: shape {shapes[0][0]} ({shapes[0][1]['label'][:40]})"
-    # The class gets its number when all labels are known.
-    return SourceObject(origin, 0, join(polygons, masks, height, width), attributes)
+    position, shape = shapes[0]
+    entry = {
+        "category_id": shape["label"],
+        "segmentation": segmentation_of(polygons, masks, height, width),
+    }
+    return SourceObject(f"{file}: shape {position} ({shape['label'][:40]})", entry, attributes)
 
 
 def _attributes(shape: dict, origin: str, survey: Survey, report: Report) -> dict[str, Texts]:
@@ -258,7 +265,7 @@ def _attributes(shape: dict, origin: str, survey: Survey, report: Report) -> dic
         if entries is None:
             continue
         if not isinstance(entries, dict):
-            report.refuse(f"{origin}: {key!r} must be a JSON object, got {str(entries)[:80]}")
+            report.refuse(f"{origin}: {key!r} must be a JSON object, got {shown(entries)}")
             continue
         raw.update(entries)
     if shape.get("description"):

@@ -16,7 +16,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 from PIL import Image
 
-from mask2former_mt.check.old_annotation import MAX_OUTSIDE_PX
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
+from mask2former_mt.dataset.problems import shown
 
 POLYGONS = ("polygon", "rectangle", "circle", "oriented_rectangle", "rotation")
 MASK = "mask"
@@ -44,7 +45,7 @@ def read_points(shape: dict) -> Points:
     except (TypeError, OverflowError):
         is_sound = False
     if not is_sound or not isinstance(points, list):
-        raise ValueError(f"'points' must be a list of [x, y] in pixels, got {str(points)[:80]}")
+        raise ValueError(f"'points' must be a list of [x, y] in pixels, got {shown(points)}")
     return points
 
 
@@ -135,8 +136,10 @@ def mask_of(shape: dict, points: Points, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def join(polygons: list[list[float]], masks: list[np.ndarray], height: int, width: int):
-    """One object's segmentation: polygons if it has no masks, else COCO's compressed RLE."""
+def segmentation_of(
+    polygons: list[list[float]], masks: list[np.ndarray], height: int, width: int
+) -> list | dict:
+    """One object's polygons, or COCO's compressed RLE if it has masks too."""
     if not masks:
         return polygons
     rles = [mask_util.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]

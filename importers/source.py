@@ -1,68 +1,52 @@
-"""What every reader hands over: pictures, objects with their raw attributes, and a report."""
+"""What the reader of a format hands over: pictures, objects with their attributes, and a report."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+# What becomes of objects without a sound mask; see `Report`.
+UNUSABLE_CHOICES = ("refuse", "skip")
 _MAX_PROBLEMS_SHOWN = 10
 
-# What a source says of an object under one attribute name: the texts it gives (`()`: looked at and
-# none of them applies), or None (it cannot be told). No key at all: the source says nothing.
+# What a source says of an object under one attribute name: the texts it gives (`()`: somebody
+# looked, and none of them applies), or None (unknown). No key at all: the source says nothing.
 Texts = tuple[str, ...] | None
 
 
 @dataclasses.dataclass(slots=True)
 class SourceObject:
-    """One object as its source has it.
+    """One object.
 
     Args:
         origin: file and line or entry, for messages.
-        category_id: one of `Source.categories`.
-        segmentation: polygons [x1, y1, x2, y2, ...] in pixels, or an RLE; not checked yet.
-        attributes: per attribute name what the source says.
-        id: the source's own number; None: numbered in order.
-        bbox: xywh in pixels as the source has it; None: the segmentation's extent.
-        area: in pixels as the source has it; None: the segmentation's.
-        iscrowd: 0 or 1 as the source has it; not checked yet.
+        entry: as the JSON's `annotations` will have it, but without labels: `id`, `image_id`,
+            `category_id` and `segmentation`, perhaps `bbox`, `area` and `iscrowd`; not checked yet.
+        attributes: what the source says of each attribute, by name.
     """
 
     origin: str
-    category_id: int
-    segmentation: object
+    entry: dict
     attributes: dict[str, Texts]
-    id: int | None = None
-    bbox: object = None
-    area: object = None
-    iscrowd: object = 0
-
-
-@dataclasses.dataclass(slots=True)
-class Picture:
-    """One picture and its objects.
-
-    Args:
-        file_name: relative to the split's image folder, with forward slashes.
-        height, width: pixels of the picture turned upright.
-        id: the source's own number; None: numbered in order.
-        extra: further keys of the JSON's entry.
-    """
-
-    file_name: str
-    height: int
-    width: int
-    objects: list[SourceObject] = dataclasses.field(default_factory=list)
-    id: int | None = None
-    extra: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
-class Split:
-    """The pictures of one split and the folder that their names start from."""
+class SourceSplit:
+    """One split of the source.
+
+    Args:
+        name: such as "train".
+        file: the file or folder that it was read from, for messages.
+        image_root: folder that the pictures' names are relative to.
+        images: entries of the JSON's `images`; not checked yet.
+        objects: those of all pictures.
+    """
 
     name: str
+    file: Path
     image_root: Path
-    pictures: list[Picture]
+    images: list[dict]
+    objects: list[SourceObject]
 
 
 @dataclasses.dataclass
@@ -70,35 +54,39 @@ class Source:
     """A whole dataset as its source has it.
 
     Args:
-        categories: name by id, in the order to write.
-        splits: with pictures in a fixed order.
-        attributes: the texts that each attribute can have, in the order to write; every one can
-            become a subcategory.
-        files: whatever was read besides pictures; never written over.
-        absent_is_unknown: the source itself marks what was not annotated, so that a missing
-            attribute is never "none".
+        categories: entries {"id", "name"} of the JSON's `categories`.
+        splits: at least one.
+        files: the JSON and YAML files that were read; never overwritten.
+        attributes: the attributes that become subcategories, each with all of its texts; both in
+            the order to write.
+        is_coco: whether ids and the pictures' sizes are the source's own: the ids stay, and the
+            sizes are still to be compared with the pictures. Otherwise the sizes were read from the
+            pictures, and the ids are numbers in order.
+        absent_is_unknown: whether a missing attribute is unknown whatever the options say, because
+            the source itself says what does not apply.
     """
 
-    categories: dict[int, str]
-    splits: list[Split]
-    attributes: dict[str, list[str]]
+    categories: list[dict]
+    splits: list[SourceSplit]
     files: list[Path]
+    attributes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    is_coco: bool = False
     absent_is_unknown: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class ImportOptions:
-    """What is to become of that which the JSON cannot hold as it is.
+    """What becomes of what the JSON cannot hold as it is.
 
     Args:
         subcategories: attributes that become subcategories, in this order; None: all that can.
-        max_values: attributes of more texts are left out.
+        max_values: attributes with more texts are left out.
         none_values: texts that mean "does not apply" and become none.
-        absent: "unknown", "none", or "by-class" (none where no object of the class has it).
-        several: an object with several texts of one attribute: "unknown", "first" or "refuse".
-        unusable: an object without a sound mask: "refuse" or "skip".
-        crowd: "keep", or "object" (single objects that the source marks as crowds).
-        parts: PACO: whether objects' parts are imported as objects.
+        absent: a missing attribute, one of `attribute_choice.ABSENT_CHOICES`.
+        several: several texts of one attribute, one of `attribute_choice.SEVERAL_CHOICES`.
+        unusable: an object without a sound mask, one of `UNUSABLE_CHOICES`.
+        crowd: an object marked as a crowd, one of `coco_attributes.CROWD_CHOICES`.
+        parts: whether PACO's parts of objects are imported as objects.
     """
 
     subcategories: tuple[str, ...] | None = None
@@ -115,42 +103,43 @@ class Report:
     """Collects what is wrong and what was left out, so that a user sees more than the first of it.
 
     Args:
-        skip_unusable: whether objects without a sound mask are left out instead of refused.
+        unusable: one of `UNUSABLE_CHOICES`: objects without a sound mask make the import fail, or
+            are left out and counted.
     """
 
-    def __init__(self, *, skip_unusable: bool = False) -> None:
-        self.skip_unusable = skip_unusable
+    def __init__(self, unusable: str) -> None:
+        self._skips_unusable = unusable == "skip"
         self._problems: list[str] = []
         self._num_problems = 0
         self._notes: dict[str, tuple[int, str | None]] = {}
 
     def refuse(self, message: str) -> None:
-        """Adds what makes the import fail."""
+        """Adds a problem that makes the import fail."""
         self._num_problems += 1
         if len(self._problems) < _MAX_PROBLEMS_SHOWN:
             self._problems.append(message)
 
     def note(self, text: str, origin: str | None = None) -> None:
-        """Adds what the user should know; of the same text, the number and the first are shown."""
+        """Adds a note; equal texts become one, with their number and the first origin."""
         count, first = self._notes.get(text, (0, origin))
         self._notes[text] = (count + 1, first)
 
-    def unusable(self, origin: str, why: str, kind: str | None = None) -> None:
-        """Adds an object that nothing can be learned from: refused, or left out and counted.
+    def unusable(self, origin: str, why: str, kind: str = "having no sound mask") -> None:
+        """Adds an object that nothing can be learned from.
 
         Args:
             origin: file and line or entry.
-            why: expected, got and remedy.
-            kind: short name to count it by; None: "having no sound mask".
+            why: what was expected and found, and the remedy.
+            kind: what such objects are counted as.
         """
-        if self.skip_unusable:
-            what = kind or "having no sound mask"
-            self.note(f"objects left out as {what} (learned as background)", f"{origin}: {why}")
+        if self._skips_unusable:
+            self.note(f"objects left out as {kind} (learned as background)", f"{origin}: {why}")
         else:
             self.refuse(f"{origin}: {why}; or leave such objects out with --unusable skip")
 
     def raise_if_refused(self) -> None:
-        """
+        """Ends the import if there is a problem.
+
         Raises:
             ValueError: with up to ten of the problems.
         """

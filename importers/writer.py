@@ -1,119 +1,152 @@
-"""Writes what a reader found as this project's JSON and dataset YAML: whole or not at all."""
+"""Writes what a format's reader found as this project's JSON and dataset YAML: whole, or nothing.
+
+The one reader of datasets says what is wrong with it; here it is only told which entry of the
+source each problem is about, and what becomes of an object without a sound mask.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pycocotools.mask as mask_util
 import yaml
 from mask2former_mt.importers.attribute_choice import Labeller
-from mask2former_mt.importers.source import Picture, Report, Source, SourceObject, Split
+from mask2former_mt.importers.source import (
+    ImportOptions,
+    Report,
+    Source,
+    SourceObject,
+    SourceSplit,
+)
 
-from mask2former_mt.check.old_annotation import read_annotation
-from mask2former_mt.check.old_document import CocoHeader, parse_header
-from mask2former_mt.check.old_rle import run_lengths
-from mask2former_mt.check.old_split import load_dataset_dicts
+from mask2former_mt.dataset.document import read_header
+from mask2former_mt.dataset.problems import ERROR, Problem
+from mask2former_mt.dataset.split import Split, SplitFiles
+from mask2former_mt.files import refuse_inputs, write_whole
+from mask2former_mt.structures import SubcategorySpec
 
 _DECIMALS = 3  # a thousandth of a pixel
+# Errors of an annotation that have nothing to do with its mask: no option leaves such objects out.
+_ALWAYS_REFUSED = ("duplicate-annotation-id", "unknown-image", "unknown-category")
+_MAX_FILES_SHOWN = 3
 
 
 def make_documents(
-    source: Source, labeller: Labeller, report: Report, *, description: str
-) -> dict[str, dict]:
-    """The JSON of each split; every object in it is one that training accepts.
+    source: Source, options: ImportOptions, report: Report, description: str
+) -> tuple[dict[str, dict], SubcategorySpec]:
+    """The JSON of each split, and the subcategories that all of them list.
 
     Args:
-        source: what a reader found.
-        labeller: for its objects.
-        report: gets objects that have no sound mask.
+        source: what a format's reader found.
+        options: what becomes of attributes.
+        report: gets what is wrong with the source, and what is left out.
         description: for the JSON's `info`.
 
     Raises:
-        ValueError: no class, or classes of the same name; objects without a sound mask unless
-            they are skipped.
+        ValueError: anything that training would refuse, by file and entry; objects without a sound
+            mask, unless they are left out.
     """
+    _, faults = read_header({"categories": source.categories})
+    for fault in faults:
+        report.refuse(f"{', '.join(str(split.file) for split in source.splits)}: {fault}")
+    report.raise_if_refused()
+    read = [_read_and_check(split, source, report) for split in source.splits]
+    report.raise_if_refused()
+    labeller = Labeller(source, options, report)
     header = {
         "info": {"description": description},
-        "categories": [{"id": n, "name": name} for n, name in source.categories.items()],
+        "categories": sorted(source.categories, key=lambda entry: entry["id"]),
         "subcategories": labeller.spec.to_json(),
     }
-    parsed = parse_header(header, Path(description))
     documents = {}
-    for split in source.splits:
-        images, annotations = [], []
-        for position, picture in enumerate(split.pictures):
-            image_id = position + 1 if picture.id is None else picture.id
-            images.append(
+    for source_split, split in zip(source.splits, read, strict=True):
+        documents[source_split.name] = {
+            **header,
+            "images": sorted(source_split.images, key=lambda entry: entry["id"]),
+            "annotations": _annotations(source, source_split, split, labeller, report),
+        }
+    report.raise_if_refused()
+    return documents, labeller.spec
+
+
+def _read_and_check(source_split: SourceSplit, source: Source, report: Report) -> Split:
+    """Reads a split as training will, but for the labels, which are right by construction."""
+    document = {
+        "images": source_split.images,
+        "annotations": [item.entry for item in source_split.objects],
+        "categories": source.categories,
+    }
+    split = Split(
+        SplitFiles(source_split.name, source_split.image_root, source_split.file), document
+    )
+    problems = [problem for problem in split.problems if problem.severity == ERROR]
+    if source.is_coco:
+        problems += split.image_problems
+    unusable: dict[int, Problem] = {}
+    missing = []
+    for problem in problems:
+        if problem.kind == "missing-image":
+            missing.append(os.path.relpath(problem.file, source_split.image_root))
+        elif problem.kind in ("bad-image-entry", "duplicate-image-id") or problem.index is None:
+            is_whole_file = problem.file == str(source_split.file)
+            place = "" if is_whole_file else f"{problem.place}: "
+            report.refuse(f"{source_split.file}: {place}{problem.text}")
+        elif problem.kind in _ALWAYS_REFUSED or problem.annotation_id is None:
+            report.refuse(f"{source_split.objects[problem.index].origin}: {problem.text}")
+        else:
+            unusable.setdefault(problem.index, problem)
+    for index, problem in unusable.items():
+        report.unusable(source_split.objects[index].origin, problem.text)
+    if missing:
+        shown = ", ".join(missing[:_MAX_FILES_SHOWN])
+        report.refuse(
+            f"{source_split.file}: {len(missing)} of {len(source_split.images)} pictures are "
+            f"missing from {source_split.image_root}: {shown}"
+            f"{' ...' if len(missing) > _MAX_FILES_SHOWN else ''}; give their folder with --images"
+        )
+    return split
+
+
+def _annotations(
+    source: Source, source_split: SourceSplit, split: Split, labeller: Labeller, report: Report
+) -> list[dict]:
+    """The sound objects as the JSON's `annotations`, by ascending id of their image."""
+    items = {item.entry["id"]: item for item in source_split.objects}
+    entries: list[dict] = []
+    for record in sorted(split.records, key=lambda record: record["image_id"]):
+        for annotation in record["annotations"]:
+            item = items[annotation["id"]]
+            entries.append(
                 {
-                    **picture.extra,
-                    "id": image_id,
-                    "file_name": picture.file_name,
-                    "height": picture.height,
-                    "width": picture.width,
+                    "id": annotation["id"] if source.is_coco else len(entries) + 1,
+                    "image_id": record["image_id"],
+                    "category_id": item.entry["category_id"],
+                    "segmentation": item.entry["segmentation"],
+                    "iscrowd": annotation["iscrowd"],
+                    "subcategories": labeller.labels(item),
+                    "bbox": [round(float(side), _DECIMALS) for side in annotation["bbox"]],
+                    "area": _area(annotation, record, item, report),
                 }
             )
-            for item in picture.objects:
-                number = len(annotations) + 1 if item.id is None else item.id
-                entry = _annotation(item, number, image_id, picture, parsed, labeller, report)
-                if entry is not None:
-                    annotations.append(entry)
-        documents[split.name] = {**header, "images": images, "annotations": annotations}
-    report.raise_if_refused()
-    return documents
+    return entries
 
 
-def _annotation(
-    item: SourceObject,
-    number: int,
-    image_id: int,
-    picture: Picture,
-    header: CocoHeader,
-    labeller: Labeller,
-    report: Report,
-) -> dict | None:
-    entry = {
-        "id": number,
-        "image_id": image_id,
-        "category_id": item.category_id,
-        "segmentation": item.segmentation,
-        "iscrowd": item.iscrowd,
-        "subcategories": labeller.labels(item.attributes, item.category_id, item.origin),
-    }
-    if item.bbox is not None:
-        entry["bbox"] = item.bbox
-    try:
-        if isinstance(item.segmentation, dict):
-            run_lengths(item.segmentation)
-        checked = read_annotation(
-            entry,
-            height=picture.height,
-            width=picture.width,
-            contiguous_ids=header.contiguous_ids,
-            spec=header.spec,
-        )
-    # Whole numbers beyond float's range are an OverflowError.
-    except (ValueError, OverflowError) as error:
-        report.unusable(item.origin, str(error))
-        return None
-    area = item.area
-    pixels = picture.height * picture.width
-    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 < area <= pixels:
-        rles = checked["segmentation"]
-        if isinstance(rles, list):
-            rles = mask_util.merge(mask_util.frPyObjects(rles, picture.height, picture.width))
-        area = int(mask_util.area(rles))
-        if area == 0:
-            report.note("objects that cover no pixel, which training drops", item.origin)
-    return {
-        **entry,
-        "bbox": [round(float(side), _DECIMALS) for side in checked["bbox"]],
-        "area": area,
-        "iscrowd": checked["iscrowd"],
-    }
+def _area(annotation: dict, record: dict, item: SourceObject, report: Report) -> float:
+    """The source's area if it can be one, otherwise the mask's number of pixels."""
+    height, width = record["height"], record["width"]
+    area = annotation["area"]
+    if area is not None and 0 < area <= height * width:
+        return area
+    rle = annotation["segmentation"]
+    if isinstance(rle, list):
+        rle = mask_util.merge(mask_util.frPyObjects(rle, height, width))
+    area = int(mask_util.area(rle))
+    if area == 0:
+        report.note("objects that cover no pixel, which training drops", item.origin)
+    return area
 
 
 def write_dataset(
@@ -122,15 +155,13 @@ def write_dataset(
     output: Path,
     *,
     dataset_name: str | None,
-    force: bool = False,
+    force: bool,
 ) -> list[Path]:
     """Writes `<split>.json` for every split, and `<dataset_name>.yaml`.
 
-    All files are written beside their place, read as training will, and only then put there.
-
     Args:
         documents: as `make_documents` gives them.
-        source: they were made from; none of its files is written over.
+        source: what they were made from; none of its files is overwritten.
         output: folder, made where missing.
         dataset_name: None: no YAML.
         force: whether to replace files that are there.
@@ -139,85 +170,33 @@ def write_dataset(
         The files written.
 
     Raises:
-        ValueError: a file is there already, or is one of the inputs; pictures that are not what
-            the source says.
-        OSError: nothing can be written there.
+        ValueError: a file that is an input, or that is there and may not be replaced.
+        OSError: the output cannot be written.
     """
-    output = Path(os.path.abspath(output))
-    targets = {split.name: output / f"{split.name}.json" for split in source.splits}
-    yaml_file = output / f"{dataset_name}.yaml"
-    written = [*targets.values(), *([yaml_file] if dataset_name is not None else [])]
-    _check_targets(written, source.files, force)
-    with _new_folder(output), _partial_files(written) as partial:
-        for split in source.splits:
-            file = partial[targets[split.name]]
-            file.write_text(
-                json.dumps(documents[split.name], allow_nan=False) + "\n", encoding="utf-8"
-            )
-            header = parse_header(documents[split.name], targets[split.name])
-            try:
-                load_dataset_dicts(file, split.image_root, header)
-            except ValueError as error:
-                text = str(error).replace(str(file), str(targets[split.name]))
-                raise ValueError(f"nothing was written: {text}") from error
-        if dataset_name is not None:
-            partial[yaml_file].write_text(
-                _yaml_text(dataset_name, source.splits, targets, output), encoding="utf-8"
-            )
-        for target, file in partial.items():
-            os.replace(file, target)
-    return written
+    contents = {
+        output / f"{split}.json": f"{json.dumps(document, allow_nan=False)}\n".encode()
+        for split, document in documents.items()
+    }
+    if dataset_name is not None:
+        text = _yaml_text(dataset_name, source.splits, output)
+        contents[output / f"{dataset_name}.yaml"] = text.encode()
+    names = {path.name.casefold() for path in contents}
+    refuse_inputs(list(contents), [f for f in source.files if f.name.casefold() in names])
+    for path in contents:
+        if os.path.lexists(path) and not force:
+            raise ValueError(f"--output: {path} is there already; give --force to replace it")
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(contents)
+    return list(contents)
 
 
-def _yaml_text(name: str, splits: Sequence[Split], targets: dict[str, Path], output: Path) -> str:
+def _yaml_text(name: str, splits: Sequence[SourceSplit], output: Path) -> str:
     content: dict = {"name": name, "root": "."}
     for split in splits:
         try:
             images = os.path.relpath(split.image_root, output)
         except ValueError:  # on another drive
             images = str(split.image_root)
-        content[split.name] = {
-            "images": Path(images).as_posix(),
-            "annotations": targets[split.name].name,
-        }
+        images = Path(images).as_posix()
+        content[split.name] = {"images": images, "annotations": f"{split.name}.json"}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-def _check_targets(targets: Sequence[Path], inputs: Sequence[Path], force: bool) -> None:
-    read = {os.path.realpath(file) for file in inputs}
-    for target in targets:
-        if os.path.realpath(target) in read:
-            raise ValueError(
-                f"--output: {target} is one of the inputs and is never written over; "
-                "give another folder"
-            )
-        if os.path.lexists(target) and not force:
-            raise ValueError(f"--output: {target} is there already; give --force to replace it")
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[None]:
-    """Makes a folder where it is missing, and takes it away again if what follows fails."""
-    made = []
-    for path in (folder, *folder.parents):
-        if path.exists():
-            break
-        made.append(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise
-
-
-@contextlib.contextmanager
-def _partial_files(targets: Sequence[Path]) -> Iterator[dict[Path, Path]]:
-    partial = {t: t.with_name(f".{t.name}.partial-{os.getpid()}") for t in targets}
-    try:
-        yield partial
-    finally:
-        for file in partial.values():
-            file.unlink(missing_ok=True)

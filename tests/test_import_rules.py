@@ -90,7 +90,7 @@ RULES = {
         "structures",
         "visualization",
     ),
-    "importers": ("importers", "check", "dataset", "files", "structures"),
+    "importers": ("importers", "dataset", "files", "structures"),
 }
 # Free: the package's own first lines.
 FREE = {"", "_requirements"}

@@ -8,18 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask2former_mt.importers.run import DEFAULT_SPLIT, by_split, import_dataset
-from mask2former_mt.importers.source import ImportOptions
+from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
+from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
+from mask2former_mt.importers.dataset_import import (
+    DEFAULT_SPLIT,
+    FORMATS,
+    by_split,
+    import_dataset,
+)
+from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
 from mask2former_mt.engine.setup import errors_named
 
-FORMATS = {
-    "yolo": "YOLO segmentation: data.yaml, or the folder that it lies in",
-    "labelme": "LabelMe or X-AnyLabeling: a folder of JSON files",
-    "coco": "CVAT or another COCO JSON whose annotations have 'attributes'",
-    "fashionpedia": "Fashionpedia's JSON: 'attribute_ids' and attributes with supercategories",
-    "paco": "PACO's JSON: 'attribute_ids' and 'attr_type_to_attr_idxs'",
-}
 DEFAULTS = ImportOptions()
 
 
@@ -33,7 +33,7 @@ def positive(text: str) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="import_dataset.py", description=__doc__)
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    for name, text in FORMATS.items():
+    for name, (_, text) in FORMATS.items():
         sub = formats.add_parser(name, help=text, description=text)
         sub.add_argument(
             "input",
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--force", action="store_true", help="replace files that are there")
         sub.add_argument(
             "--unusable",
-            choices=("refuse", "skip"),
+            choices=UNUSABLE_CHOICES,
             default=DEFAULTS.unusable,
             help="objects without a sound mask, such as boxes: refuse the whole (the default), or "
             "leave them out and say how many",
@@ -85,14 +85,14 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
     )
     parser.add_argument(
         "--several",
-        choices=("unknown", "first", "refuse"),
+        choices=SEVERAL_CHOICES,
         default=DEFAULTS.several,
         help="an object with several values of one attribute, default unknown",
     )
     if format_name != "paco":
         parser.add_argument(
             "--absent",
-            choices=("unknown", "none", "by-class"),
+            choices=ABSENT_CHOICES,
             default=DEFAULTS.absent,
             help="an object without the attribute: unknown (the default), none, or none where no "
             "object of its class has it",
@@ -107,7 +107,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
     if format_name != "labelme":
         parser.add_argument(
             "--crowd",
-            choices=("keep", "object"),
+            choices=CROWD_CHOICES,
             default=DEFAULTS.crowd,
             help="annotations with iscrowd 1: keep them so (training leaves them out; the "
             "default), or make them objects, as CVAT's brush masks are",

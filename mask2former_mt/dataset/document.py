@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import dataclasses
 import functools
@@ -55,13 +56,13 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def parse_json(path: Path) -> object:
-    """The value that a JSON file holds, NaN and infinity included.
+    """The value that a JSON file holds; NaN, infinity and a byte-order mark are let pass.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is not JSON (cut short, another format) or not UTF-8.
     """
-    content = Path(path).read_bytes()
+    content = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         with without_garbage_collection():
             # Three times as fast as the standard library, which knows NaN, and says where a broken
@@ -125,7 +126,8 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
             )
         elif category_id in names:
             faults.append(
-                f"category id {category_id} is listed twice: {names[category_id]!r} and {name!r}"
+                f"category id {category_id} is listed twice: {names[category_id]!r} and {name!r}; "
+                "give each class its own id"
             )
         elif name in names.values():
             faults.append(f"two categories are named {name!r}; give each its own name")

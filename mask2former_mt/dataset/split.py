@@ -351,7 +351,7 @@ def _id_faults(
         faults.append(Fault("bad-annotation", message, "number the annotations"))
     elif annotation_id in seen_ids:
         message = f"annotation id {annotation_id} is used twice; ids must be unique"
-        remedy = "--write-clean gives new ones"
+        remedy = "tools/check_dataset.py --write-clean gives new ones"
         faults.append(Fault("duplicate-annotation-id", message, remedy))
     else:
         seen_ids.add(annotation_id)

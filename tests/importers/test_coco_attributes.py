@@ -18,7 +18,7 @@ from importer_scenes import (
     views,
     write_coco,
 )
-from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 

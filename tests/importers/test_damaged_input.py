@@ -24,7 +24,7 @@ from importer_scenes import (
     write_labelme,
     write_yolo,
 )
-from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 from mask2former_mt.check.old_document import read_header

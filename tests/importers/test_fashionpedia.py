@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from importer_scenes import MISSING, check_masks_and_classes, edit, load, views, write_coco
-from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 # The ids have gaps, and are not in the order of the supercategories.

@@ -28,7 +28,7 @@ from importer_scenes import (
     write_labelme,
     write_labelme_file,
 )
-from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 HEIGHT, WIDTH = 48, 64

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from importer_scenes import MISSING, check_masks_and_classes, edit, load, views, write_coco
-from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 NAMES = ["black", "red", "blue", "other(color)", "plain", "dotted", "wood", "opaque"]

@@ -24,7 +24,7 @@ from importer_scenes import (
     write_yolo,
 )
 from mask2former_mt.importers import writer
-from mask2former_mt.importers.run import by_split, import_dataset
+from mask2former_mt.importers.dataset_import import by_split, import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from importer_scenes import ELL, LEFT, RIGHT, iou, load, mask_of
-from mask2former_mt.importers.run import import_dataset
+from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
 
 FILES = Path(__file__).parent / "written_by_others"

@@ -7,30 +7,50 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mask2former_mt.importers.attribute_choice import Labeller
 from mask2former_mt.importers.coco_attributes import read_coco_attributes
 from mask2former_mt.importers.fashionpedia_json import read_fashionpedia
 from mask2former_mt.importers.labelme import read_labelme
 from mask2former_mt.importers.paco_json import read_paco
 from mask2former_mt.importers.source import ImportOptions, Report, Source
 from mask2former_mt.importers.writer import make_documents, write_dataset
-from mask2former_mt.importers.yolo_seg import read_yolo_seg
+from mask2former_mt.importers.yolo import read_yolo
 
-from mask2former_mt.check.old_document import without_garbage_collection
+from mask2former_mt.dataset.catalog import OTHER_KEYS
+from mask2former_mt.dataset.document import without_garbage_collection
 from mask2former_mt.structures import SubcategorySpec
 
-READERS: dict[str, Callable[..., Source]] = {
-    "yolo": read_yolo_seg,
-    "labelme": read_labelme,
-    "coco": read_coco_attributes,
-    "fashionpedia": read_fashionpedia,
-    "paco": read_paco,
+
+class Format(NamedTuple):
+    """A format that can be imported.
+
+    Args:
+        read: (inputs, images, options, report) -> source. `inputs` are files or folders by split;
+            `images` are picture folders by split, where the format does not say where the pictures
+            are; `report` gets what is wrong. Raises FileNotFoundError for a missing file or folder,
+            and ValueError for one that is not of the format at all.
+        description: one line that says what the input is.
+    """
+
+    read: Callable[[Mapping[str, Path], Mapping[str, Path], ImportOptions, Report], Source]
+    description: str
+
+
+FORMATS = {
+    "yolo": Format(read_yolo, "YOLO segmentation: data.yaml, or the folder that it lies in"),
+    "labelme": Format(read_labelme, "LabelMe or X-AnyLabeling: a folder of JSON files"),
+    "coco": Format(
+        read_coco_attributes, "CVAT or another COCO JSON whose annotations have 'attributes'"
+    ),
+    "fashionpedia": Format(
+        read_fashionpedia,
+        "Fashionpedia's JSON: 'attribute_ids' and attributes with supercategories",
+    ),
+    "paco": Format(read_paco, "PACO's JSON: 'attribute_ids' and 'attr_type_to_attr_idxs'"),
 }
 DEFAULT_SPLIT = "train"
 _SPLIT = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
-# Keys of the dataset YAML that are no splits.
-_NO_SPLITS = ("name", "root", "box_coords", "polygon_coords")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +86,10 @@ def import_dataset(
     """Imports all splits of a dataset together, so that they list the same classes and values.
 
     Args:
-        format_name: one of `READERS`.
+        format_name: one of `FORMATS`.
         inputs: file or folder by split.
         output: folder for `<split>.json` and `<dataset_name>.yaml`, made where missing.
-        images: picture folder by split, where the format does not name the pictures' place.
+        images: picture folder by split, where the format does not say where the pictures are.
         options: None: the defaults.
         dataset_name: for the YAML; None: no YAML.
         force: whether to replace files that are there.
@@ -91,27 +111,28 @@ def import_dataset(
                 f"--output: {output} is the input's own folder; give another one, such as "
                 f"{output / 'imported'}"
             )
-    report = Report(skip_unusable=options.unusable == "skip")
+    report = Report(options.unusable)
     with without_garbage_collection():
-        source = READERS[format_name](inputs, images or {}, options, report)
+        source = FORMATS[format_name].read(inputs, images or {}, options, report)
         report.raise_if_refused()
-        labeller = Labeller(source, options, report)
-        documents = make_documents(
-            source, labeller, report, description=f"Imported from {format_name}"
-        )
+        documents, spec = make_documents(source, options, report, f"Imported from {format_name}")
         files = write_dataset(documents, source, output, dataset_name=dataset_name, force=force)
     return Imported(
         files=files,
-        num_images={name: len(d["images"]) for name, d in documents.items()},
-        num_instances={name: len(d["annotations"]) for name, d in documents.items()},
+        num_images={split: len(d["images"]) for split, d in documents.items()},
+        num_instances={split: len(d["annotations"]) for split, d in documents.items()},
         num_classes=len(source.categories),
-        spec=labeller.spec,
+        spec=spec,
         notes=report.notes,
     )
 
 
 def by_split(entries: Sequence[str], what: str) -> dict[str, Path]:
     """Reads `train=a.json val=b.json`; a single path without a name is the split `train`.
+
+    Args:
+        entries: of the command line.
+        what: the argument's name, for messages.
 
     Raises:
         ValueError: several paths without names, a name twice, or one that no split can have.
@@ -122,7 +143,7 @@ def by_split(entries: Sequence[str], what: str) -> dict[str, Path]:
         if match is None and len(entries) > 1:
             raise ValueError(f"{what}: several need names, such as val={entry}; got {entry!r}")
         name, path = match.groups() if match else (DEFAULT_SPLIT, entry)
-        if name in _NO_SPLITS or name in result:
+        if name in OTHER_KEYS or name in result:
             raise ValueError(f"{what}: {name!r} is no name for a split, or named twice")
         result[name] = Path(path)
     return result
