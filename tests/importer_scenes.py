@@ -6,11 +6,14 @@ import base64
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from mask2former_mt.importers.dataset_import import Imported, import_dataset
+from mask2former_mt.importers.source import ImportOptions
 from PIL import Image
 
 from mask2former_mt.data.rasterize import rasterize
@@ -268,3 +271,44 @@ def edit(file: Path, change) -> None:
     document = json.loads(file.read_text())
     change(document)
     file.write_text(json.dumps(document))
+
+
+# Attributes by id, as Fashionpedia and PACO have them.
+LISTED = [{"id": i, "name": n, "supercategory": "color"} for i, n in ((1, "red"), (2, "blue"))]
+
+
+def listed_attributes(thing: Thing) -> dict:
+    """Both colours for what is occluded; PACO says that the first one dominates."""
+    numbers = [1, 2] if thing.occluded is True else [2]
+    return {"attribute_ids": numbers, "dom_color_ids": [1], "unknown_color": 0}
+
+
+def write_format(format_name: str, folder: Path, scene: dict[str, list[View]]) -> tuple[dict, dict]:
+    """The scene in a format; returns the inputs and the picture folders by split."""
+    if format_name == "yolo":
+        return {"train": write_yolo(folder, scene)}, {}
+    if format_name == "labelme":
+        return write_labelme(folder, scene), {}
+    if format_name == "coco":
+        return write_coco(folder, scene, cvat_attributes)
+    header = {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}}
+    return write_coco(folder, scene, listed_attributes, **header)
+
+
+def importer(
+    format_name: str, inputs: dict[str, Path], out: Path, images: dict[str, Path] | None = None
+) -> Callable[..., Imported]:
+    """A function that imports with the options given to it, as the dataset `tiny`."""
+
+    def run(images=images, **options) -> Imported:
+        return import_dataset(
+            format_name,
+            inputs,
+            out,
+            images=images,
+            options=ImportOptions(**options),
+            dataset_name="tiny",
+            force=True,
+        )
+
+    return run

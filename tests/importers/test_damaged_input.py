@@ -16,19 +16,18 @@ from hypothesis import strategies as st
 from importer_scenes import (
     LEFT,
     Thing,
-    cvat_attributes,
+    edit,
     labelme_shape,
     png_base64,
     views,
-    write_coco,
-    write_labelme,
-    write_yolo,
+    write_format,
 )
-from mask2former_mt.importers.dataset_import import import_dataset
-from mask2former_mt.importers.source import ImportOptions
+from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
+from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
+from mask2former_mt.importers.dataset_import import FORMATS, import_dataset
+from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
-from mask2former_mt.check.old_document import read_header
-from mask2former_mt.check.old_split import load_dataset_dicts
+from mask2former_mt.dataset.split import SplitFiles, read_split, training_records
 
 MANY = settings(
     max_examples=60,
@@ -49,55 +48,32 @@ ODD = st.one_of(
 )
 OPTIONS = st.builds(
     ImportOptions,
-    unusable=st.sampled_from(["refuse", "skip"]),
-    absent=st.sampled_from(["unknown", "none", "by-class"]),
-    several=st.sampled_from(["unknown", "first", "refuse"]),
-    crowd=st.sampled_from(["keep", "object"]),
+    unusable=st.sampled_from(UNUSABLE_CHOICES),
+    absent=st.sampled_from(ABSENT_CHOICES),
+    several=st.sampled_from(SEVERAL_CHOICES),
+    crowd=st.sampled_from(CROWD_CHOICES),
     parts=st.booleans(),
 )
-
-
-def fashion_attributes(thing: Thing) -> dict:
-    return {"attribute_ids": [1, 2] if thing.occluded is True else [2]}
-
-
-def paco_attributes(thing: Thing) -> dict:
-    return fashion_attributes(thing) | {"dom_color_ids": [1], "unknown_color": 0, "obj_ann_id": 5}
-
-
-LISTED = [{"id": i, "name": n, "supercategory": "color"} for i, n in ((1, "red"), (2, "blue"))]
 
 
 def write(format_name: str, folder: Path) -> tuple[dict, dict]:
     """A dataset of a format; returns the inputs and the picture folders."""
     scene = views()
-    if format_name == "yolo":
-        return {"train": write_yolo(folder, scene)}, {}
+    if format_name not in ("yolo", "labelme"):
+        scene["val"][0].things.append(Thing("cat", [LEFT], "red", True))
+    inputs, images = write_format(format_name, folder, scene)
     if format_name == "labelme":
-        inputs = write_labelme(folder, scene)
-        file = folder / "val" / "v.json"
-        document = json.loads(file.read_text())
         mask = png_base64(np.ones((3, 4), dtype=bool))
-        document["shapes"] += [
+        shapes = [
             labelme_shape("cat", [[1, 1], [4, 3]], shape_type="mask", mask=mask, group_id=1),
             labelme_shape("cat", [[30, 20], [35, 20]], shape_type="circle", group_id=1),
             labelme_shape("dog", [[3, 3], [9, 9]], shape_type="rectangle", description="old"),
         ]
-        file.write_text(json.dumps(document))
-        return inputs, {}
-    attributes_of, header = {
-        "coco": (cvat_attributes, {}),
-        "fashionpedia": (fashion_attributes, {"attributes": LISTED}),
-        "paco": (
-            paco_attributes,
-            {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}},
-        ),
-    }[format_name]
-    scene["val"][0].things.append(Thing("cat", [LEFT], "red", True))
-    return write_coco(folder, scene, attributes_of, **header)
+        edit(folder / "val" / "v.json", lambda document: document["shapes"].extend(shapes))
+    return inputs, images
 
 
-@pytest.fixture(scope="module", params=["yolo", "labelme", "coco", "fashionpedia", "paco"])
+@pytest.fixture(scope="module", params=list(FORMATS))
 def original(request, tmp_path_factory):
     """A sound dataset on disk, of which every example changes a copy: (format, folder)."""
     folder = tmp_path_factory.mktemp(request.param) / "in"
@@ -185,7 +161,8 @@ def test_a_named_error_or_a_sound_dataset(original, data, options):
                 root = folder / "images" / file.stem
                 if format_name == "labelme":
                     root = folder / file.stem
-                records = load_dataset_dicts(file, root, read_header(file))
+                files = SplitFiles(file.stem, root, file)
+                records = training_records(files, read_split(files).header)
                 assert len(records) == done.num_images[file.stem]
                 assert sum(len(r["annotations"]) for r in records) == done.num_instances[file.stem]
             assert len(os.listdir(out)) == len(done.files)

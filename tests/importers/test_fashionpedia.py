@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from importer_scenes import MISSING, check_masks_and_classes, edit, load, views, write_coco
-from mask2former_mt.importers.dataset_import import import_dataset
-from mask2former_mt.importers.source import ImportOptions
+from importer_scenes import (
+    MISSING,
+    check_masks_and_classes,
+    edit,
+    importer,
+    load,
+    views,
+    write_coco,
+)
 
 # The ids have gaps, and are not in the order of the supercategories.
 ATTRIBUTES = [
@@ -29,19 +35,8 @@ def fashion(tmp_path):
     inputs, images = write_coco(
         tmp_path / "in", scene, attribute_ids, attributes=ATTRIBUTES, info={"year": 2020}
     )
-
-    def run(**options):
-        return import_dataset(
-            "fashionpedia",
-            inputs,
-            tmp_path / "out",
-            images=images,
-            options=ImportOptions(**options),
-            dataset_name="tiny",
-            force=True,
-        )
-
-    return scene, inputs, run, tmp_path / "out"
+    out = tmp_path / "out"
+    return scene, inputs, importer("fashionpedia", inputs, out, images), out
 
 
 def first_labels(out) -> dict:

@@ -17,6 +17,7 @@ from importer_scenes import (
     View,
     check_masks_and_classes,
     edit,
+    importer,
     iou,
     labelme_shape,
     load,
@@ -29,7 +30,6 @@ from importer_scenes import (
     write_labelme_file,
 )
 from mask2former_mt.importers.dataset_import import import_dataset
-from mask2former_mt.importers.source import ImportOptions
 
 HEIGHT, WIDTH = 48, 64
 
@@ -46,17 +46,10 @@ def one(tmp_path):
         write_labelme_file(folder / "a.json", view, **{"shapes": list(shapes)} | fields)
         return folder / "a.json"
 
-    def run(images=None, **options):
-        done = import_dataset(
-            "labelme",
-            {"train": folder},
-            out,
-            images=images,
-            options=ImportOptions(**options),
-            dataset_name="tiny",
-            force=True,
-        )
-        return done, load(out / "tiny.yaml")["train"]["a.png"]
+    import_it = importer("labelme", {"train": folder}, out)
+
+    def run(**options):
+        return import_it(**options), load(out / "tiny.yaml")["train"]["a.png"]
 
     return write, run, out
 
@@ -255,13 +248,13 @@ PNG = png_base64(np.ones((4, 4), dtype=bool))
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"label": None}, "shape 0: 'label' must be a text, got 'None'"),
+        ({"label": None}, "shape 0: 'label' must be a text, got None"),
         ({"label": " "}, "shape 0: 'label' must be a text"),
         ({"group_id": [1]}, "'group_id' must be a number or null"),
         ({"flags": [True]}, "'flags' must be a JSON object, got"),
-        ({"attributes": "red"}, "'attributes' must be a JSON object, got red"),
+        ({"attributes": "red"}, "'attributes' must be a JSON object, got 'red'"),
         ({"shape_type": "spline"}, "'shape_type' must be one of polygon, .*got 'spline'"),
-        ({"shape_type": []}, r"'shape_type' must be one of polygon, .*got '\[\]'"),
+        ({"shape_type": []}, r"'shape_type' must be one of polygon, .*got \[\]"),
         ({"points": None}, r"'points' must be a list of \[x, y\] in pixels, got None"),
         ({"points": []}, "'points' must be a list"),
         ({"points": [[1, 2], [3]]}, "'points' must be a list"),
@@ -306,7 +299,7 @@ def test_a_bad_shape_is_named(one, fields, match):
     [
         ({"shapes": None}, "is no LabelMe file: it needs a list of JSON objects 'shapes'"),
         ({"shapes": [1]}, "is no LabelMe file"),
-        ({"imagePath": None}, "'imagePath' must name the picture, got 'None'"),
+        ({"imagePath": None}, "'imagePath' must name the picture, got None"),
         ({"imagePath": "b.png"}, "the picture 'b.png' is not there"),
         ({"imagePath": "a\0.png"}, "'imagePath' must name the picture"),
         ({"imageHeight": 64}, "'imageHeight' must be the picture's, got 64, .* is 64x48 .width x"),

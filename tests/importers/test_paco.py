@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from importer_scenes import MISSING, check_masks_and_classes, edit, load, views, write_coco
-from mask2former_mt.importers.dataset_import import import_dataset
-from mask2former_mt.importers.source import ImportOptions
+from importer_scenes import (
+    MISSING,
+    check_masks_and_classes,
+    edit,
+    importer,
+    load,
+    views,
+    write_coco,
+)
 
 NAMES = ["black", "red", "blue", "other(color)", "plain", "dotted", "wood", "opaque"]
 HEADER = {
@@ -42,19 +48,8 @@ def paco_attributes(thing) -> dict:
 def paco(tmp_path):
     scene = views()
     inputs, images = write_coco(tmp_path / "in", scene, paco_attributes, **HEADER)
-
-    def run(**options):
-        return import_dataset(
-            "paco",
-            inputs,
-            tmp_path / "out",
-            images=images,
-            options=ImportOptions(**options),
-            dataset_name="tiny",
-            force=True,
-        )
-
-    return scene, inputs, run, tmp_path / "out"
+    out = tmp_path / "out"
+    return scene, inputs, importer("paco", inputs, out, images), out
 
 
 def first_labels(out) -> dict:

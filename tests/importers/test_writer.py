@@ -1,10 +1,12 @@
-"""Written whole or not at all, never over an input, and as training reads it."""
+"""Written whole or not at all, and never over an input; each input is read once."""
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -21,11 +23,12 @@ from importer_scenes import (
     save_picture,
     views,
     write_coco,
+    write_format,
     write_yolo,
 )
-from mask2former_mt.importers import writer
 from mask2former_mt.importers.dataset_import import by_split, import_dataset
 from mask2former_mt.importers.source import ImportOptions
+from PIL import Image
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_an_input_is_never_written_over(tmp_path, through_link):
     if through_link:
         out = tmp_path / "link"
         out.symlink_to(folder)
-    with pytest.raises(ValueError, match="is one of the inputs and is never written over"):
+    with pytest.raises(ValueError, match=r"val.json is the input .*val.json; write to another"):
         import_dataset("coco", {"val": source}, out, images=images, force=True)
     assert source.read_bytes() == before
     assert sorted(os.listdir(folder)) == ["instances_train.json", "val.json"]
@@ -93,34 +96,49 @@ def test_an_input_is_never_written_over(tmp_path, through_link):
 
 def test_the_data_yaml_of_yolo_is_an_input_too(tmp_path):
     data = write_yolo(tmp_path / "in", views())
-    with pytest.raises(ValueError, match=r"data.yaml is one of the inputs"):
+    with pytest.raises(ValueError, match=r"data.yaml is the input .*data.yaml; write to another"):
         import_dataset("yolo", {"train": data}, data.parent, dataset_name="data", force=True)
     assert sorted(os.listdir(data.parent)) == ["data.yaml", "images", "labels"]
 
 
-def test_a_failure_while_writing_leaves_nothing(cvat, tmp_path, monkeypatch):
-    # What only the reading at the end can find, as a picture that changes under the import.
-    _, images = cvat
-    original = writer.make_documents
-
-    def change_a_picture(*args, **kwargs):
-        documents = original(*args, **kwargs)
-        save_picture(images["val"] / "v.png", View("v.png", 9, 9, []))
-        return documents
-
-    monkeypatch.setattr("mask2former_mt.importers.run.make_documents", change_a_picture)
-    out = tmp_path / "a" / "out"
-    with pytest.raises(ValueError, match=r"nothing was written: .*out/val.json: 1 problem") as info:
-        run(cvat, out)
-    assert "partial" not in str(info.value)
-    assert not (tmp_path / "a").exists()
-    out.mkdir(parents=True)
+def test_a_failure_while_writing_leaves_what_was_there(cvat, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
     (out / "train.json").write_text("mine")
-    save_picture(images["val"] / "v.png", views()["val"][0])
-    with pytest.raises(ValueError, match="nothing was written"):
+
+    def fill_the_disk(path, content):
+        if "val.json" in path.name:
+            raise OSError("No space left on device")
+        return original(path, content)
+
+    original = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
         run(cvat, out, force=True)
     assert os.listdir(out) == ["train.json"]
     assert (out / "train.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("format_name", ["yolo", "labelme", "coco", "fashionpedia", "paco"])
+def test_pictures_and_files_are_opened_once(tmp_path, monkeypatch, format_name):
+    inputs, images = write_format(format_name, tmp_path / "in", views())
+    opened = collections.Counter()
+
+    def counted(function, name_of):
+        def count(*args, **kwargs):
+            opened[str(name_of(*args))] += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    monkeypatch.setattr(Image, "open", counted(Image.open, lambda file: file))
+    monkeypatch.setattr(Path, "read_bytes", counted(Path.read_bytes, lambda file: file))
+    import_dataset(format_name, inputs, tmp_path / "out", images=images)
+    suffixes = collections.Counter(Path(name).suffix for name in opened)
+    num_json = {"yolo": 0, "labelme": 4}.get(format_name, 2)
+    # Three PNG and a JPEG; what was written is not read again.
+    assert (suffixes[".png"], suffixes[".jpg"], suffixes[".json"]) == (3, 1, num_json)
+    assert set(opened.values()) == {1}
 
 
 def test_a_file_in_the_place_of_the_folder(cvat, tmp_path):
@@ -130,21 +148,17 @@ def test_a_file_in_the_place_of_the_folder(cvat, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-@pytest.mark.parametrize("area", [0, -3, True, "big", None, 10**400, float("nan"), 64 * 48 + 1])
-def test_an_area_that_cannot_be_is_counted_again(cvat, tmp_path, area):
+AREAS = [0, -3, True, "big", None, 10**400, float("nan"), 64 * 48 + 1]
+
+
+# SQUARE has 20 * 20 pixels; an area that can be one is kept.
+@pytest.mark.parametrize(("area", "kept"), [(399.5, 399.5), *((area, 400) for area in AREAS)])
+def test_an_area_that_cannot_be_is_counted_again(cvat, tmp_path, area, kept):
     inputs, _ = cvat
     edit(inputs["val"], lambda d: d["annotations"][0].update(area=area))
     run(cvat, tmp_path / "out")
     entry = json.loads((tmp_path / "out" / "val.json").read_text())["annotations"][0]
-    assert entry["area"] == 400  # SQUARE: 20 * 20
-
-
-def test_a_sound_area_is_kept(cvat, tmp_path):
-    inputs, _ = cvat
-    edit(inputs["val"], lambda d: d["annotations"][0].update(area=399.5))
-    run(cvat, tmp_path / "out")
-    entry = json.loads((tmp_path / "out" / "val.json").read_text())["annotations"][0]
-    assert entry["area"] == 399.5
+    assert entry["area"] == kept
 
 
 def test_objects_without_a_pixel_are_named(cvat, tmp_path):
@@ -166,7 +180,7 @@ def test_names_that_no_file_can_have(cvat, tmp_path, name):
 
 
 def test_inputs_by_split(tmp_path):
-    assert by_split(["a.json"], "input") == {"train": type(tmp_path)("a.json")}
+    assert by_split(["a.json"], "input") == {"train": Path("a.json")}
     assert list(by_split(["val=a.json", "test-2=b.json"], "input")) == ["val", "test-2"]
     (tmp_path / "x=y").mkdir()
     assert by_split([str(tmp_path / "x=y")], "input") == {"train": tmp_path / "x=y"}
