@@ -37,7 +37,7 @@ def predict_panoptic(
     sizes: ImageSizes,
     *,
     spec: SubcategorySpec,
-    options: PanopticOptions | None = None,
+    options: PanopticOptions = PanopticOptions(),
 ) -> tuple[torch.Tensor, list[dict]]:
     """Gives each pixel to the query of the largest class probability times mask probability.
 
@@ -49,7 +49,7 @@ def predict_panoptic(
         index: image index in the batch.
         sizes: sizes of the image.
         spec: the subcategories.
-        options: None takes the defaults.
+        options: how segments are made.
 
     Returns:
         int32 (H, W) at the original size, the segments' ids, 0 where there is none; and per
@@ -63,7 +63,6 @@ def predict_panoptic(
 
     Source: Mask2Former's published panoptic inference, from chunks of masks instead of all at once.
     """
-    options = options or PanopticOptions()
     best = output.pred_logits[index].float().softmax(-1).max(-1)
     require_finite(index, best.values)
     no_object = output.pred_logits.shape[-1] - 1

@@ -63,7 +63,7 @@ def predict_instances(
     index: int,
     sizes: ImageSizes,
     *,
-    options: InstanceOptions | None = None,
+    options: InstanceOptions = InstanceOptions(),
     implementation: Implementation | str = Implementation.AUTO,
 ) -> PredictedInstances:
     """Selects queries, filters on their small masks, and resizes only the masks that remain.
@@ -72,7 +72,7 @@ def predict_instances(
         output: the decoder's predictions for the batch.
         index: image index in the batch.
         sizes: sizes of the image.
-        options: None takes the published ones.
+        options: how instances are made; by default as published.
         implementation: as of `resize_masks`.
 
     Raises:
@@ -81,7 +81,6 @@ def predict_instances(
 
     Source: with the defaults Mask2Former's published instance inference.
     """
-    options = options or InstanceOptions()
     filters = options.filters
     selected = select_queries(
         output,

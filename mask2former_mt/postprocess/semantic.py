@@ -33,7 +33,7 @@ def predict_semantic(
     index: int,
     sizes: ImageSizes,
     *,
-    options: SemanticOptions | None = None,
+    options: SemanticOptions = SemanticOptions(),
 ) -> torch.Tensor:
     """Adds up the queries' class probabilities where their masks are.
 
@@ -41,7 +41,7 @@ def predict_semantic(
         output: the decoder's predictions for the batch.
         index: image index in the batch.
         sizes: sizes of the image.
-        options: None takes the defaults.
+        options: how scores are made.
 
     Returns:
         float32 (K, H, W) at the original size: per class, the sum over the queries of the class's
@@ -53,7 +53,6 @@ def predict_semantic(
 
     Source: Mask2Former's published semantic inference.
     """
-    options = options or SemanticOptions()
     probs_QK = output.pred_logits[index].float().softmax(-1)[:, :-1]
     require_finite(index, probs_QK)
     logits_Qhw = output.masks_of(index, torch.arange(len(probs_QK), device=probs_QK.device))
