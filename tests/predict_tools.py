@@ -10,46 +10,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from detectron2.modeling import build_model
 from PIL import Image
+from training_files import write_config
 
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import load_config
 
 TOOLS = Path(__file__).parents[1] / "tools"
-CONFIG = {
-    "VERSION": 2,
-    "MODEL": {
-        "META_ARCHITECTURE": "MultiTaskMaskFormer",
-        "DEVICE": "cpu",
-        "PIXEL_MEAN": [100.0, 110.0, 120.0],
-        "PIXEL_STD": [60.0, 60.0, 60.0],
-        "BACKBONE": {"NAME": "build_resnet_backbone"},
-        "RESNETS": {
-            "DEPTH": 18,
-            "RES2_OUT_CHANNELS": 64,
-            "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
-        },
-        "SEM_SEG_HEAD": {
-            "NAME": "MaskFormerHead",
-            "IN_FEATURES": ["res2", "res3", "res4", "res5"],
-            "CONVS_DIM": 32,
-            "MASK_DIM": 32,
-            "NORM": "GN",
-            "TRANSFORMER_ENC_LAYERS": 1,
-        },
-        "MASK_FORMER": {
-            "HIDDEN_DIM": 32,
-            "NHEADS": 4,
-            "DIM_FEEDFORWARD": 32,
-            "DEC_LAYERS": 2,
-            "NUM_OBJECT_QUERIES": 6,
-        },
-    },
-    "INPUT": {"FORMAT": "RGB", "MIN_SIZE_TEST": 64, "MAX_SIZE_TEST": 128},
-    "TEST": {"DETECTIONS_PER_IMAGE": 4},
-}
 RECORD = {
     "thing_classes": ["apple", "pear", "plum"],
     "category_ids": [4, 7, 9],
@@ -72,7 +40,8 @@ def load_program(name: str) -> ModuleType:
 
 def save_model(folder: Path, *, seed: int = 0) -> None:
     """Writes config.yaml and two checkpoints, one of which knows its dataset."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    changes = {"INPUT.MAX_SIZE_TEST": 128, "TEST.DETECTIONS_PER_IMAGE": 4}
+    write_config(folder / "config.yaml", changes=changes)
     torch.manual_seed(seed)
     model = build_model(load_config(str(folder / "config.yaml"), COUNTS))
     MultiTaskCheckpointer(model, str(folder), dataset=RECORD).save("model_final")
