@@ -15,13 +15,12 @@ CVAT exports with.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from mask2former_mt.importers.attribute_choice import Survey
 from mask2former_mt.importers.source import (
-    ImportOptions,
-    Report,
+    Request,
     Source,
     SourceObject,
     SourceSplit,
@@ -38,16 +37,14 @@ CROWD_CHOICES = ("keep", "object")
 _KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area")
 
 
-def read_coco_attributes(
-    inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
-) -> Source:
-    """Reads COCO JSON with `attributes`: `inputs` are JSON files; see `dataset_import.Format`."""
-    files = CocoFiles(inputs, images, report)
+def read_coco_attributes(request: Request) -> Source:
+    """Reads COCO JSON with `attributes`: `inputs` are JSON files; see `Request`."""
+    files = CocoFiles(request)
     for split, document in files.documents.items():
         if "subcategories" in document:
             raise ValueError(
-                f"{inputs[split]} has 'subcategories' already and needs no import; name it in a "
-                "dataset YAML as it is"
+                f"{request.inputs[split]} has 'subcategories' already and needs no import; name it "
+                "in a dataset YAML as it is"
             )
     survey = Survey()
 
@@ -56,15 +53,15 @@ def read_coco_attributes(
         if attributes is None:
             return {}
         if not isinstance(attributes, dict):
-            report.refuse(
+            request.report.refuse(
                 f'{origin}: \'attributes\' must be an object such as {{"colour": "red"}}, got '
                 f"{shown(attributes)}"
             )
             return {}
         return survey.add(attributes)
 
-    source = files.source(options, attributes_of)
-    source.attributes = survey.choose(options, report)
+    source = files.source(attributes_of)
+    source.attributes = survey.choose(request.options, request.report)
     return source
 
 
@@ -72,23 +69,18 @@ class CocoFiles:
     """The COCO-like files of a dataset, one per split.
 
     Args:
-        inputs: JSON file by split.
-        images: picture folder by split; a missing one is looked for beside the JSON.
-        report: gets what is wrong.
+        request: `inputs` are JSON files; an image folder that is missing is looked for beside its
+            JSON.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a COCO-like file.
     """
 
-    def __init__(
-        self, inputs: Mapping[str, Path], images: Mapping[str, Path], report: Report
-    ) -> None:
-        self._report = report
-        self._images = images
-        self.files = dict(inputs)
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self.documents: dict[str, dict] = {}
-        for split, file in inputs.items():
+        for split, file in request.inputs.items():
             if not os.path.isfile(file):
                 raise FileNotFoundError(f"{file} does not exist, or is no file")
             self.documents[split] = read_document(file)
@@ -99,7 +91,7 @@ class CocoFiles:
         Raises:
             ValueError: no such list.
         """
-        file, document = self.files[split], self.documents[split]
+        file, document = self._request.inputs[split], self.documents[split]
         entries = document.get(key)
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             got = f"a {type(entries).__name__}" if key in document else "no such key"
@@ -113,12 +105,12 @@ class CocoFiles:
         for entry in entries:
             number, name = entry.get("id"), entry.get("name")
             if not is_int(number) or not isinstance(name, str) or not name:
-                self._report.refuse(
+                self._request.report.refuse(
                     f'{file}: an entry of {key!r} must have an integer "id" and a "name", got '
                     f"{shown(entry)}"
                 )
             elif named.setdefault(number, entry)["name"] != name:
-                self._report.refuse(
+                self._request.report.refuse(
                     f"{file}: id {number} is used twice in {key!r}, for {named[number]['name']!r} "
                     f"and {name!r}; ids must be unique"
                 )
@@ -126,7 +118,6 @@ class CocoFiles:
 
     def source(
         self,
-        options: ImportOptions,
         attributes_of: Callable[[dict, str], dict[str, Texts]],
         *,
         is_wanted: Callable[[dict], bool] = lambda entry: True,
@@ -135,7 +126,6 @@ class CocoFiles:
         """Pictures, classes and objects; `Source.attributes` is the caller's to fill in.
 
         Args:
-            options: what becomes of crowds.
             attributes_of: (annotation, origin) -> what it says of its attributes.
             is_wanted: whether an annotation is an object of this dataset.
             kept_image_keys: further keys with lists of ids in the entries of `images`.
@@ -143,7 +133,7 @@ class CocoFiles:
         # The files' lists together; whether they contradict each other is for the reader to say.
         categories: list[dict] = []
         splits = []
-        for split, file in self.files.items():
+        for split, file in self._request.inputs.items():
             document = self.documents[split]
             root = self._image_root(split)
             for entry in document["categories"]:
@@ -153,20 +143,20 @@ class CocoFiles:
             images = [_image(entry, root, kept_image_keys) for entry in document["images"]]
             objects = []
             for entry in filter(is_wanted, document["annotations"]):
-                item = self._object(file, entry, options)
+                item = self._object(file, entry)
                 if item is not None:
                     item.attributes = attributes_of(entry, item.origin)
                     objects.append(item)
             splits.append(SourceSplit(split, file, root, images, objects))
-        return Source(categories, splits, list(self.files.values()), is_coco=True)
+        return Source(categories, splits, list(self._request.inputs.values()), is_coco=True)
 
     def _image_root(self, split: str) -> Path:
-        if split in self._images:
-            folder = self._images[split]
+        if split in self._request.images:
+            folder = self._request.images[split]
             if not os.path.isdir(folder):
                 raise FileNotFoundError(f"--images: {folder} is not a folder")
             return Path(os.path.abspath(folder))
-        file, entries = self.files[split], self.documents[split]["images"]
+        file, entries = self._request.inputs[split], self.documents[split]["images"]
         names = [entry["file_name"] for entry in entries if isinstance(entry.get("file_name"), str)]
         beside = Path(os.path.abspath(file)).parent
         # CVAT: annotations/instances_<subset>.json and images/<subset>/.
@@ -181,21 +171,21 @@ class CocoFiles:
             "folder with --images"
         )
 
-    def _object(self, file: Path, entry: dict, options: ImportOptions) -> SourceObject | None:
+    def _object(self, file: Path, entry: dict) -> SourceObject | None:
         origin = f"{file}: annotation {shown(entry.get('id'))}"
         segmentation = entry.get("segmentation")
         if segmentation in (None, [], {}):
-            self._report.unusable(
+            self._request.report.unusable(
                 origin,
                 "it has a box but no mask ('segmentation' is empty); draw the outline",
                 "boxes without a mask",
             )
             return None
         iscrowd = entry.get("iscrowd", 0)
-        if iscrowd == 1 and options.crowd == "object":
+        if iscrowd == 1 and self._request.options.crowd == "object":
             iscrowd = 0
         elif iscrowd == 1:
-            self._report.note(
+            self._request.report.note(
                 "objects marked as crowds, which training leaves out (CVAT marks every brush mask "
                 "so; if they are single objects, give --crowd object)",
                 origin,

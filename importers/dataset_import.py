@@ -13,7 +13,7 @@ from mask2former_mt.importers.coco_attributes import read_coco_attributes
 from mask2former_mt.importers.fashionpedia_json import read_fashionpedia
 from mask2former_mt.importers.labelme import read_labelme
 from mask2former_mt.importers.paco_json import read_paco
-from mask2former_mt.importers.source import ImportOptions, Report, Source
+from mask2former_mt.importers.source import ImportOptions, Report, Request, Source
 from mask2former_mt.importers.writer import make_documents, write_dataset
 from mask2former_mt.importers.yolo import read_yolo
 
@@ -26,14 +26,11 @@ class Format(NamedTuple):
     """A format that can be imported.
 
     Args:
-        read: (inputs, images, options, report) -> source. `inputs` are files or folders by split;
-            `images` are picture folders by split, where the format does not say where the pictures
-            are; `report` gets what is wrong. Raises FileNotFoundError for a missing file or folder,
-            and ValueError for one that is not of the format at all.
+        read: its reader.
         description: one line that says what the input is.
     """
 
-    read: Callable[[Mapping[str, Path], Mapping[str, Path], ImportOptions, Report], Source]
+    read: Callable[[Request], Source]
     description: str
 
 
@@ -112,10 +109,11 @@ def import_dataset(
                 f"{output / 'imported'}"
             )
     report = Report(options.unusable)
+    request = Request(inputs, images or {}, options, report)
     with without_garbage_collection():
-        source = FORMATS[format_name].read(inputs, images or {}, options, report)
+        source = FORMATS[format_name].read(request)
         report.raise_if_refused()
-        documents, spec = make_documents(source, options, report, f"Imported from {format_name}")
+        documents, spec = make_documents(source, request, f"Imported from {format_name}")
         files = write_dataset(documents, source, output, dataset_name=dataset_name, force=force)
     return Imported(
         files=files,

@@ -13,23 +13,20 @@ ECCV 2020.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from mask2former_mt.importers.coco_attributes import CocoFiles, is_int_list
-from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
+from mask2former_mt.importers.source import Request, Source, Texts
 
 from mask2former_mt.dataset.problems import shown
 
 
-def read_fashionpedia(
-    inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
-) -> Source:
-    """Reads Fashionpedia's annotation files, JSON; see `dataset_import.Format`."""
-    files = CocoFiles(inputs, images, report)
+def read_fashionpedia(request: Request) -> Source:
+    """Reads Fashionpedia's annotation files, JSON; see `Request`."""
+    files, report = CocoFiles(request), request.report
     # Supercategory and name by attribute id; the files of all splits list the same ones.
     meanings: dict[int, tuple[str, str]] = {}
-    for split, file in inputs.items():
+    for split, file in request.inputs.items():
         for number, entry in files.named_entries(split, "attributes").items():
             group = entry.get("supercategory")
             if not isinstance(group, str) or not group:
@@ -68,24 +65,27 @@ def read_fashionpedia(
                 )
         return {group: tuple(texts) for group, texts in names.items()}
 
-    chosen = choose_listed({group: list(names) for group, names in listed.items()}, options)
-    source = files.source(options, attributes_of)
+    listed = {group: list(names) for group, names in listed.items()}
+    chosen = choose_listed(listed, request.options.subcategories)
+    source = files.source(attributes_of)
     source.attributes = chosen
     return source
 
 
-def choose_listed(listed: Mapping[str, list[str]], options: ImportOptions) -> dict[str, list[str]]:
-    """The listed groups that `options.subcategories` names, in its order; all without it.
+def choose_listed(
+    listed: Mapping[str, list[str]], wanted: Sequence[str] | None
+) -> dict[str, list[str]]:
+    """The listed groups that are wanted, in that order; None: all.
 
     Raises:
         ValueError: one that is not listed.
     """
-    if options.subcategories is None:
+    if wanted is None:
         return dict(listed)
-    unlisted = [name for name in options.subcategories if name not in listed]
+    unlisted = [name for name in wanted if name not in listed]
     if unlisted:
         raise ValueError(
             f"--subcategories: no attributes are listed under {unlisted[0]!r}; "
             f"there are {sorted(listed)}"
         )
-    return {name: list(listed[name]) for name in options.subcategories}
+    return {name: list(listed[name]) for name in wanted}

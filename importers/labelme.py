@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from mask2former_mt.importers.attribute_choice import Survey
@@ -37,12 +36,11 @@ from mask2former_mt.importers.picture_files import (
     size_of_picture,
 )
 from mask2former_mt.importers.source import (
-    ImportOptions,
     Report,
+    Request,
     Source,
     SourceObject,
     SourceSplit,
-    Texts,
 )
 
 from mask2former_mt.dataset.document import parse_json
@@ -60,14 +58,12 @@ class _LabelledPicture:
     objects: list[SourceObject]
 
 
-def read_labelme(
-    inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
-) -> Source:
-    """Reads folders of LabelMe's JSON files, and their subfolders; see `dataset_import.Format`."""
-    survey = Survey()
+def read_labelme(request: Request) -> Source:
+    """Reads folders of LabelMe's JSON files, and their subfolders; see `Request`."""
+    survey, report = Survey(), request.report
     files: list[Path] = []
     pictures: dict[str, list[_LabelledPicture]] = {}
-    for split, folder in inputs.items():
+    for split, folder in request.inputs.items():
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"{folder} is not a folder of LabelMe's JSON files")
         folder = Path(os.path.abspath(folder))
@@ -75,18 +71,24 @@ def read_labelme(
         if not json_files:
             raise FileNotFoundError(f"{folder}: no JSON files there; is it the right folder?")
         files += json_files
-        pictures[split] = _read_folder(folder, json_files, images.get(split), survey, report)
+        pictures[split] = _read_folder(
+            folder, json_files, request.images.get(split), survey, report
+        )
     report.raise_if_refused()
     objects = [item for found in pictures.values() for picture in found for item in picture.objects]
     labels = sorted({item.entry["category_id"] for item in objects})
     if not labels:
-        raise ValueError(f"{', '.join(map(str, inputs.values()))}: no shape has a mask and a label")
+        raise ValueError(
+            f"{', '.join(map(str, request.inputs.values()))}: no shape has a mask and a label"
+        )
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     return Source(
         categories=[{"id": number, "name": label} for label, number in numbers.items()],
-        splits=[_split(name, inputs[name], found, numbers) for name, found in pictures.items()],
+        splits=[
+            _split(name, request.inputs[name], found, numbers) for name, found in pictures.items()
+        ],
         files=files,
-        attributes=survey.choose(options, report),
+        attributes=survey.choose(request.options, report),
     )
 
 
@@ -222,7 +224,8 @@ def _object(
     report: Report,
 ) -> SourceObject | None:
     polygons, masks = [], []
-    attributes: dict[str, Texts] = {}
+    # What one part leaves open, another may tell.
+    attributes: dict[str, list] = {}
     for position, shape in shapes:
         origin = f"{file}: shape {position} ({shape['label'][:40]})"
         # Files of LabelMe 3 and before do not say: all they have are polygons.
@@ -247,7 +250,8 @@ def _object(
         except ValueError as error:
             report.unusable(origin, str(error))
             continue
-        _merge(attributes, _attributes(shape, origin, survey, report))
+        for name, value in _attributes(shape, origin, report).items():
+            attributes.setdefault(name, []).extend(value if isinstance(value, list) else [value])
     if not polygons and not masks:
         return None
     position, shape = shapes[0]
@@ -255,11 +259,12 @@ def _object(
         "category_id": shape["label"],
         "segmentation": segmentation_of(polygons, masks, height, width),
     }
-    return SourceObject(f"{file}: shape {position} ({shape['label'][:40]})", entry, attributes)
+    origin = f"{file}: shape {position} ({shape['label'][:40]})"
+    return SourceObject(origin, entry, survey.add(attributes))
 
 
-def _attributes(shape: dict, origin: str, survey: Survey, report: Report) -> dict[str, Texts]:
-    raw: dict[str, object] = {}
+def _attributes(shape: dict, origin: str, report: Report) -> dict[str, object]:
+    attributes: dict[str, object] = {}
     for key in ("flags", "attributes"):
         entries = shape.get(key)
         if entries is None:
@@ -267,14 +272,7 @@ def _attributes(shape: dict, origin: str, survey: Survey, report: Report) -> dic
         if not isinstance(entries, dict):
             report.refuse(f"{origin}: {key!r} must be a JSON object, got {shown(entries)}")
             continue
-        raw.update(entries)
+        attributes.update(entries)
     if shape.get("description"):
-        raw["description"] = shape["description"]
-    return survey.add(raw)
-
-
-def _merge(attributes: dict[str, Texts], added: Mapping[str, Texts]) -> None:
-    """What the parts of an object say together: what one leaves open, another may tell."""
-    for name, texts in added.items():
-        known = attributes.get(name)
-        attributes[name] = tuple(dict.fromkeys((*(known or ()), *(texts or ())))) or None
+        attributes["description"] = shape["description"]
+    return attributes

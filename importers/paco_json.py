@@ -17,12 +17,11 @@ paco/data/dataset_mapper.py; Ramanathan et al., "PACO", CVPR 2023.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mask2former_mt.importers.coco_attributes import CocoFiles, is_int_list
 from mask2former_mt.importers.fashionpedia_json import choose_listed
-from mask2former_mt.importers.source import ImportOptions, Report, Source, Texts
+from mask2former_mt.importers.source import Request, Source, Texts
 
 from mask2former_mt.dataset.problems import shown
 from mask2former_mt.dataset.rle import is_int
@@ -37,24 +36,22 @@ _FEDERATED_KEYS = (
 )
 
 
-def read_paco(
-    inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
-) -> Source:
-    """Reads PACO's annotation files, or others of their form; see `dataset_import.Format`.
+def read_paco(request: Request) -> Source:
+    """Reads PACO's annotation files, or others of their form; see `Request`.
 
     The folder of PACO-LVIS's pictures is the one with train2017 and val2017.
     """
-    files = CocoFiles(inputs, images, report)
+    files, report = CocoFiles(request), request.report
     types: dict[str, dict[int, str]] = {}
-    for split, file in inputs.items():
-        found = _read_types(files, split)
+    for split, file in request.inputs.items():
+        found = _read_types(files, split, file)
         if types and found != types:
             raise ValueError(
                 f"{file}: its attributes or {_TYPES_KEY!r} differ from the files before; import "
                 "files of one release together"
             )
         types = found
-    for split, file in inputs.items():
+    for split, file in request.inputs.items():
         for entry in files.documents[split]["images"]:
             if entry.get("not_exhaustive_category_ids"):
                 report.note(
@@ -91,24 +88,24 @@ def read_paco(
         return texts
 
     def is_wanted(entry: dict) -> bool:
-        return options.parts or entry.get("obj_ann_id", entry.get("id")) == entry.get("id")
+        return request.options.parts or entry.get("obj_ann_id", entry.get("id")) == entry.get("id")
 
-    chosen = choose_listed({name: list(names.values()) for name, names in types.items()}, options)
-    source = files.source(
-        options, attributes_of, is_wanted=is_wanted, kept_image_keys=_FEDERATED_KEYS
+    chosen = choose_listed(
+        {name: list(names.values()) for name, names in types.items()}, request.options.subcategories
     )
+    source = files.source(attributes_of, is_wanted=is_wanted, kept_image_keys=_FEDERATED_KEYS)
     source.attributes = {name: list(dict.fromkeys(texts)) for name, texts in chosen.items()}
     source.absent_is_unknown = True
-    if not options.parts:
+    if not request.options.parts:
         used = [item.entry.get("category_id") for split in source.splits for item in split.objects]
         used = set(filter(is_int, used))
         source.categories = [c for c in source.categories if not is_int(c["id"]) or c["id"] in used]
     return source
 
 
-def _read_types(files: CocoFiles, split: str) -> dict[str, dict[int, str]]:
+def _read_types(files: CocoFiles, split: str, file: Path) -> dict[str, dict[int, str]]:
     """Per type the names of its attributes by id."""
-    file, listed = files.files[split], files.documents[split].get(_TYPES_KEY)
+    listed = files.documents[split].get(_TYPES_KEY)
     if not isinstance(listed, dict):
         raise ValueError(
             f"{file} is no PACO file: it needs {_TYPES_KEY!r}, an object that lists the attribute "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 # What becomes of objects without a sound mask; see `Report`.
@@ -97,6 +98,26 @@ class ImportOptions:
     unusable: str = "refuse"
     crowd: str = "keep"
     parts: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be imported.
+
+    A format's reader raises FileNotFoundError for a missing file or folder, and ValueError for one
+    that is not of the format at all; whatever else is wrong goes to the report.
+
+    Args:
+        inputs: file or folder by split.
+        images: picture folder by split, where the format does not say where the pictures are.
+        options: what becomes of what the JSON cannot hold as it is.
+        report: gets what is wrong, and what is left out.
+    """
+
+    inputs: Mapping[str, Path]
+    images: Mapping[str, Path]
+    options: ImportOptions
+    report: Report
 
 
 class Report:

@@ -15,8 +15,8 @@ import pycocotools.mask as mask_util
 import yaml
 from mask2former_mt.importers.attribute_choice import Labeller
 from mask2former_mt.importers.source import (
-    ImportOptions,
     Report,
+    Request,
     Source,
     SourceObject,
     SourceSplit,
@@ -35,27 +35,27 @@ _MAX_FILES_SHOWN = 3
 
 
 def make_documents(
-    source: Source, options: ImportOptions, report: Report, description: str
+    source: Source, request: Request, description: str
 ) -> tuple[dict[str, dict], SubcategorySpec]:
     """The JSON of each split, and the subcategories that all of them list.
 
     Args:
         source: what a format's reader found.
-        options: what becomes of attributes.
-        report: gets what is wrong with the source, and what is left out.
+        request: that the source was read for.
         description: for the JSON's `info`.
 
     Raises:
         ValueError: anything that training would refuse, by file and entry; objects without a sound
             mask, unless they are left out.
     """
+    report = request.report
     _, faults = read_header({"categories": source.categories})
     for fault in faults:
         report.refuse(f"{', '.join(str(split.file) for split in source.splits)}: {fault}")
     report.raise_if_refused()
     read = [_read_and_check(split, source, report) for split in source.splits]
     report.raise_if_refused()
-    labeller = Labeller(source, options, report)
+    labeller = Labeller(source, request.options, report)
     header = {
         "info": {"description": description},
         "categories": sorted(source.categories, key=lambda entry: entry["id"]),

@@ -27,8 +27,8 @@ from mask2former_mt.importers.picture_files import (
     size_of_picture,
 )
 from mask2former_mt.importers.source import (
-    ImportOptions,
     Report,
+    Request,
     Source,
     SourceObject,
     SourceSplit,
@@ -45,13 +45,12 @@ _MAX_COORDINATE = 1.5
 _DECIMALS = 3  # a thousandth of a pixel
 
 
-def read_yolo(
-    inputs: Mapping[str, Path], images: Mapping[str, Path], options: ImportOptions, report: Report
-) -> Source:
-    """Reads the dataset of a `data.yaml`; see `dataset_import.Format`.
+def read_yolo(request: Request) -> Source:
+    """Reads the dataset of a `data.yaml`; see `Request`.
 
     The one input is `data.yaml` or the folder that it lies in, and names all splits and pictures.
     """
+    inputs, images, report = request.inputs, request.images, request.report
     if len(inputs) != 1 or images:
         raise ValueError(
             "the format yolo takes one data.yaml, which names the splits and their pictures; got "
