@@ -25,7 +25,7 @@ def write_metrics(metrics: Mapping[str, float], output_dir: str | pathlib.Path) 
         The file.
     """
     plain = {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
-    return write_json(pathlib.Path(output_dir) / METRICS_FILE, plain)
+    return write_json(pathlib.Path(output_dir) / METRICS_FILE, plain, sort_keys=True)
 
 
 def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> pathlib.Path:
@@ -35,7 +35,7 @@ def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> p
         The file; see `confusion_json`.
     """
     content = confusion_json(evaluation.labels, evaluation.truth.class_names)
-    return write_json(pathlib.Path(output_dir) / CONFUSION_FILE, content)
+    return write_json(pathlib.Path(output_dir) / CONFUSION_FILE, content, sort_keys=True)
 
 
 def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
