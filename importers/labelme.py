@@ -60,7 +60,7 @@ class _LabelledPicture:
 
 def read_labelme(request: Request) -> Source:
     """Reads folders of LabelMe's JSON files, and their subfolders; see `Request`."""
-    survey, report = Survey(), request.report
+    survey = Survey()
     files: list[Path] = []
     pictures: dict[str, list[_LabelledPicture]] = {}
     for split, folder in request.inputs.items():
@@ -71,16 +71,13 @@ def read_labelme(request: Request) -> Source:
         if not json_files:
             raise FileNotFoundError(f"{folder}: no JSON files there; is it the right folder?")
         files += json_files
-        pictures[split] = _read_folder(
-            folder, json_files, request.images.get(split), survey, report
-        )
-    report.raise_if_refused()
+        pictures[split] = _read_folder(split, folder, json_files, survey, request)
+    request.report.raise_if_refused()
     objects = [item for found in pictures.values() for picture in found for item in picture.objects]
     labels = sorted({item.entry["category_id"] for item in objects})
     if not labels:
-        raise ValueError(
-            f"{', '.join(map(str, request.inputs.values()))}: no shape has a mask and a label"
-        )
+        folders = ", ".join(map(str, request.inputs.values()))
+        raise ValueError(f"{folders}: no shape has a mask and a label")
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     return Source(
         categories=[{"id": number, "name": label} for label, number in numbers.items()],
@@ -88,13 +85,14 @@ def read_labelme(request: Request) -> Source:
             _split(name, request.inputs[name], found, numbers) for name, found in pictures.items()
         ],
         files=files,
-        attributes=survey.choose(request.options, report),
+        attributes=survey.choose(request.options, request.report),
     )
 
 
 def _read_folder(
-    folder: Path, json_files: list[Path], image_root: Path | None, survey: Survey, report: Report
+    split: str, folder: Path, json_files: list[Path], survey: Survey, request: Request
 ) -> list[_LabelledPicture]:
+    image_root, report = request.images.get(split), request.report
     pictures = []
     json_of: dict[Path, Path] = {}
     for json_file in json_files:

@@ -11,7 +11,7 @@ import yaml
 from importer_scenes import check_masks_and_classes, load, views, write_yolo
 from mask2former_mt.importers.dataset_import import import_dataset
 from mask2former_mt.importers.source import ImportOptions
-from mask2former_mt.importers.yolo_files import label_file_of
+from mask2former_mt.importers.yolo import label_file_of
 
 
 @pytest.fixture
