@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mask2former_mt.check import old_catalog as catalog
 from mask2former_mt.check.check import check_dataset
-from mask2former_mt.check.old_annotation import Coordinates
-from mask2former_mt.check.old_document import read_header
-from mask2former_mt.check.old_split import load_dataset_dicts
+from mask2former_mt.dataset.catalog import read_dataset_file
+from mask2former_mt.dataset.split import read_split, training_records
 
 HEIGHT, WIDTH = 30, 40
 ERROR, WARNING = "error", "warning"
@@ -125,11 +123,10 @@ class DatasetToCheck:
     def is_refused(self) -> bool:
         """Whether training would refuse the dataset as it is on disk."""
         try:
-            _, root, entries = catalog.read_dataset_file(self.yaml)
-            coordinates: Coordinates = catalog.read_coordinates(self.yaml)
-            for split, entry in entries.items():
-                images, json_file = catalog.read_split(self.yaml, root, split, entry)
-                load_dataset_dicts(json_file, images, read_header(json_file), coordinates)
+            dataset = read_dataset_file(self.yaml)
+            for split in dataset.entries:
+                files = dataset.files_of(split)
+                training_records(files, read_split(files).header)
         except (ValueError, FileNotFoundError):
             return True
         return False
@@ -141,9 +138,9 @@ def check(dataset, **options):
 
 
 def kinds_of(result) -> list[tuple[str, str]]:
-    return sorted({(finding.severity, finding.kind) for finding in result.findings})
+    return sorted({(problem.severity, problem.kind) for problem in result.problems})
 
 
 def the_one(result, kind):
-    (finding,) = [finding for finding in result.findings if finding.kind == kind]
-    return finding
+    (problem,) = [problem for problem in result.problems if problem.kind == kind]
+    return problem

@@ -12,12 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mask2former_mt.check.check import check_dataset
+from mask2former_mt.check.check import check_dataset, find_splits
 from mask2former_mt.check.check_report import report_html, report_json
-from mask2former_mt.check.files_to_check import Split, open_dataset
-from mask2former_mt.check.findings import exit_code, findings_text
+from mask2former_mt.check.check_summary import problems_text, summary_text
 from mask2former_mt.check.repair import write_clean
-from mask2former_mt.check.summary import summary_text
+from mask2former_mt.dataset.split import SplitFiles
 from mask2former_mt.files import refuse_inputs, write_whole
 
 REPORT_HTML, REPORT_JSON = "report.html", "report.json"
@@ -54,7 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="do not read files of equal size to find pictures that are there twice",
     )
     parser.add_argument(
-        "--show", type=positive, default=5, metavar="N", help="findings of a kind, default 5"
+        "--show",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="problems of each kind to print, default 5",
     )
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="threads, default one for each core"
@@ -68,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.split and not args.write_clean:
         parser.error("--split says what --write-clean repairs; all splits are checked")
     # Before the long part, so that nothing is refused after it.
-    splits, _ = open_dataset(Path(os.path.abspath(args.dataset)))
+    splits, _ = find_splits(Path(os.path.abspath(args.dataset)))
     folder = Path(args.output) if args.output else None
     reports = [folder / REPORT_HTML, folder / REPORT_JSON] if folder else []
     clean = Path(args.write_clean) if args.write_clean else None
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         by_content=not args.no_hash,
         draw=folder is not None,
     )
-    print(findings_text(result.findings, show=args.show))
+    print(problems_text(result, show=args.show))
     print(summary_text(result))
     try:
         if folder:
@@ -100,10 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("  What is not repaired stays as it is: check the new file in its turn.")
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
-    return exit_code(result.findings)
+    return result.exit_code
 
 
-def choose_split(splits: Sequence[Split], name: str | None) -> Split | None:
+def choose_split(splits: Sequence[SplitFiles], name: str | None) -> SplitFiles | None:
     """The split that --write-clean repairs; None if none can be read, which the check tells."""
     names = [split.name for split in splits]
     if name is None and len(names) > 1:

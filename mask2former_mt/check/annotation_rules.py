@@ -1,201 +1,287 @@
-"""Everything that is wrong with one annotation, and what it adds to the numbers."""
+"""What can be wrong with an annotation that can be read: its outline, its box, its area."""
 
 from __future__ import annotations
 
+import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mask2former_mt.check.findings import ERROR, WARNING, shown
-from mask2former_mt.check.old_annotation import Coordinates, read_annotation, scale_box
-from mask2former_mt.check.old_document import CocoHeader
-from mask2former_mt.check.old_rle import is_int
-from mask2former_mt.check.shape_rules import Problem, Shape, scan_bounds, scan_segmentation
+import numpy as np
+import pycocotools.mask as mask_util
+
+from mask2former_mt.check.geometry import Outline, read_outline, united_area
+from mask2former_mt.data.rasterize import rasterize
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, Fault, extent_of
+from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
+from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.dataset.split import Split
 
 # Side of one cell of the grid on which the network predicts masks, in pixels of its input.
 MASK_STRIDE = 4
+# Coordinates are written with few decimals: so little beyond the picture is rounding.
+_MAX_ROUNDING_PX = 0.1
+# An outline that encloses less may miss the centre of every pixel.
+_MAX_MISSED_PX = 16.0
+# Longer sides of a picture are not drawn to find out.
+_MAX_DRAWN_SIDE = 4096
 # A box is unlike its mask if one of its sides is off by more pixels and the two overlap by less.
 _MAX_BOX_OFF_PX = 2.0
 _MIN_BOX_IOU = 0.95
 # An area is wrong if it is off by more than both; COCO's own differ from the masks by some pixels.
 _MAX_AREA_OFF = 0.2  # of the mask's
 _MAX_AREA_OFF_PX = 16.0
+# After these the reader left out a part of the outline, or doubts all of it.
+_PARTIAL_KINDS = {"bad-polygon", "too-few-points"}
 
 
-class Measure(NamedTuple):
-    """What a sound annotation adds to the numbers.
+class Shape(NamedTuple):
+    """What a segmentation covers.
 
     Args:
-        class_index: 0..K-1.
-        labels: S labels in {-1, 0..K_s}.
-        area: in pixels of the picture.
-        is_crowd: a crowd is no object that training sees.
+        corners: x0, y0, x1, y1 in pixels of the picture.
+        area: in pixels.
     """
 
-    class_index: int
-    labels: tuple[int, ...]
+    corners: tuple[float, float, float, float]
     area: float
-    is_crowd: bool
 
 
-def scan_annotation(
-    entry: Mapping,
-    *,
-    height: float,
-    width: float,
-    header: CocoHeader | None,
-    coordinates: Coordinates,
-) -> tuple[list[Problem], Measure | None]:
-    """Checks one annotation on its own.
+class ScannedAnnotation(NamedTuple):
+    """An annotation and what the rules say of it.
 
     Args:
-        entry: the JSON object; its `id` and `image_id` are the caller's to check.
-        height, width: of its picture as the JSON says, in pixels; infinite where it does not.
-        header: None if the file's own is unusable: then nothing is said of classes and labels.
-        coordinates: what the JSON's numbers are.
+        annotation: of the split's records, or of its unsound ones.
+        problems: what the reader did not know yet.
+        area: of the mask, in pixels; None after any error, or where it is not known.
+    """
+
+    annotation: dict
+    problems: list[Problem]
+    area: float | None
+
+
+def problems_by_index(split: Split) -> dict[int, list[Problem]]:
+    """What the reader said of annotations, by position in the JSON's list `annotations`."""
+    found = collections.defaultdict(list)
+    for problem in split.problems:
+        if problem.index is not None and problem.kind not in (
+            "bad-image-entry",
+            "duplicate-image-id",
+        ):
+            found[problem.index].append(problem)
+    return dict(found)
+
+
+def scan_annotations(
+    record: Mapping, unsound: Sequence[dict], told: Mapping[int, list[Problem]]
+) -> Iterator[ScannedAnnotation]:
+    """Checks all annotations of a picture.
+
+    Args:
+        record: the picture's; its annotations are sound.
+        unsound: its others, each with its `index`.
+        told: of `problems_by_index`.
+    """
+    known: set[tuple] = set()
+    for annotation in (*record["annotations"], *unsound):
+        index = annotation.get("index")
+        kinds = {problem.kind for problem in told.get(index, ())}
+        is_whole = not kinds & _PARTIAL_KINDS
+        faults, shape = scan_segmentation(
+            annotation["segmentation"], record["height"], record["width"]
+        )
+        area = None
+        if shape is not None and is_whole:
+            faults += _scan_box(annotation["bbox"], shape, record["height"], record["width"])
+            faults += _scan_area(annotation["area"], shape)
+            if index is None:
+                area = shape.area
+                if area < MASK_STRIDE**2 and not annotation["iscrowd"]:
+                    faults.append(_too_small(area))
+        if is_whole and _is_known(annotation, known):
+            message = "the same object with the same labels is annotated a second time"
+            remedy = "remove it, --write-clean does so"
+            faults.append(Fault("duplicate-annotation", message, remedy, WARNING))
+        annotation_id = annotation["id"] if is_int(annotation["id"]) else None
+        problems = [
+            Problem(
+                **fault._asdict(),
+                file=record["file_name"],
+                image_id=record["image_id"],
+                annotation_id=annotation_id,
+                index=index,
+            )
+            for fault in faults
+        ]
+        yield ScannedAnnotation(annotation, problems, area)
+
+
+def scan_segmentation(
+    segmentation: list | dict | None, height: float, width: float
+) -> tuple[list[Fault], Shape | None]:
+    """Checks what can be read of a segmentation.
+
+    Args:
+        segmentation: polygons in pixels, or a compressed RLE; None if there is none.
+        height, width: pixels that the JSON says of the picture; infinite where it does not.
 
     Returns:
-        The problems, and None in place of the measure if one of them is an error. What training
-        would refuse always has one.
+        The faults; and None in place of the shape if one of them, or the reader's that it lies
+        outside of the picture, leaves the mask in doubt.
     """
-    problems: list[Problem] = []
-    shape = scan_segmentation(entry, height, width, coordinates, problems)
-    _scan_box(entry, shape, height, width, coordinates, problems)
-    if shape is not None:
-        _scan_area(entry, shape, coordinates, problems)
-    if header is None:
-        return problems, None
-    _scan_labels(entry, header, problems)
-    if any(problem.severity == ERROR for problem in problems):
-        return problems, None
-    try:
-        # Whatever was not thought of above: the word of what training reads with is the last.
-        annotation = read_annotation(
-            {"id": 0, **entry},
-            height=height,
-            width=width,
-            contiguous_ids=header.contiguous_ids,
-            spec=header.spec,
-            coordinates=coordinates,
-        )
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        return [*problems, Problem(ERROR, "bad-annotation", str(error))], None
-    if shape is None:
-        return problems, None
-    return problems, Measure(
-        annotation["category_id"],
-        tuple(annotation["subcategories"]),
-        shape.area,
-        bool(annotation["iscrowd"]),
-    )
+    if segmentation is None or not math.isfinite(height):
+        return [], None
+    x, y, w, h = extent_of(segmentation)
+    corners = (x, y, x + w, y + h)
+    outside = _outside(corners, height, width)
+    if outside > MAX_OUTSIDE_PX:
+        return [], None
+    faults = []
+    if isinstance(segmentation, list):
+        outlines = [
+            read_outline(np.array(polygon, dtype=np.float64).reshape(-1, 2))
+            for polygon in segmentation
+        ]
+        faults = _scan_outlines(outlines, int(height), int(width))
+        area = united_area(outlines)
+    else:
+        area = float(mask_util.area(segmentation))
+    if outside > _MAX_ROUNDING_PX:
+        faults.append(_overshoot("the outline", corners, height, width))
+    is_in_doubt = any(fault.severity == ERROR for fault in faults)
+    return faults, None if is_in_doubt else Shape(corners, area)
 
 
-def _scan_labels(entry: Mapping, header: CocoHeader, problems: list[Problem]) -> None:
-    category_id = entry.get("category_id")
-    if not is_int(category_id) or category_id not in header.category_ids:
-        message = (
-            f"category_id {shown(category_id)} is not listed in 'categories'; listed are "
-            f"{shown(list(header.category_ids))}. Add it there, or correct the annotation"
-        )
-        problems.append(Problem(ERROR, "unknown-category", message))
-    labels = entry.get("subcategories", {})
-    if not isinstance(labels, dict):
-        message = (
-            f'\'subcategories\' must be an object such as {{"style": "photo"}}, got {shown(labels)}'
-        )
-        problems.append(Problem(ERROR, "unknown-subcategory", message))
-        return
-    by_name = {subcategory.name: subcategory for subcategory in header.spec}
-    for name, value in labels.items():
-        if name not in by_name:
+def _scan_outlines(outlines: list[Outline], height: int, width: int) -> list[Fault]:
+    faults = []
+    empty = [outline for outline in outlines if outline.area == 0]
+    if len(empty) == len(outlines):
+        remedy = "draw it again, or remove the annotation"
+        faults.append(Fault("zero-area", "the outline encloses nothing", remedy))
+    else:
+        for outline in empty:
             message = (
-                f"subcategory {shown(name)} is not listed in the file's 'subcategories'; listed "
-                f"are {shown(list(by_name))}. Add it there, or correct the annotation"
+                f"a part of the outline encloses nothing: {len(outline.points)} points in a line"
             )
-            problems.append(Problem(ERROR, "unknown-subcategory", message))
-            continue
-        try:
-            by_name[name].value_index(value)
-        except (ValueError, RecursionError) as error:
-            message = f"{error}. Add it to 'values', or correct the annotation"
-            problems.append(Problem(ERROR, "unknown-value", message))
+            faults.append(Fault("zero-area", message, "remove the part", WARNING))
+        if sum(outline.area for outline in outlines) < _MAX_MISSED_PX and not _has_pixel(
+            outlines, height, width
+        ):
+            message = (
+                "the outline is so small that no pixel's centre lies inside: training would drop "
+                "the object"
+            )
+            remedy = "draw it again, or remove the annotation"
+            faults.append(Fault("zero-area", message, remedy))
+    for outline in outlines:
+        if outline.crossing is not None:
+            x, y = outline.crossing
+            message = (
+                f"the outline crosses itself near ({x:g}, {y:g}); what it enclosed twice counts as "
+                "outside"
+            )
+            faults.append(Fault("self-intersecting", message, "draw it again", WARNING))
+    return faults
+
+
+def _has_pixel(outlines: list[Outline], height: int, width: int) -> bool:
+    """Whether the centre of any pixel lies inside."""
+    low = np.floor(np.min([outline.points.min(axis=0) for outline in outlines], axis=0))
+    high = np.ceil(np.max([outline.points.max(axis=0) for outline in outlines], axis=0))
+    low, high = np.maximum(low, 0), np.minimum(high, (width, height))
+    sides = (high - low).astype(int)
+    if sides.min() <= 0:
+        return False
+    if sides.max() > _MAX_DRAWN_SIDE:
+        return True
+    moved = [(outline.points - low).reshape(-1) for outline in outlines]
+    (mask,) = rasterize([moved], size=(int(sides[1]), int(sides[0])))
+    return bool(mask.any())
 
 
 def _scan_box(
-    entry: Mapping,
-    shape: Shape | None,
-    height: float,
-    width: float,
-    coordinates: Coordinates,
-    problems: list[Problem],
-) -> None:
-    if "bbox" not in entry:
-        return
-    box = _numbers(entry["bbox"])
-    if box is None or len(box) != 4 or min(box[2:]) < 0:
-        message = (
-            f"'bbox' must be [x, y, width, height], got {shown(entry['bbox'])}; remove it: it is "
-            "taken from the mask then"
-        )
-        problems.append(Problem(ERROR, "bad-box", message))
-        return
-    hint = ""
-    if coordinates.box_coords == "normalized":
-        if not math.isfinite(height):
-            return
-        box = scale_box(box, height, width)
-        hint = "; are these pixels? Then write 'box_coords: pixel'"
+    box: Sequence[float] | None, shape: Shape, height: float, width: float
+) -> list[Fault]:
+    if box is None:
+        return []
     x, y, w, h = box
     corners = (x, y, x + w, y + h)
-    scan_bounds("'bbox'", corners, height, width, hint, problems)
-    if shape is not None and _is_unlike(corners, shape.extent):
-        x0, y0, x1, y1 = shape.extent
+    # Where the JSON has none, it is the mask's, of which has been told already.
+    if corners == shape.corners:
+        return []
+    faults = []
+    if _MAX_ROUNDING_PX < _outside(corners, height, width) <= MAX_OUTSIDE_PX:
+        faults.append(_overshoot("'bbox'", corners, height, width))
+    if _is_unlike(corners, shape.corners):
+        x0, y0, x1, y1 = shape.corners
         message = (
             f"'bbox' in pixels is [{x:g}, {y:g}, {w:g}, {h:g}], the mask's own is [{x0:g}, {y0:g}, "
-            f"{x1 - x0:g}, {y1 - y0:g}]: they may be of two objects or of two picture sizes; "
-            "correct the one that is wrong"
+            f"{x1 - x0:g}, {y1 - y0:g}]: they may be of two objects or of two picture sizes"
         )
-        problems.append(Problem(WARNING, "box-unlike-mask", message))
+        remedy = "correct the one that is wrong"
+        faults.append(Fault("box-unlike-mask", message, remedy, WARNING))
+    return faults
 
 
-def _numbers(values: object) -> list[float] | None:
-    """A JSON list of finite numbers as floats; None if it is none."""
-    if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
-        return None
-    try:
-        numbers = [float(v) for v in values]
-    except OverflowError:
-        return None
-    return numbers if all(map(math.isfinite, numbers)) else None
-
-
-def _is_unlike(box: tuple[float, ...], extent: tuple[float, ...]) -> bool:
-    if max(abs(a - b) for a, b in zip(box, extent, strict=True)) <= _MAX_BOX_OFF_PX:
+def _is_unlike(box: tuple[float, ...], mask: tuple[float, ...]) -> bool:
+    if max(abs(a - b) for a, b in zip(box, mask, strict=True)) <= _MAX_BOX_OFF_PX:
         return False
-    shared = max(min(box[2], extent[2]) - max(box[0], extent[0]), 0.0) * max(
-        min(box[3], extent[3]) - max(box[1], extent[1]), 0.0
+    shared = max(min(box[2], mask[2]) - max(box[0], mask[0]), 0.0) * max(
+        min(box[3], mask[3]) - max(box[1], mask[1]), 0.0
     )
-    total = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, extent)) - shared
+    total = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, mask)) - shared
     return shared < _MIN_BOX_IOU * total or total == 0
 
 
-def _scan_area(
-    entry: Mapping, shape: Shape, coordinates: Coordinates, problems: list[Problem]
-) -> None:
-    area = entry.get("area")
-    # Nobody says what the area of a normalised outline is normalised by.
-    if area is None or coordinates.polygon_coords == "normalized":
-        return
-    numbers = _numbers([area])
+def _scan_area(area: float | None, shape: Shape) -> list[Fault]:
     allowed = max(_MAX_AREA_OFF * shape.area, _MAX_AREA_OFF_PX)
-    if numbers is None or abs(numbers[0] - shape.area) > allowed:
-        message = (
-            f"'area' is {shown(area)}, the mask has {shape.area:.0f} pixels: COCO's scores for "
-            "small and large objects go by it; correct it"
-        )
-        problems.append(Problem(WARNING, "area-unlike-mask", message))
+    if area is None or abs(area - shape.area) <= allowed:
+        return []
+    message = (
+        f"'area' is {area:g}, the mask has {shape.area:.0f} pixels: COCO's scores for small and "
+        "large objects go by it"
+    )
+    return [Fault("area-unlike-mask", message, "correct it", WARNING)]
 
 
-def is_smaller_than_stride(measure: Measure) -> bool:
-    """Whether an object covers less than one cell of the mask grid, at the picture's own size."""
-    return not measure.is_crowd and measure.area < MASK_STRIDE**2
+def _too_small(area: float) -> Fault:
+    message = (
+        f"the object has {area:.0f} pixels, less than one cell ({MASK_STRIDE} x {MASK_STRIDE}) of "
+        "the grid on which masks are predicted"
+    )
+    remedy = "train at a larger input size, or remove it"
+    return Fault("smaller-than-stride", message, remedy, WARNING)
+
+
+def _outside(corners: tuple[float, ...], height: float, width: float) -> float:
+    """By how many pixels corners leave the picture."""
+    x0, y0, x1, y1 = corners
+    return max(-x0, -y0, x1 - width, y1 - height)
+
+
+def _overshoot(what: str, corners: tuple[float, ...], height: float, width: float) -> Fault:
+    x0, y0, x1, y1 = corners
+    message = (
+        f"{what} leaves the {width}x{height} picture (width x height): x in [{x0:g}, {x1:g}], y in "
+        f"[{y0:g}, {y1:g}]"
+    )
+    remedy = "training cuts it off, --write-clean does so in the file"
+    return Fault("out-of-bounds", message, remedy, WARNING)
+
+
+def _is_known(annotation: Mapping, known: set[tuple]) -> bool:
+    """Whether an annotation says the same of the same pixels as an earlier one; remembers it."""
+    segmentation, labels = annotation["segmentation"], annotation["subcategories"]
+    if segmentation is None or annotation["category_id"] is None or labels is None:
+        return False
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        outline = counts if isinstance(counts, bytes) else counts.encode("ascii")
+    else:
+        outline = tuple(map(tuple, segmentation))
+    key = (annotation["category_id"], tuple(labels), annotation["iscrowd"], outline)
+    if key in known:
+        return True
+    known.add(key)
+    return False

@@ -7,10 +7,11 @@ import json
 
 from mask2former_mt.check.check import CheckResult
 from mask2former_mt.check.check_charts import draw_charts
-from mask2former_mt.check.findings import KINDS, SEVERITIES, count_texts, grouped
+from mask2former_mt.check.check_summary import count_texts
+from mask2former_mt.dataset.problems import KINDS
 from mask2former_mt.visualization.pages import render
 
-_MAX_ROWS = 200  # findings of one kind on the page; all of them are in the JSON
+_MAX_ROWS = 200  # problems of one kind on the page; all of them are in the JSON
 
 
 def report_json(result: CheckResult) -> bytes:
@@ -21,15 +22,15 @@ def report_json(result: CheckResult) -> bytes:
         "image_id", "annotation_id", "message"}`, `statistics` by split, `suggestions`.
     """
     findings = [
-        finding
-        for kinds in grouped(result.findings).values()
-        for of_kind in kinds.values()
-        for finding in of_kind
+        problem.to_json()
+        for kinds in result.by_severity_and_kind.values()
+        for problems in kinds.values()
+        for problem in problems
     ]
     content = {
         "dataset": str(result.dataset),
-        "counts": {s: sum(f.severity == s for f in findings) for s in SEVERITIES},
-        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "counts": result.counts,
+        "findings": findings,
         "statistics": {name: s.to_json() for name, s in result.statistics.items()},
         "suggestions": [dataclasses.asdict(suggestion) for suggestion in result.suggestions],
     }
@@ -50,8 +51,8 @@ def report_html(result: CheckResult) -> bytes:
         "dataset_check.html",
         title=f"Dataset check: {result.dataset.name}",
         dataset=result.dataset,
-        counts=count_texts(result.findings),
-        findings=grouped(result.findings),
+        counts=count_texts(result),
+        findings=result.by_severity_and_kind,
         kind_meanings=KINDS,
         max_rows=_MAX_ROWS,
         faults=result.faults,

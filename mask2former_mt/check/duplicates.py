@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mask2former_mt.check.findings import ERROR, WARNING, Finding
+from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
 
 _CHUNK_BYTES = 1 << 20
 
@@ -28,10 +28,10 @@ class Listing:
         self.split = split
         self.image_root = image_root
         self.names: list[str] = []
-        self.image_ids: list[int | None] = []
+        self.image_ids: list[int] = []
         self.num_bytes = array("q")
 
-    def add(self, path: str, image_id: int | None, num_bytes: int) -> None:
+    def add(self, path: str, image_id: int, num_bytes: int) -> None:
         """Adds a file that exists."""
         self.names.append(os.path.relpath(path, self.image_root))
         self.image_ids.append(image_id)
@@ -42,15 +42,13 @@ class Listing:
 class _File:
     split: str
     path: str
-    image_id: int | None
+    image_id: int
 
 
 def find_copies(
     listings: Sequence[Listing],
-    *,
-    by_content: bool,
-    run: Callable[[Callable[[str], str | None], list[str]], Iterable[str | None]] = map,
-) -> list[Finding]:
+    digest_all: Callable[[list[str]], Iterable[str | None]] | None,
+) -> list[Problem]:
     """Compares all files of all splits.
 
     Only files of equal size are read. That a picture was saved again, at another quality or size,
@@ -58,23 +56,19 @@ def find_copies(
 
     Args:
         listings: one per split, the one that stays first.
-        by_content: whether to read files; otherwise only their paths are compared.
-        run: maps a function over paths; another one does so in parallel.
+        digest_all: maps `digest_of` over paths; None: only the paths are compared.
     """
-    files = _same_size(listings) if by_content else list(_all_files(listings))
-    keys: dict[str, str] = {}
-    if by_content:
+    if digest_all is None:
+        files, digests = list(_all_files(listings)), {}
+    else:
+        files = _same_size(listings)
         paths = list(dict.fromkeys(file.path for file in files))
-        keys = {
-            path: digest
-            for path, digest in zip(paths, run(digest_of, paths), strict=True)
-            if digest
-        }
+        digests = dict(zip(paths, digest_all(paths), strict=True))
     groups: dict[str, list[_File]] = {}
     for file in files:
         # One that cannot be read is like no other.
-        groups.setdefault(keys.get(file.path, file.path), []).append(file)
-    return [finding for group in groups.values() for finding in _copies_of(group)]
+        groups.setdefault(digests.get(file.path) or file.path, []).append(file)
+    return [problem for group in groups.values() for problem in _copies_of(group)]
 
 
 def digest_of(path: str) -> str | None:
@@ -107,21 +101,26 @@ def _all_files(listings: Sequence[Listing]) -> Iterator[_File]:
             yield _File(listing.split, path, image_id)
 
 
-def _copies_of(group: list[_File]) -> Iterator[Finding]:
+def _copies_of(group: list[_File]) -> Iterator[Problem]:
     firsts: dict[str, _File] = {}
     for file in group:
         other = next((first for split, first in firsts.items() if split != file.split), None)
         if other is not None:
             message = (
                 f"the same file content is in split {other.split!r} as {other.path}: a score on "
-                f"one of them says nothing; remove it from {file.split!r} or {other.split!r}"
+                "one of them says nothing"
             )
-            yield Finding(ERROR, "leakage", file.path, file.image_id, None, message)
+            remedy = f"remove it from {file.split!r} or {other.split!r}"
+            yield Problem(ERROR, "leakage", file.path, message, remedy, file.image_id)
         first = firsts.setdefault(file.split, file)
-        # One file that is listed twice is found where the list is read.
-        if first.path != file.path:
+        if first is file:
+            continue
+        if first.path == file.path:
+            message = f"the file is listed twice, first as image {first.image_id}"
+        else:
             message = (
                 f"the same file content is in split {file.split!r} as {first.path}, image "
-                f"{first.image_id}, too; list it once, with the annotations of both"
+                f"{first.image_id}, too"
             )
-            yield Finding(WARNING, "duplicate-image", file.path, file.image_id, None, message)
+        remedy = "list it once, with the annotations of both"
+        yield Problem(WARNING, "duplicate-image", file.path, message, remedy, file.image_id)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from mask2former_mt.check.findings import ERROR, WARNING
-from mask2former_mt.check.shape_rules import Problem
+from mask2former_mt.dataset.images import DAMAGE, orientation_of, size_of
+from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
+from mask2former_mt.dataset.split import image_problem
 
 # JPEG is decoded at half size where that leaves so many pixels: it takes a quarter of the time,
 # reads the file to its end all the same, and moves no mean.
@@ -25,22 +26,6 @@ _ORIENTATIONS = {
     7: "turned by 90 degrees and mirrored",
     8: "turned by 90 degrees",
 }
-_TURNED_BY_A_QUARTER = (5, 6, 7, 8)
-# What Pillow raises for damage, in one format or another.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    ArithmeticError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
 
 
 class Picture(NamedTuple):
@@ -53,68 +38,44 @@ class Picture(NamedTuple):
             cannot be read.
     """
 
-    size: tuple[int, int] | None
-    num_bytes: int
-    mean: np.ndarray | None
-    mean_square: np.ndarray | None
+    size: tuple[int, int] | None = None
+    num_bytes: int = -1
+    mean: np.ndarray | None = None
+    mean_square: np.ndarray | None = None
 
 
-def scan_image(path: str, height: float, width: float) -> tuple[list[Problem], Picture]:
-    """Checks one file and decodes it.
-
-    Args:
-        path: of the file, which need not exist.
-        height, width: pixels that the JSON says; infinite where it says nothing usable.
-    """
-    if not os.path.isfile(path):
-        message = (
-            "the file does not exist; check the YAML's 'images' folder and the JSON's 'file_name'"
-        )
-        return [Problem(ERROR, "missing-image", message)], Picture(None, -1, None, None)
+def scan_picture(record: Mapping) -> tuple[list[Problem], Picture]:
+    """Checks the file of a dataset dict, which need not exist, and decodes it to its end."""
+    path, image_id = record["file_name"], record["image_id"]
+    problems = []
+    problem = image_problem(path, image_id, record["height"], record["width"])
+    if problem is not None:
+        problems.append(problem)
+        if problem.kind != "size-mismatch":
+            return problems, Picture(num_bytes=-1 if problem.kind == "missing-image" else 0)
+    size, num_bytes = None, 0
     try:
         num_bytes = os.path.getsize(path)
-        image = Image.open(path)
-    except _DAMAGE as error:
-        message = f"the file cannot be read as an image: {error}; put the picture back"
-        return [Problem(ERROR, "unreadable-image", message)], Picture(None, 0, None, None)
-    with image:
-        problems: list[Problem] = []
-        size = None
-        try:
-            size = _scan_header(image, height, width, problems)
+        with Image.open(path) as image:
+            size = size_of(image, path)
+            orientation = orientation_of(image, path)
+            if orientation in _ORIENTATIONS:
+                message = (
+                    f"the file is stored {_ORIENTATIONS[orientation]} (EXIF orientation "
+                    f"{orientation}) and turned upright on reading"
+                )
+                remedy = (
+                    "make sure that it was annotated upright, then save it upright without the "
+                    "EXIF entry"
+                )
+                problems.append(Problem(WARNING, "exif-rotation", path, message, remedy, image_id))
             mean, mean_square = _read_colours(image)
-        except _DAMAGE as error:
-            message = f"the picture cannot be decoded to its end: {error}; put the whole file back"
-            problems.append(Problem(ERROR, "truncated-image", message))
-            return problems, Picture(size, num_bytes, None, None)
+    except DAMAGE as error:
+        message = f"the picture cannot be decoded to its end: {error}"
+        remedy = "put the whole file back"
+        problems.append(Problem(ERROR, "truncated-image", path, message, remedy, image_id))
+        return problems, Picture(size, num_bytes)
     return problems, Picture(size, num_bytes, mean, mean_square)
-
-
-def _scan_header(
-    image: Image.Image, height: float, width: float, problems: list[Problem]
-) -> tuple[int, int]:
-    """Returns the size (H, W), upright."""
-    # PNG may have its EXIF data at the end: then all of it is read here.
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    stored = (image.height, image.width)
-    size = stored[::-1] if orientation in _TURNED_BY_A_QUARTER else stored
-    is_rotated = orientation in _ORIENTATIONS
-    if math.isfinite(height) and (height, width) != size:
-        message = (
-            f"the JSON says {width}x{height} (width x height), the file is {size[1]}x{size[0]}"
-        )
-        if is_rotated and (height, width) == stored:
-            message += " once it is turned upright as its EXIF data say"
-        message += "; correct the JSON, or put back the picture that was annotated"
-        problems.append(Problem(ERROR, "size-mismatch", message))
-    if is_rotated:
-        message = (
-            f"the file is stored {_ORIENTATIONS[orientation]} (EXIF orientation {orientation}) and "
-            "turned upright on reading: make sure that it was annotated upright, then save it "
-            "upright without the EXIF entry"
-        )
-        problems.append(Problem(WARNING, "exif-rotation", message))
-    return size
 
 
 def _read_colours(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:

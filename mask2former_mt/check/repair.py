@@ -14,177 +14,49 @@ from __future__ import annotations
 
 import collections
 import copy
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from mask2former_mt.check.annotation_rules import scan_annotation
-from mask2former_mt.check.files_to_check import Split
-from mask2former_mt.check.findings import shown
+from mask2former_mt.check.annotation_rules import (
+    Shape,
+    problems_by_index,
+    scan_annotations,
+    scan_segmentation,
+)
 from mask2former_mt.check.geometry import read_outline
-from mask2former_mt.check.old_annotation import MAX_OUTSIDE_PX, Coordinates
-from mask2former_mt.check.old_document import read_document
-from mask2former_mt.check.old_rle import MAX_SIDE, is_int
-from mask2former_mt.check.shape_rules import Problem, Shape, scan_segmentation
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, AnnotationReader, Coordinates
+from mask2former_mt.dataset.document import read_document
+from mask2former_mt.dataset.rle import faults_of_counts, is_int
+from mask2former_mt.dataset.split import Split, SplitFiles
 from mask2former_mt.files import write_whole
 
-_OUTLINE_KINDS = {"too-few-points", "zero-area", "out-of-bounds"}
-_BOX_KINDS = {"bad-box", "box-unlike-mask", "out-of-bounds"}
 _DECIMALS = 2  # of a pixel
 _NORMALIZED_DECIMALS = 6
 
 
-def clean_document(
-    document: Mapping, coordinates: Coordinates
-) -> tuple[dict, collections.Counter[str]]:
-    """Repairs a COCO document.
+class _Case(NamedTuple):
+    """What a repair may need to know of an annotation.
 
     Args:
-        document: as `read_document` gives it; stays as it is.
-        coordinates: what its numbers are; the result's are the same.
-
-    Returns:
-        The repaired document, and how often which repair was made.
+        kinds: of all of its problems.
+        size: (height, width) of its picture, in pixels; None where the JSON does not tell.
+        coordinates: units of the JSON's numbers.
+        new_ids: annotation ids that nobody has.
     """
-    repairs: collections.Counter[str] = collections.Counter()
-    cleaned = {**document, "images": [], "annotations": []}
-    sizes: dict[int, tuple[int, int]] = {}
-    listed: dict[int, list[Mapping]] = {}
-    for image in document["images"]:
-        image_id = image.get("id")
-        if is_int(image_id):
-            if image in listed.setdefault(image_id, []):
-                repairs["entry of 'images' that was there twice: left in once"] += 1
-                continue
-            listed[image_id].append(image)
-            size = (image.get("height"), image.get("width"))
-            if all(is_int(side) and 0 < side <= MAX_SIDE for side in size):
-                sizes.setdefault(image_id, size)
-        cleaned["images"].append(image)
-    used_ids = {entry["id"] for entry in document["annotations"] if is_int(entry.get("id"))}
-    next_id = max(used_ids, default=0) + 1
-    taken = set()
-    known: dict[tuple, list[Mapping]] = {}
-    for original in document["annotations"]:
-        entry = copy.deepcopy(original)
-        image_id = entry.get("image_id")
-        size = sizes.get(image_id) if is_int(image_id) else None
-        if size is not None:
-            _clean_annotation(entry, size, coordinates, repairs)
-        if is_double(entry, known):
-            repairs["object that was annotated twice: left in once"] += 1
-            continue
-        if not is_int(entry.get("id")) or entry["id"] in taken:
-            entry["id"] = next_id
-            next_id += 1
-            repairs["annotation id that was missing or used twice: a new one"] += 1
-        taken.add(entry["id"])
-        cleaned["annotations"].append(entry)
-    return cleaned, repairs
+
+    kinds: set[str]
+    size: tuple[int, int] | None
+    coordinates: Coordinates
+    new_ids: Iterator[int]
 
 
-def is_double(entry: Mapping, known: dict[tuple, list[Mapping]]) -> bool:
-    """Whether an annotation says the same of the same pixels as an earlier one; remembers it.
-
-    Args:
-        entry: the JSON object.
-        known: the earlier ones; by what is quickly compared.
-    """
-    segmentation = entry.get("segmentation")
-    if not segmentation or not isinstance(segmentation, (list, dict)):
-        return False
-    start = segmentation.get("counts") if isinstance(segmentation, dict) else segmentation[0]
-    start = start[:8] if isinstance(start, (list, str)) else None
-    key = (shown(entry.get("image_id")), shown(entry.get("category_id")), shown(start))
-    others = known.setdefault(key, [])
-    fields = ("segmentation", "subcategories", "iscrowd")
-    if any(all(entry.get(f) == other.get(f) for f in fields) for other in others):
-        return True
-    others.append(entry)
-    return False
-
-
-def _clean_annotation(
-    entry: dict,
-    size: tuple[int, int],
-    coordinates: Coordinates,
-    repairs: collections.Counter[str],
-) -> None:
-    height, width = size
-    problems: list[Problem] = []
-    scan_segmentation(entry, height, width, coordinates, problems)
-    if isinstance(entry.get("segmentation"), list) and _OUTLINE_KINDS & {p.kind for p in problems}:
-        _clean_outline(entry, size, coordinates.polygon_coords == "normalized", repairs)
-    problems, _ = scan_annotation(
-        entry, height=height, width=width, header=None, coordinates=coordinates
-    )
-    kinds = {problem.kind for problem in problems}
-    if not kinds & {*_BOX_KINDS, "area-unlike-mask"}:
-        return
-    in_mask: list[Problem] = []
-    shape = scan_segmentation(entry, height, width, coordinates, in_mask)
-    if shape is None or any(problem.severity == "error" for problem in in_mask):
-        return  # the mask itself is in doubt
-    if kinds & _BOX_KINDS and "bbox" in entry:
-        box = _box_of(shape, size, coordinates.box_coords == "normalized")
-        if box != entry["bbox"]:
-            entry["bbox"] = box
-            repairs["bbox that did not fit the mask: taken from it"] += 1
-    if "area-unlike-mask" in kinds:
-        entry["area"] = round(shape.area, _DECIMALS)
-        repairs["area that did not fit the mask: taken from it"] += 1
-
-
-def _clean_outline(
-    entry: dict,
-    size: tuple[int, int],
-    is_normalized: bool,
-    repairs: collections.Counter[str],
-) -> None:
-    height, width = size
-    unit = np.array([width, height]) if is_normalized else np.ones(2)
-    limits = np.array([width, height]) / unit
-    kept, num_dropped, is_cut = [], 0, False
-    for polygon in entry["segmentation"]:
-        if not isinstance(polygon, list) or not all(isinstance(v, (int, float)) for v in polygon):
-            return
-        if len(polygon) % 2 or not np.isfinite(np.array(polygon, dtype=object).astype(float)).all():
-            return
-        points = np.array(polygon, dtype=float).reshape(-1, 2)
-        if len(points) < 3 or read_outline(points * unit).area == 0:
-            num_dropped += 1
-            continue
-        inside = np.clip(points, 0, limits)
-        if (np.abs(inside - points) * unit).max() > MAX_OUTSIDE_PX:
-            return  # drawn on another picture
-        if (inside != points).any():
-            if read_outline(inside * unit).area == 0:
-                return
-            is_cut = True
-            polygon = inside.reshape(-1).tolist()
-        kept.append(polygon)
-    if not kept:
-        return
-    entry["segmentation"] = kept
-    if num_dropped:
-        repairs["part of an outline without 3 points or without area: taken out"] += num_dropped
-    if is_cut:
-        repairs["outline just beyond the picture: moved to its edge"] += 1
-
-
-def _box_of(shape: Shape, size: tuple[int, int], is_normalized: bool) -> list[float]:
-    x0, y0, x1, y1 = shape.extent
-    box = [x0, y0, x1 - x0, y1 - y0]
-    if not is_normalized:
-        return [round(v, _DECIMALS) for v in box]
-    height, width = size
-    sides = (width, height, width, height)
-    return [round(v / side, _NORMALIZED_DECIMALS) for v, side in zip(box, sides, strict=True)]
-
-
-def write_clean(split: Split, output: Path) -> collections.Counter[str]:
+def write_clean(files: SplitFiles, output: Path) -> collections.Counter[str]:
     """Writes a split's repaired JSON, whole or not at all.
 
     Returns:
@@ -194,6 +66,196 @@ def write_clean(split: Split, output: Path) -> collections.Counter[str]:
         ValueError: the JSON is none, or not COCO.
         OSError: it cannot be read, or the output cannot be written.
     """
-    document, repairs = clean_document(read_document(split.json_file), split.coordinates)
+    document, repairs = clean_document(read_document(files.json_file), files.coordinates)
     write_whole({output: json.dumps(document).encode("ascii")})
     return repairs
+
+
+def clean_document(
+    document: Mapping, coordinates: Coordinates
+) -> tuple[dict, collections.Counter[str]]:
+    """Repairs a COCO document.
+
+    Args:
+        document: as `read_document` gives it; stays as it is.
+        coordinates: units of its numbers; the result's are the same.
+
+    Returns:
+        The repaired document, and how often which repair was made.
+    """
+    repairs: collections.Counter[str] = collections.Counter()
+    images = _without_repeated(document["images"], repairs)
+    cleaned = {**document, "images": images, "annotations": list(document["annotations"])}
+    for table in _ROUNDS:
+        _repair_annotations(cleaned, coordinates, table, repairs)
+    return cleaned, repairs
+
+
+def _without_repeated(images: list[dict], repairs: collections.Counter[str]) -> list[dict]:
+    kept: list[dict] = []
+    listed: dict[int, list[dict]] = {}
+    for image in images:
+        if is_int(image.get("id")):
+            same_id = listed.setdefault(image["id"], [])
+            if image in same_id:
+                repairs["entry of 'images' that was there twice: left in once"] += 1
+                continue
+            same_id.append(image)
+        kept.append(image)
+    return kept
+
+
+def _repair_annotations(
+    document: dict, coordinates: Coordinates, table: Mapping, repairs: collections.Counter[str]
+) -> None:
+    """Reads the document and applies the repairs of a table to a copy of what is faulty."""
+    entries = document["annotations"]
+    # The split takes its list of annotations apart.
+    split = Split(
+        SplitFiles("", Path(), Path(), coordinates), {**document, "annotations": list(entries)}
+    )
+    kinds = _kinds_by_index(split, entries)
+    sizes = {
+        record["image_id"]: (record["height"], record["width"])
+        for record in split.records
+        if math.isfinite(record["height"])
+    }
+    ids = [entry["id"] for entry in entries if is_int(entry.get("id"))]
+    new_ids = itertools.count(max(ids, default=0) + 1)
+    repaired = {}
+    for index in sorted(kinds):
+        chosen = [repair for kind, repair in table.items() if kind in kinds[index]]
+        if not chosen:
+            continue
+        entry = copy.deepcopy(entries[index])
+        image_id = entry.get("image_id")
+        size = sizes.get(image_id) if is_int(image_id) else None
+        case = _Case(kinds[index], size, coordinates, new_ids)
+        for repair in dict.fromkeys(chosen):
+            entry = repair(entry, case, repairs)
+            if entry is None:
+                break
+        repaired[index] = entry
+    changed = [repaired.get(index, entry) for index, entry in enumerate(entries)]
+    document["annotations"] = [entry for entry in changed if entry is not None]
+
+
+def _kinds_by_index(split: Split, entries: list[dict]) -> dict[int, set[str]]:
+    """The kinds of all problems of annotations, by their position in the list."""
+    told = problems_by_index(split)
+    kinds = {index: {problem.kind for problem in problems} for index, problems in told.items()}
+    # An id that is used twice is sound where it comes first.
+    positions = {}
+    for index, entry in enumerate(entries):
+        if is_int(entry.get("id")):
+            positions.setdefault(entry["id"], index)
+    for position, record in enumerate(split.records):
+        for annotation, problems, _ in scan_annotations(
+            record, split.unsound.get(position, ()), told
+        ):
+            if problems:
+                index = annotation.get("index", positions.get(annotation["id"]))
+                kinds.setdefault(index, set()).update(problem.kind for problem in problems)
+    return kinds
+
+
+def _mend_outline(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+    """Takes out parts that enclose nothing, and cuts off what is just beyond the picture."""
+    polygons = entry.get("segmentation")
+    if not isinstance(polygons, list) or case.size is None or "bad-polygon" in case.kinds:
+        return entry
+    height, width = case.size
+    is_normalized = case.coordinates.polygon_coords == "normalized"
+    unit = np.array([width, height]) if is_normalized else np.ones(2)
+    limits = np.array([width, height]) / unit
+    kept, num_dropped, is_cut = [], 0, False
+    for polygon in polygons:
+        points = np.array(polygon, dtype=float).reshape(-1, 2)
+        inside = np.clip(points, 0, limits)
+        if len(points) < 3 or read_outline(points * unit).area == 0:
+            num_dropped += 1
+            continue
+        if (np.abs(inside - points) * unit).max() > MAX_OUTSIDE_PX:
+            return entry  # drawn on another picture
+        if (inside != points).any():
+            if read_outline(inside * unit).area == 0:
+                return entry
+            is_cut = True
+            polygon = inside.reshape(-1).tolist()
+        kept.append(polygon)
+    if not kept:
+        return entry
+    entry["segmentation"] = kept
+    if num_dropped:
+        repairs["part of an outline without 3 points or without area: taken out"] += num_dropped
+    if is_cut:
+        repairs["outline just beyond the picture: moved to its edge"] += 1
+    return entry
+
+
+def _take_box(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+    shape = _sound_shape(entry, case)
+    if shape is None or "bbox" not in entry:
+        return entry
+    x0, y0, x1, y1 = shape.corners
+    box = [x0, y0, x1 - x0, y1 - y0]
+    if case.coordinates.box_coords == "normalized":
+        height, width = case.size
+        box = [v / side for v, side in zip(box, (width, height, width, height), strict=True)]
+        box = [round(v, _NORMALIZED_DECIMALS) for v in box]
+    else:
+        box = [round(v, _DECIMALS) for v in box]
+    if box != entry["bbox"]:
+        entry["bbox"] = box
+        repairs["bbox that did not fit the mask: taken from it"] += 1
+    return entry
+
+
+def _take_area(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+    shape = _sound_shape(entry, case)
+    if shape is not None:
+        entry["area"] = round(shape.area, _DECIMALS)
+        repairs["area that did not fit the mask: taken from it"] += 1
+    return entry
+
+
+def _sound_shape(entry: dict, case: _Case) -> Shape | None:
+    """What the mask covers; None if it is itself in doubt."""
+    if case.size is None:
+        return None
+    mask_only = {"segmentation": entry.get("segmentation")}
+    annotation, faults = AnnotationReader(None, case.coordinates).read(mask_only, *case.size)
+    segmentation = annotation["segmentation"]
+    if faults or (isinstance(segmentation, dict) and any(faults_of_counts([segmentation]))):
+        return None
+    _, shape = scan_segmentation(segmentation, *case.size)
+    return shape
+
+
+def _leave_out(entry: dict, case: _Case, repairs: collections.Counter[str]) -> None:
+    repairs["object that was annotated twice: left in once"] += 1
+
+
+def _renumber(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+    if not is_int(entry.get("id")) or "duplicate-annotation-id" in case.kinds:
+        entry["id"] = next(case.new_ids)
+        repairs["annotation id that was missing or used twice: a new one"] += 1
+    return entry
+
+
+# From a kind of problem to its repair, which changes the entry or, with None, takes it out. Before
+# each round the document is read anew: a mended outline may have another box, and be a double.
+_ROUNDS = (
+    {"too-few-points": _mend_outline, "zero-area": _mend_outline, "out-of-bounds": _mend_outline},
+    {
+        "bad-box": _take_box,
+        "box-unlike-mask": _take_box,
+        "out-of-bounds": _take_box,
+        "area-unlike-mask": _take_area,
+    },
+    {
+        "duplicate-annotation": _leave_out,
+        "duplicate-annotation-id": _renumber,
+        "bad-annotation": _renumber,
+    },
+)

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from mask2former_mt.check.annotation_rules import Measure
-from mask2former_mt.check.old_document import CocoHeader
 from mask2former_mt.check.pictures import Picture
+from mask2former_mt.dataset.document import Header
 from mask2former_mt.structures import SubcategorySpec
 
 # K classes, S subcategories, K_s values of one.
 
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+
+class Measure(NamedTuple):
+    """What a sound annotation adds to the numbers.
+
+    Args:
+        class_index: 0..K-1.
+        labels: S labels in {-1, 0..K_s}.
+        area: in pixels of the picture.
+        is_crowd: a crowd is no object that training sees.
+    """
+
+    class_index: int
+    labels: Sequence[int]
+    area: float
+    is_crowd: bool
 
 
 class SplitStatistics:
@@ -24,8 +40,8 @@ class SplitStatistics:
         header: None if the file's own is unusable: then only pictures are counted.
     """
 
-    def __init__(self, header: CocoHeader | None) -> None:
-        self.class_names = header.thing_classes if header else ()
+    def __init__(self, header: Header | None) -> None:
+        self.class_names = header.class_names if header else ()
         self.spec = header.spec if header else SubcategorySpec()
         self.num_images = 0
         self.num_decoded = 0

@@ -25,6 +25,9 @@ MAX_OUTSIDE_PX = 2.0
 # Coordinates that are all below this lie in the picture's first pixel, or are normalised.
 _MAX_NORMALIZED = 1.01
 _BOX_MODE = BoxMode.XYWH_ABS
+# JSON knows integers that no float can hold: what is larger is no coordinate, and sums of what is
+# not are still floats.
+_LARGEST = 1e300
 COORDINATE_UNITS = ("pixel", "normalized")
 
 
@@ -217,16 +220,18 @@ class AnnotationReader:
         for polygon in polygons:
             try:
                 length = len(polygon)
-                is_sound = length % 2 == 0 and math.isfinite(sum(polygon))
+                is_sound = type(polygon) is list and length % 2 == 0 and math.isfinite(sum(polygon))
+                low, high = min(polygon, default=0), max(polygon, default=0)
+                is_sound = is_sound and low >= -_LARGEST and high <= _LARGEST
             except (TypeError, OverflowError):
                 is_sound = False
             if not is_sound or length < 6:
                 damaged.append(polygon)
                 faults.append(_damaged_polygon(polygon, is_list_of_numbers=is_sound))
                 continue
-            if (low := min(polygon)) < lowest:
+            if low < lowest:
                 lowest = low
-            if (high := max(polygon)) > highest:
+            if high > highest:
                 highest = high
         if damaged or not polygons:
             if not polygons:
@@ -269,8 +274,13 @@ class AnnotationReader:
         unit = self._coordinates.box_coords
         try:
             x, y, w, h = box
-            is_sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0
-        except (TypeError, ValueError, OverflowError):
+            is_sound = (
+                -_LARGEST <= x <= _LARGEST
+                and -_LARGEST <= y <= _LARGEST
+                and 0 <= w <= _LARGEST
+                and 0 <= h <= _LARGEST
+            )
+        except (TypeError, ValueError):
             is_sound = False
         if not is_sound:
             message = f"'bbox' must be [x, y, width, height] in pixels, got {shown(box)}"

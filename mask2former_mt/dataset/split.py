@@ -112,7 +112,10 @@ class Split:
 
     @property
     def unsound(self) -> dict[int, list[dict]]:
-        """By position of the record: annotations with an error, as far as they could be read."""
+        """By position of the record: annotations with an error, as far as they could be read.
+
+        Each has the `index` of its entry in the JSON's list, too.
+        """
         return self._content.unsound
 
     @property
@@ -137,7 +140,7 @@ class Split:
         # By the chunk: handing single files to the threads would take longer than reading them.
         chunks = [places[i : i + _HEADER_CHUNK] for i in range(0, len(places), _HEADER_CHUNK)]
         with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
-            found = pool.map(lambda chunk: [_image_problem(*place) for place in chunk], chunks)
+            found = pool.map(lambda chunk: [image_problem(*place) for place in chunk], chunks)
             return [problem for part in found for problem in part if problem is not None]
 
     def forget_document(self) -> None:
@@ -311,10 +314,11 @@ class _Content:
                 place |= {"file": record["file_name"], "image_id": image_id, "index": index}
                 for fault in faults:
                     self._add(fault, **place)
-            if not is_sound:
+            if is_sound:
+                record["annotations"].append(annotation)
+            else:
+                annotation["index"] = index
                 self.unsound.setdefault(position, []).append(annotation)
-                continue
-            record["annotations"].append(annotation)
             if type(annotation["segmentation"]) is dict:
                 rles.append((annotation, position, index))
                 if len(rles) == _RLE_CHUNK:
@@ -327,13 +331,16 @@ class _Content:
         for number, message in faults_of_counts([a["segmentation"] for a, _, _ in rles]):
             annotation, position, index = rles[number]
             record = records[position]
-            record["annotations"] = [a for a in record["annotations"] if a is not annotation]
-            self.unsound.setdefault(position, []).append({**annotation, "segmentation": None})
+            annotation["segmentation"] = None
+            if "index" not in annotation:  # it was sound so far
+                annotation["index"] = index
+                record["annotations"] = [a for a in record["annotations"] if a is not annotation]
+                self.unsound.setdefault(position, []).append(annotation)
             self._add(
                 Fault("bad-rle", message),
                 file=record["file_name"],
                 image_id=record["image_id"],
-                annotation_id=annotation["id"],
+                annotation_id=annotation["id"] if is_int(annotation["id"]) else None,
                 index=index,
             )
 
@@ -362,7 +369,15 @@ def _id_faults(
     return faults
 
 
-def _image_problem(file: str, image_id: int, height: float, width: float) -> Problem | None:
+def image_problem(file: str, image_id: int, height: float, width: float) -> Problem | None:
+    """What is wrong with a picture's file, by its header; None if it is as the JSON says.
+
+    Args:
+        file: path of the picture.
+        image_id: the JSON's.
+        height, width: pixels that the JSON says; infinite where it says nothing usable.
+    """
+
     def problem(kind: str, message: str, remedy: str) -> Problem:
         return Problem(ERROR, kind, file, message, remedy, image_id)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 import xml.dom.minidom
+from pathlib import Path
 
 import pytest
 from dataset_to_check import polygon_annotation
 from html_pages import assert_fetches_nothing, pictures
 from PIL import Image
 
-from mask2former_mt.check.check import check_dataset
+from mask2former_mt.check.check import CheckResult, check_dataset
 from mask2former_mt.check.check_report import report_html, report_json
-from mask2former_mt.check.findings import Finding, findings_text
-from mask2former_mt.check.summary import summary_text
+from mask2former_mt.check.check_summary import problems_text, summary_text
+from mask2former_mt.dataset.problems import Problem
 
 NASTY = "<script>alert('x')</script> $\\frac$ \x1b[31m \ud800 猫"
 
@@ -54,7 +55,7 @@ def test_the_page_holds_everything_and_fetches_nothing(result):
 
 def test_the_json_lists_every_finding_with_its_place(result):
     content = json.loads(report_json(result))
-    assert len(content["findings"]) == len(result.findings)
+    assert len(content["findings"]) == len(result.problems)
     keys = ["severity", "kind", "file", "image_id", "annotation_id", "message"]
     assert all(list(finding) == keys for finding in content["findings"])
     severities = [finding["severity"] for finding in content["findings"]]
@@ -65,15 +66,15 @@ def test_the_json_lists_every_finding_with_its_place(result):
 
 
 def test_the_console_shows_nothing_that_steers_a_terminal(result):
-    text = findings_text(result.findings, show=5) + summary_text(result)
+    text = problems_text(result, show=5) + summary_text(result)
     assert "\x1b" not in text
     text.encode("utf-8")  # no half of a character
 
 
 def test_kinds_are_capped_and_counted():
-    findings = [Finding("warning", "out-of-bounds", "f", 1, i, "far") for i in range(12)]
-    findings.append(Finding("error", "leakage", "f", 1, None, "twice"))
-    lines = findings_text(findings, show=3).splitlines()
+    problems = [Problem("warning", "out-of-bounds", "f", "far", "", 1, i) for i in range(12)]
+    problems.append(Problem("error", "leakage", "f", "twice", "remove one", 1))
+    lines = problems_text(CheckResult(Path("x.yaml"), problems), show=3).splitlines()
     assert lines[0] == "ERRORS (1)"
     assert lines[3] == "WARNINGS (12)"
     assert lines[4].endswith("(12)")

@@ -6,12 +6,11 @@ import copy
 import json
 
 import pytest
-from dataset_to_check import SQUARE, image_entry, polygon_annotation, rle_annotation
+from dataset_to_check import HEADER, SQUARE, image_entry, polygon_annotation, rle_annotation
 
-from mask2former_mt.check.check import check_dataset
-from mask2former_mt.check.files_to_check import open_dataset
-from mask2former_mt.check.old_annotation import PIXELS, Coordinates
+from mask2former_mt.check.check import check_dataset, find_splits
 from mask2former_mt.check.repair import clean_document, write_clean
+from mask2former_mt.dataset.annotation import PIXELS, Coordinates
 
 
 def clean_one(annotation, coordinates=PIXELS):
@@ -91,6 +90,7 @@ def test_nothing_is_guessed(changes):
 
 def test_doubles_go_and_ids_become_unique():
     document = {
+        **HEADER,
         "images": [image_entry(10, "a.png"), image_entry(10, "a.png"), image_entry(10, "b.png")],
         "annotations": [
             polygon_annotation(1, 10),
@@ -113,7 +113,7 @@ def test_the_written_file_passes_where_only_repairs_were_needed(dataset):
         rle_annotation(105, 10),
     ]
     dataset.write()
-    found = {f.kind for f in check_dataset(dataset.yaml, show_progress=False).findings}
+    found = {f.kind for f in check_dataset(dataset.yaml, show_progress=False).problems}
     assert found == {
         "duplicate-annotation-id",
         "out-of-bounds",
@@ -122,11 +122,11 @@ def test_the_written_file_passes_where_only_repairs_were_needed(dataset):
         "duplicate-annotation",
     }
     before = dataset.json_file().read_bytes()
-    split = open_dataset(dataset.yaml)[0][0]
+    split = find_splits(dataset.yaml)[0][0]
     output = dataset.folder / "clean.json"
     assert sum(write_clean(split, output).values()) == 5
     assert dataset.json_file().read_bytes() == before
     dataset.documents["train"] = json.loads(output.read_text(encoding="utf-8"))
     dataset.write()
-    assert check_dataset(dataset.yaml, show_progress=False).findings == []
+    assert check_dataset(dataset.yaml, show_progress=False).problems == []
     assert not dataset.is_refused()

@@ -18,7 +18,6 @@ from dataset_to_check import (
 from PIL import Image
 
 from mask2former_mt.check.check import check_dataset
-from mask2former_mt.check.findings import exit_code
 
 
 def truncate(dataset):
@@ -68,7 +67,7 @@ FILE_FAULTS = [
         rotate_wrongly,
         ERROR,
         "size-mismatch",
-        "says 40x30 .*, the file is 30x40 once it is turned upright",
+        "says 40x30 .*, the file is 30x40; correct the JSON",
     ),
     (
         lambda d: d.write_image(d.image("train", "a.png"), seed=0, size=(30, 41)),
@@ -104,13 +103,13 @@ FILE_FAULTS = [
         lambda d: d.train["images"][0].update(height=0),
         ERROR,
         "bad-image-entry",
-        "must be integers from 1",
+        "must be positive integers",
     ),
     (
         lambda d: d.train["images"][0].update(height=10**300),
         ERROR,
         "bad-image-entry",
-        "must be integers from 1",
+        "must be positive integers",
     ),
     (lambda d: d.train["images"][0].update(file_name=None), ERROR, "bad-image-entry", "file_name"),
     (lambda d: d.train["images"][0].pop("id"), ERROR, "bad-image-entry", 'integer "id"'),
@@ -133,15 +132,15 @@ FILE_FAULTS = [
 def test_a_faulty_file_or_entry_is_named(dataset, change, severity, kind, match):
     change(dataset)
     result = check(dataset)
-    found = [f for f in result.findings if (f.severity, f.kind) == (severity, kind)]
-    assert found, result.findings
-    assert re.search(match, found[0].message), found[0]
-    assert not dataset.is_refused() or exit_code(result.findings) == 2
+    found = [f for f in result.problems if (f.severity, f.kind) == (severity, kind)]
+    assert found, result.problems
+    assert re.search(match, found[0].text), found[0]
+    assert not dataset.is_refused() or result.exit_code == 2
 
 
 def test_without_reading_contents_only_paths_are_compared(dataset):
     shutil.copy(dataset.image("train", "a.png"), dataset.image("val", "c.png"))
-    assert check(dataset, by_content=False).findings == []
+    assert check(dataset, by_content=False).problems == []
     dataset.documents["val"]["images"][0]["file_name"] = "../train/a.png"
     assert kinds_of(check(dataset, by_content=False)) == [(ERROR, "leakage")]
 
@@ -163,7 +162,7 @@ def test_faulty_lists_are_named_and_the_rest_is_checked(dataset, change, kind, m
     dataset.image("train", "a.png").unlink()
     dataset.train["annotations"][2]["segmentation"] = [[1, 1, 2, 2]]
     result = check(dataset)
-    assert re.search(match, the_one(result, kind).message)
+    assert re.search(match, the_one(result, kind).text)
     assert the_one(result, "missing-image").image_id == 10
     assert the_one(result, "too-few-points").annotation_id == 102
 
@@ -189,7 +188,7 @@ def test_a_broken_json_is_one_finding_and_the_other_split_is_checked(dataset, co
     finding = the_one(result, "bad-annotation-file")
     assert finding.file == str(dataset.json_file("train"))
     assert the_one(result, "unknown-category").annotation_id == 1
-    assert exit_code(result.findings) == 2
+    assert result.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -212,8 +211,8 @@ def test_a_broken_yaml_is_one_finding(dataset, content, match):
     dataset.write()
     dataset.yaml.write_bytes(content)
     result = check_dataset(dataset.yaml, show_progress=False)
-    assert re.search(match, the_one(result, "bad-dataset-file").message)
-    assert exit_code(result.findings) == 2
+    assert re.search(match, the_one(result, "bad-dataset-file").text)
+    assert result.exit_code == 2
 
 
 def test_no_yaml_is_a_finding(tmp_path):

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.check.check_report import report_json
-from mask2former_mt.check.findings import exit_code
-from mask2former_mt.check.old_annotation import PIXELS
 from mask2former_mt.check.repair import clean_document
+from mask2former_mt.dataset.annotation import PIXELS
 
 RUNS = settings(
     deadline=10_000,
@@ -95,7 +94,7 @@ def check_everything(dataset: DatasetToCheck, *, draw: bool) -> None:
     result = check_dataset(dataset.yaml, num_workers=1, draw=draw, show_progress=False)
     json.loads(report_json(result))
     # What training refuses has an error; what has none, training takes.
-    assert not dataset.is_refused() or exit_code(result.findings) == 2, result.findings
+    assert not dataset.is_refused() or result.exit_code == 2, result.problems
 
 
 @RUNS
@@ -108,7 +107,7 @@ def test_any_annotations_give_findings(document, draw):
         check_everything(dataset, draw=draw)
         if all(
             isinstance(document.get(key), list) and all(isinstance(e, dict) for e in document[key])
-            for key in ("images", "annotations")
+            for key in ("images", "annotations", "categories")
         ):
             cleaned, _ = clean_document(document, PIXELS)
             json.dumps(cleaned)

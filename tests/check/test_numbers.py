@@ -20,7 +20,7 @@ from dataset_to_check import (
 from PIL import Image
 
 from mask2former_mt.check.check import check_dataset
-from mask2former_mt.check.findings import KINDS
+from mask2former_mt.dataset.problems import KINDS
 
 
 def test_what_is_never_seen_and_never_varies_is_told(dataset):
@@ -28,7 +28,7 @@ def test_what_is_never_seen_and_never_varies_is_told(dataset):
     dataset.documents["val"]["categories"].append({"id": 12, "name": "owl"})
     dataset.train["annotations"][1]["subcategories"] = {"style": "photo"}
     dataset.documents["val"]["annotations"][0]["subcategories"] = {"style": "cartoon"}
-    messages = {(f.kind, f.message) for f in check(dataset).findings}
+    messages = {(f.kind, f.text) for f in check(dataset).problems}
     text = "\n".join(f"{kind}: {message}" for kind, message in sorted(messages))
     assert {kind for kind, _ in messages} == {
         "class-never-seen",
@@ -46,7 +46,7 @@ def test_a_subcategory_without_a_label_is_told_once(dataset):
     for annotation in dataset.train["annotations"]:
         annotation["subcategories"].pop("style", None)
     finding = the_one(check(dataset), "value-never-seen")
-    assert "no object of split 'train' has a label of subcategory 'style'" in finding.message
+    assert "no object of split 'train' has a label of subcategory 'style'" in finding.text
 
 
 def test_a_plain_coco_file_without_annotations_is_checked(dataset):
@@ -120,7 +120,7 @@ def test_reduced_decoding_keeps_mean_and_nearly_the_deviation(dataset):
 
 def test_any_number_of_workers_finds_the_same(dataset):
     dataset.train["images"] += [image_entry(20 + i, f"{i}.png") for i in range(50)]
-    results = [check(dataset, num_workers=n).findings for n in (1, 2, 7)]
+    results = [check(dataset, num_workers=n).problems for n in (1, 2, 7)]
     assert results[0] == results[1] == results[2]
     assert len(results[0]) == 50
 

@@ -8,15 +8,14 @@ import threading
 import numpy as np
 import pytest
 
-from mask2former_mt.check.annotation_rules import Measure
-from mask2former_mt.check.old_document import CocoHeader
+from mask2former_mt.check.check import in_order
 from mask2former_mt.check.pictures import Picture
-from mask2former_mt.check.scan import in_order
-from mask2former_mt.check.statistics import SplitStatistics
+from mask2former_mt.check.statistics import Measure, SplitStatistics
 from mask2former_mt.check.suggestions import suggest
+from mask2former_mt.dataset.document import Header
 from mask2former_mt.structures import SubcategorySpec
 
-HEADER = CocoHeader((1,), ("cat",), SubcategorySpec())
+HEADER = Header((1,), ("cat",), SubcategorySpec())
 
 
 def settings_of(counts, *, side=20.0, size=(480, 640)):

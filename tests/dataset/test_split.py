@@ -74,6 +74,9 @@ POLYGON, RLE = 0, 1  # which of the dataset's two annotations: id 100 and id 101
         (POLYGON, {"segmentation": [1, 1, 9, 9, 5, 1]}, "flat list of finite numbers"),
         (POLYGON, {"segmentation": [["1", 1, 9, 9, 5, 1]]}, "flat list of finite numbers"),
         (POLYGON, {"segmentation": [[float("nan"), 1, 9, 9, 5, 1]]}, "finite numbers"),
+        # No float can hold them, though their sum is 16.
+        (POLYGON, {"segmentation": [[10**400, 1, -(10**400), 9, 5, 1]]}, "finite numbers"),
+        (POLYGON, {"segmentation": ["", [5, 5, 15, 5, 15, 15]]}, "flat list .* got ''"),
         # The image is 40 wide; up to 2 px beyond it are rounding, 3 px are not.
         (
             POLYGON,
@@ -85,6 +88,7 @@ POLYGON, RLE = 0, 1  # which of the dataset's two annotations: id 100 and id 101
         (POLYGON, {"bbox": [100, 100, 5, 5]}, r"'bbox' must lie inside .*\[100, 105\]"),
         (POLYGON, {"bbox": [5, 5, -1, 5]}, r"'bbox' must be \[x, y, width, height\]"),
         (POLYGON, {"bbox": [5, 5, 5]}, r"'bbox' must be \[x, y, width, height\]"),
+        (POLYGON, {"bbox": [10**400, 5, 5, 5]}, r"'bbox' must be \[x, y, width, height\]"),
         (POLYGON, {"bbox": None}, r"'bbox' must be \[x, y, width, height\].*got None"),
         (POLYGON, {"iscrowd": 2}, "'iscrowd' must be 0 or 1, got 2"),
         # Height and width exchanged.
@@ -208,6 +212,12 @@ def test_a_text_cut_between_two_run_lengths_is_found(dataset):
     match = r"annotation 101 of image 10 \(a.png\): RLE counts must .*= 1200, got 1100; they may be"
     with pytest.raises(ValueError, match=match):
         load()
+    # Of an annotation that has another fault it is told, too.
+    dataset.document["annotations"][1]["category_id"] = 5
+    found = _read(dataset)
+    assert [(p.kind, p.index) for p in found.problems] == [("unknown-category", 1), ("bad-rle", 1)]
+    (unsound,) = found.unsound[0]
+    assert (unsound["index"], unsound["segmentation"]) == (1, None)
 
 
 def test_equal_labels_are_looked_up_once_but_not_shared(dataset):
@@ -253,7 +263,7 @@ def test_what_cannot_be_trained_on_stands_apart(dataset):
     assert [a["id"] for a in found.records[0]["annotations"]] == [101]
     # The part of two points is gone, the other can still be looked at.
     (unsound,) = found.unsound[0]
-    assert (unsound["id"], unsound["segmentation"]) == (100, [SQUARE])
+    assert (unsound["id"], unsound["index"], unsound["segmentation"]) == (100, 0, [SQUARE])
     assert [(p.kind, p.annotation_id, p.index) for p in found.problems] == [
         ("too-few-points", 100, 0),
         ("unknown-category", 100, 0),

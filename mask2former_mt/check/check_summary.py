@@ -1,4 +1,4 @@
-"""A check's numbers as a few lines of text."""
+"""What a check found and counted, as lines of text."""
 
 from __future__ import annotations
 
@@ -7,27 +7,41 @@ import json
 import numpy as np
 
 from mask2former_mt.check.check import CheckResult
-from mask2former_mt.check.findings import count_texts
 from mask2former_mt.check.statistics import SplitStatistics
+from mask2former_mt.dataset.problems import KINDS
 from mask2former_mt.visualization.pages import printable
 
 _MAX_NAMES = 20
 
 
+def problems_text(result: CheckResult, *, show: int) -> str:
+    """The problems, worst first, at most `show` of each kind in words."""
+    lines = []
+    for severity, kinds in result.by_severity_and_kind.items():
+        lines.append(f"{severity.upper()}S ({sum(map(len, kinds.values()))})")
+        for kind, problems in kinds.items():
+            lines.append(f"  {kind}: {KINDS[kind]} ({len(problems)})")
+            lines += [f"    {problem.place}: {problem.text}" for problem in problems[:show]]
+            if len(problems) > show:
+                lines.append(f"    ... and {len(problems) - show} more")
+    return printable("\n".join(lines))
+
+
 def summary_text(result: CheckResult) -> str:
-    """The numbers of each split, the suggested settings, and how much was found."""
+    """The numbers of each split, the suggested settings, and how many problems there are."""
     lines = []
     for name, statistics in result.statistics.items():
         lines += [f"Split {name}", *(f"  {line}" for line in _numbers(statistics))]
     for suggestion in result.suggestions:
-        lines.append("Suggested: " + ", ".join(_settings(suggestion.settings)))
-        lines.append(f"  {suggestion.rule}")
-    lines.append(", ".join(count_texts(result.findings).values()))
+        settings = [f"{key} {json.dumps(value)}" for key, value in suggestion.settings.items()]
+        lines += ["Suggested: " + ", ".join(settings), f"  {suggestion.rule}"]
+    lines.append(", ".join(count_texts(result).values()))
     return printable("\n".join(lines))
 
 
-def _settings(settings: dict[str, object]) -> list[str]:
-    return [f"{key} {json.dumps(value)}" for key, value in settings.items()]
+def count_texts(result: CheckResult) -> dict[str, str]:
+    """How many problems of each severity there are, as "2 errors"."""
+    return {s: f"{n} {s}{'' if n == 1 else 's'}" for s, n in result.counts.items()}
 
 
 def _numbers(statistics: SplitStatistics) -> list[str]:
