@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from mask2former_mt.dataset.images import read_image
 from mask2former_mt.evaluation.ground_truth import GroundTruth
@@ -14,56 +16,58 @@ from mask2former_mt.evaluation.score_threshold import ImageScores
 from mask2former_mt.visualization import LabelNames, SizeLimits, draw_pair
 from mask2former_mt.visualization.pages import Panel, encode_jpeg
 
-NUM_PICTURES = 6  # of the worst, and of the best
-_SIDE = 720  # pixels of each of the two
+NUM_PICTURES = 6  # of the worst images, and of the best
+_SIDE = 720  # pixels of each half of a picture
 
 
-def choose_images(scores: ImageScores) -> tuple[list[int], list[int]]:
-    """The worst images and the best ones, none of them twice."""
-    worst = [int(i) for i in scores.worst_first()[:NUM_PICTURES] if scores.f1[i] < 1]
-    best = [int(i) for i in scores.best_first() if i not in worst]
-    return worst, best[:NUM_PICTURES]
+class ExamplePictures(NamedTuple):
+    """Pictures of the worst and of the best images, and the number that could not be read."""
+
+    worst: list[Panel]
+    best: list[Panel]
+    num_unreadable: int
 
 
-def draw_images(
-    images: Sequence[int],
-    scores: ImageScores,
+def draw_examples(
     matching: Matching,
+    scores: ImageScores,
     *,
     predictions: str | os.PathLike,
     threshold: float,
-) -> dict[int, Panel]:
-    """Draws images with the detections that have at least a score.
+) -> ExamplePictures:
+    """Draws the worst and the best images, none of them twice.
 
     Args:
-        images: indices of the ground truth's images.
-        scores: for the captions.
         matching: the evaluation.
+        scores: by which the images are chosen; the captions tell them.
         predictions: the file that was evaluated, which holds the masks.
-
-    Returns:
-        By index. A picture that cannot be read is left out.
+        threshold: least score of the detections that are drawn.
     """
-    results = _results_of(images, matching, predictions, threshold)
-    truth, panels = matching.truth, {}
-    for i in images:
-        file = truth.file_names[i]
-        try:
-            picture = draw_pair(
-                read_image(file, "RGB"),
-                results[i],
-                _annotations_of(i, truth),
-                LabelNames(truth.class_names, truth.spec, truth.category_ids),
-                SizeLimits(max_side=_SIDE),
-            )
-        except (ValueError, OSError):
-            continue  # moved or damaged since; the numbers hold without it
-        caption = (
-            f"{file}, image {truth.image_ids[i]}: {scores.right[i]} right, "
-            f"{scores.wrong[i]} wrong, {scores.missed[i]} missed, F1 {scores.f1[i]:.2f}"
-        )
-        panels[i] = Panel(encode_jpeg(picture, 2 * _SIDE + 64), caption)
-    return panels
+    worst = [int(i) for i in scores.worst_first()[:NUM_PICTURES] if scores.f1[i] < 1]
+    best = [int(i) for i in scores.best_first() if i not in worst][:NUM_PICTURES]
+    results = _results_of([*worst, *best], matching, predictions, threshold)
+    panels = {i: _draw(i, matching.truth, results[i], scores) for i in results}
+    return ExamplePictures(
+        [panels[i] for i in worst if panels[i] is not None],
+        [panels[i] for i in best if panels[i] is not None],
+        sum(panel is None for panel in panels.values()),
+    )
+
+
+def _draw(i: int, truth: GroundTruth, results: list[dict], scores: ImageScores) -> Panel | None:
+    """The picture of one image; None where it was moved or damaged since the evaluation."""
+    file, names = truth.file_names[i], LabelNames(truth.class_names, truth.spec, truth.category_ids)
+    try:
+        image = read_image(file, "RGB")
+        limits = SizeLimits(max_side=_SIDE)
+        picture = draw_pair(image, results, _annotations_of(i, truth), names, limits)
+    except (ValueError, OSError):
+        return None
+    caption = (
+        f"{file}, image {truth.image_ids[i]}: {scores.right[i]} right, "
+        f"{scores.wrong[i]} wrong, {scores.missed[i]} missed, F1 {scores.f1[i]:.2f}"
+    )
+    return Panel(encode_jpeg(picture, 2 * _SIDE + 64), caption)
 
 
 def _annotations_of(i: int, truth: GroundTruth) -> list[dict]:
@@ -93,21 +97,21 @@ def _results_of(
     matching: Matching,
     predictions: str | os.PathLike,
     threshold: float,
-) -> dict[int, list[Mapping]]:
-    """The entries of these images, the lowest score first, so that the best are drawn last."""
+) -> dict[int, list[dict]]:
+    """The results JSON's entries of each image, the lowest score first."""
     wanted, detections = {}, matching.detections
     for i in images:
         first, stop = detections.images.searchsorted([i, i + 1])
         for d in range(first, stop):
             if detections.scores[d] >= threshold:
                 wanted[int(detections.places[d])] = (i, d)
-    found: dict[int, list[Mapping]] = {i: [] for i in images}
+    results: dict[int, list[dict]] = {i: [] for i in images}
     if wanted:
-        last = max(wanted)
-        for place, entry in enumerate(read_predictions(predictions)):
+        # Nothing behind the last wanted entry is read.
+        for place, entry in enumerate(
+            itertools.islice(read_predictions(predictions), max(wanted) + 1)
+        ):
             if place in wanted:
                 i, d = wanted[place]
-                found[i].append({**entry, "subcategories": _labels_of(d, matching)})
-            if place == last:
-                break
-    return {i: sorted(entries, key=lambda e: e["score"]) for i, entries in found.items()}
+                results[i].append({**entry, "subcategories": _labels_of(d, matching)})
+    return {i: sorted(entries, key=lambda e: e["score"]) for i, entries in results.items()}

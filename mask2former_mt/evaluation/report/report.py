@@ -15,7 +15,7 @@ from mask2former_mt.evaluation.joint import Evaluation, verified_statuses
 from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50
 from mask2former_mt.evaluation.report import evaluation_charts as charts
 from mask2former_mt.evaluation.report import report_tables as tables
-from mask2former_mt.evaluation.report.example_pictures import choose_images, draw_images
+from mask2former_mt.evaluation.report.example_pictures import draw_examples
 from mask2former_mt.evaluation.score_threshold import class_confusion, image_scores, score_curve
 from mask2former_mt.files import write_whole
 from mask2former_mt.visualization.chart_tools import chart_style, heat
@@ -77,15 +77,13 @@ def write_report(
     gains = error_kinds.gains(errors)
     error_counts = (errors.counts(), errors.counts(detections.scores >= threshold))
 
-    image_root = MetadataCatalog.get(dataset_name).get("image_root", "")
     scores = image_scores(errors, threshold)
-    worst, best = choose_images(scores)
-    panels = draw_images(
-        [*worst, *best], scores, evaluation, predictions=predictions, threshold=threshold
+    examples = draw_examples(evaluation, scores, predictions=predictions, threshold=threshold)
+    counts = (
+        ("images", len(truth.image_ids)),
+        ("objects to find", num_objects),
+        ("detections", len(detections)),
     )
-    num_images, num_detections = len(truth.image_ids), len(detections)
-    counts = [("images", num_images), ("objects to find", num_objects)]
-    counts.append(("detections", num_detections))
     with chart_style():
         calibrations, uncalibrated = _calibrations(evaluation)
         page = render(
@@ -114,10 +112,8 @@ def write_report(
             confusions=_confusions(evaluation, class_confusion(errors, threshold)),
             calibrations=calibrations,
             uncalibrated=uncalibrated,
-            worst=[panels[i] for i in worst if i in panels],
-            best=[panels[i] for i in best if i in panels],
-            num_unreadable=len(worst) + len(best) - len(panels),
-            image_root=image_root,
+            examples=examples,
+            image_root=MetadataCatalog.get(dataset_name).get("image_root", ""),
             metrics=Table(("metric", "percent"), list(evaluation.metrics.items())),
         )
     path = pathlib.Path(output_dir) / REPORT_FILE
