@@ -1,4 +1,4 @@
-"""What the parts of the package hand to each other: label specs, decoder outputs, field names."""
+"""Values that the parts of the package hand to each other: label specs, sizes, decoder outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-# A subcategory that nobody annotated on this instance: it costs nothing and teaches nothing.
+# The label of a subcategory that is not annotated on an instance: no cost and no loss.
 UNKNOWN = -1
 
 # Names of the fields of detectron2 `Instances`, ground truth and predictions.
@@ -17,7 +17,7 @@ GT_MASKS = "gt_masks"  # bool (N, H, W), at the size of the image tensor
 GT_SUBCATEGORIES = "gt_subcategories"  # int64 (N, S), each in {-1, 0..K_s}
 PRED_CLASSES = "pred_classes"  # int64 (N,)
 PRED_MASKS = "pred_masks"  # bool (N, H, W), at the original image's size
-PRED_BOXES = "pred_boxes"  # Boxes (N, 4), xyxy pixels, the extent of the masks
+PRED_BOXES = "pred_boxes"  # Boxes (N, 4) around the masks, xyxy in pixels
 SCORES = "scores"  # float (N,)
 PRED_SUBCATEGORIES = "pred_subcategories"  # int64 (N, S), each in 0..K_s
 SUBCATEGORY_SCORES = "subcategory_scores"  # float (N, S), probability of the predicted value
@@ -28,10 +28,10 @@ class Subcategory:
     """A named label set that every instance carries, for example `style` with photo and cartoon.
 
     Args:
-        name: what the dataset JSON, the config and the reports call it.
+        name: name in the dataset JSON, the config and the reports.
         values: the K_s names of its values; index i stands for `values[i]`, K_s for "none".
-        has_none: whether an object of the dataset may have none of them. The model predicts none
-            either way, it is the target of the background.
+        has_none: whether an object of the dataset may have no value. The model has an output for
+            none either way, since it is the target of the background.
 
     Raises:
         ValueError: no name, no values, or a value listed twice.

@@ -214,7 +214,7 @@ def test_pictures_of_different_sizes_in_one_batch(dataset):
         assert output["instances"].pred_masks.shape[1:] == size
     # The answer is 48 rows and 64 columns of the padded 96 x 96. Of the first picture, 64 x 96
     # resized to 33 x 48, they are 48 / 64 of its height and 64 / 96 of its width.
-    found = outputs[0]["panoptic_seg"][0] == 1
-    assert found.any(1).sum() == round(33 * 48 / 64)
-    assert found.any(0).sum() == 48 * 64 // 96
+    box = outputs[0]["panoptic_seg"][0] == 1
+    assert box.any(1).sum() == round(33 * 48 / 64)
+    assert box.any(0).sum() == 48 * 64 // 96
     assert (outputs[1]["panoptic_seg"][0] == 1).sum() == 48 * 64

@@ -64,9 +64,9 @@ def test_nvcc_of_the_same_major_version_serves(tmp_path, monkeypatch):
     nvcc = fake_nvcc(tmp_path, torch.version.cuda.split(".")[0] + ".99")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6 9.0+PTX")
-    found = toolchain.cuda_toolchain()
-    assert (found.missing, found.compiler) == ("", str(nvcc))
-    assert found.architectures == "8.6;9.0+PTX"
+    toolkit = toolchain.cuda_toolchain()
+    assert (toolkit.missing, toolkit.compiler) == ("", str(nvcc))
+    assert toolkit.architectures == "8.6;9.0+PTX"
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
@@ -77,12 +77,12 @@ def test_a_missing_compiler_is_named(monkeypatch):
 
 
 def test_collect_env_says_what_is_compiled():
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-m", "mask2former_mt.collect_env"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    rows = dict(line.split("  ", 1) for line in said.splitlines())
+    rows = dict(line.split("  ", 1) for line in printed.splitlines())
     assert torch.__version__ in rows["PyTorch"]
     assert {"ms_deform_attn, CPU", "ms_deform_attn, CUDA", "nvcc", "detectron2"} <= set(rows)

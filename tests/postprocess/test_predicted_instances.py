@@ -47,16 +47,16 @@ def predicted(*, one_class_per_query=True, top_k=10, **filters):
 
 
 def test_without_filters_all_are_there_best_first():
-    found = predicted()
+    instances = predicted()
     # The empty one scores 0.
-    assert found.queries.tolist() == [0, 2, 1, 3]
-    assert found.classes.tolist() == [0, 1, 0, 0]
-    assert found.subcategories.tolist() == [[1, 0], [0, 1], [2, 0], [0, 0]]
-    assert found.scores[3] == 0
-    assert not found.masks[3].any()
-    assert found.boxes.dtype == torch.int64
+    assert instances.queries.tolist() == [0, 2, 1, 3]
+    assert instances.classes.tolist() == [0, 1, 0, 0]
+    assert instances.subcategories.tolist() == [[1, 0], [0, 1], [2, 0], [0, 0]]
+    assert instances.scores[3] == 0
+    assert not instances.masks[3].any()
+    assert instances.boxes.dtype == torch.int64
     # Cell columns 1 and 2 of 4 pixels: 4 to 12, rows alike; then columns 4 and 5, rows 1 to 3.
-    assert found.boxes.tolist()[:2] == [[4, 4, 12, 12], [16, 4, 24, 16]]
+    assert instances.boxes.tolist()[:2] == [[4, 4, 12, 12], [16, 4, 24, 16]]
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ def test_without_filters_all_are_there_best_first():
     ],
 )
 def test_each_filter(filters, queries):
-    found = predicted(**filters)
-    assert found.queries.tolist() == queries
+    instances = predicted(**filters)
+    assert instances.queries.tolist() == queries
     # What remains is as it was, but for what a soft NMS takes.
     everything = predicted()
     for i, query in enumerate(queries):
         j = everything.queries.tolist().index(query)
-        assert torch.equal(found.masks[i], everything.masks[j])
-        assert torch.equal(found.boxes[i], everything.boxes[j])
-        assert found.subcategories[i].tolist() == everything.subcategories[j].tolist()
+        assert torch.equal(instances.masks[i], everything.masks[j])
+        assert torch.equal(instances.boxes[i], everything.boxes[j])
+        assert instances.subcategories[i].tolist() == everything.subcategories[j].tolist()
         if filters.get("nms") != "gaussian":
-            assert found.scores[i] == everything.scores[j]
+            assert instances.scores[i] == everything.scores[j]
 
 
 def test_a_soft_nms_lowers_the_score_and_ranks_anew():
@@ -125,13 +125,13 @@ def test_a_soft_nms_lowers_the_score_and_ranks_anew():
 @pytest.mark.parametrize(("class_aware", "count"), [(True, 2), (False, 1)])
 def test_nms_is_class_aware_or_not(class_aware, count):
     # One query, two classes: one mask.
-    found = predict_instances(
+    instances = predict_instances(
         output_of([[[0.5, 0.4, 0.1]]], masks=torch.full((1, 1, 4, 4), 5.0)),
         0,
         **sizes((16, 16)),
         options=InstanceOptions(filters=Filters(nms="hard", nms_class_aware=class_aware)),
     )
-    assert found.classes.tolist() == [0, 1][:count]
+    assert instances.classes.tolist() == [0, 1][:count]
 
 
 def test_nms_sees_nothing_of_the_padding():
@@ -187,10 +187,10 @@ def test_the_score_follows_the_ranking():
 def test_the_resize_is_the_one_asked_for(mode):
     output = output_of([[[0.9, 0.1]] * 5], masks=soft_discs(5, 16, 24)[None])
     where = sizes((64, 96), (60, 91), (131, 203))
-    found = predict_instances(output, 0, **where, options=InstanceOptions(mask_resize=mode))
+    instances = predict_instances(output, 0, **where, options=InstanceOptions(mask_resize=mode))
     expected, scores, _ = resize_module.resize_masks(output.pred_masks[0], **where, mode=mode)
-    assert torch.equal(found.masks, expected[found.queries])
-    torch.testing.assert_close(found.scores, (0.9 * scores)[found.queries])
+    assert torch.equal(instances.masks, expected[instances.queries])
+    torch.testing.assert_close(instances.scores, (0.9 * scores)[instances.queries])
 
 
 # --- awkward pictures ----------------------------------------------------------------------------
@@ -198,24 +198,24 @@ def test_the_resize_is_the_one_asked_for(mode):
 
 @pytest.mark.parametrize("nms", ["none", "hard", "linear", "gaussian"])
 def test_nothing_remains(nms):
-    found = predicted(class_score=0.99, nms=nms, min_area=1)
-    assert found.masks.shape == (0, *SIZE)
-    assert found.boxes.shape == (0, 4)
-    assert found.scores.shape == found.classes.shape == (0,)
-    assert found.subcategories.shape == found.subcategory_scores.shape == (0, 2)
+    instances = predicted(class_score=0.99, nms=nms, min_area=1)
+    assert instances.masks.shape == (0, *SIZE)
+    assert instances.boxes.shape == (0, 4)
+    assert instances.scores.shape == instances.classes.shape == (0,)
+    assert instances.subcategories.shape == instances.subcategory_scores.shape == (0, 2)
 
 
 def test_a_picture_of_one_pixel_and_one_query():
-    found = predict_instances(
+    instances = predict_instances(
         output_of([[[0.9, 0.1]]], masks=torch.full((1, 1, 8, 8), 2.0)),
         0,
         **sizes((32, 32), (1, 1), (1, 1)),
         options=InstanceOptions(filters=Filters(nms="hard", min_area=1)),
     )
-    assert found.masks.tolist() == [[[True]]]
-    assert found.boxes.tolist() == [[0, 0, 1, 1]]
+    assert instances.masks.tolist() == [[[True]]]
+    assert instances.boxes.tolist() == [[0, 0, 1, 1]]
     # sigmoid(2) = .8808.
-    torch.testing.assert_close(found.scores, torch.tensor([0.9 * 0.8808]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(instances.scores, torch.tensor([0.9 * 0.8808]), atol=1e-4, rtol=0)
 
 
 def test_class_or_label_logits_that_are_nan_are_refused():
@@ -237,18 +237,18 @@ def test_class_or_label_logits_that_are_nan_are_refused():
 def test_a_mask_that_is_nan_is_empty(implementation):
     output = scene()
     output.pred_masks[0, 0] = float("nan")
-    found = predict_instances(
+    instances = predict_instances(
         output,
         0,
         **sizes(SIZE),
         options=InstanceOptions(one_class_per_query=True),
         implementation=implementation,
     )
-    assert found.queries.tolist()[:2] == [2, 1]
-    assert found.scores.isfinite().all()
-    where = found.queries.tolist().index(0)
-    assert found.scores[where] == 0
-    assert not found.masks[where].any()
+    assert instances.queries.tolist()[:2] == [2, 1]
+    assert instances.scores.isfinite().all()
+    where = instances.queries.tolist().index(0)
+    assert instances.scores[where] == 0
+    assert not instances.masks[where].any()
 
 
 @pytest.mark.parametrize(

@@ -191,11 +191,12 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
     else:
         source = torch.load(path, map_location="cpu", weights_only=True)
         source = source.get("state_dict", source)
-    odd = [key for key, value in source.items() if not isinstance(value, torch.Tensor)]
-    if odd:
+    not_tensors = [key for key, value in source.items() if not isinstance(value, torch.Tensor)]
+    if not_tensors:
         raise ValueError(
             f"{path} must map names to tensors, itself or under 'state_dict', got "
-            f"{type(source[odd[0]]).__name__} under {odd[0]!r}; save the timm model's state_dict()"
+            f"{type(source[not_tensors[0]]).__name__} under {not_tensors[0]!r}; save the timm "
+            "model's state_dict()"
         )
     body = backbone.body.state_dict()
     # Not every file has the number of batches that a norm has seen; it changes no output.
