@@ -1,4 +1,4 @@
-"""What the tests of the config keys share."""
+"""A small config and its keys, for the tests of the config."""
 
 from __future__ import annotations
 

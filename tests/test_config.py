@@ -39,7 +39,7 @@ PUBLISHED = Path(__file__).parent / "data_files" / "published" / "maskformer2_R5
 
 PACKAGE = Path(mask2former_mt.config.__file__).parent
 
-# Keys in no table, and the file that has a test of them.
+# Keys that no table lists, and the file that tests them.
 ELSEWHERE = {
     "MODEL.DEVICE": "engine/test_setup.py",
     "TEST.COCO_ENGINE": "evaluation/test_evaluator.py",
@@ -53,7 +53,6 @@ ELSEWHERE = {
     "INPUT.PANEL_PERIOD": "engine/test_hooks.py",
     "INPUT.SHARE_ALARM": "engine/test_hooks.py",
     "MODEL.TIMM.WEIGHTS": "engine/test_train.py",
-    # In tests of their own.
     "MODEL.MASK_FORMER.TEST.DROP_NONE": "test_config_inference.py",
     "MODEL.SUBCATEGORY.WITHOUT_NONE": "test_config_inference.py",
     "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": "test_config_inference.py",
@@ -63,7 +62,7 @@ ELSEWHERE = {
 
 
 def own_keys() -> set[str]:
-    """What `add_mask2former_mt_config` adds or gives another default."""
+    """Keys that `add_mask2former_mt_config` adds, or whose default it changes."""
     cfg = get_cfg()
     before = leaves(cfg)
     add_mask2former_mt_config(cfg)
@@ -96,12 +95,12 @@ def test_every_key_has_a_comment():
     assert [name for name, comment in comments.items() if len(comment) < 10] == []
 
 
-def test_every_key_has_a_test_that_it_changes_something_or_says_that_it_does_not():
+def test_every_key_has_a_test_that_it_has_an_effect_or_says_that_it_has_none():
     tables = (MODEL_ROWS, INFERENCE_ROWS, PANOPTIC_ROWS, TRAINING_ROWS)
     tested = {row[0] for table in tables for row in table} | set(ELSEWHERE)
     without_effect = {k for k, comment in comments_of_keys().items() if "without effect" in comment}
     assert own_keys() - tested == without_effect
-    # What claims to have no effect is read nowhere in the package.
+    # No file of the package reads the keys without effect.
     code = "".join(f.read_text("utf-8") for f in PACKAGE.rglob("*.py") if f.name != "config.py")
     assert [key for key in without_effect if f".{key.rpartition('.')[2]}" in code] == []
     assert {Path(__file__).parent / f for f in ELSEWHERE.values()} <= set(

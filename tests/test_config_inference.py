@@ -1,4 +1,4 @@
-"""Each config key of inference changes what is made of the queries."""
+"""Each config key of inference changes the options of inference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def built(cfg) -> Inference:
     return build_inference(cfg, names)
 
 
-# key, new value, what is looked at, what it is then.
+# Key, new value, what to look at in what is built, and what it must be then.
 INFERENCE_ROWS = [
     (TEST + "RANKING", "joint", lambda i: i.instances.ranking, "joint"),
     (TEST + "RANKING_GAMMA", 0.5, lambda i: i.instances.gamma, 0.5),
@@ -43,7 +43,7 @@ INFERENCE_ROWS = [
     ("TEST.DETECTIONS_PER_IMAGE", 7, lambda i: i.instances.top_k, 7),
     ("MODEL.MS_DEFORM_ATTN_IMPL", "torch", lambda i: i.implementation.value, "torch"),
 ]
-# Of outputs that are off by default.
+# The same with panoptic output on.
 PANOPTIC_ROWS = [
     (TEST + "OBJECT_MASK_THRESHOLD", 0.8, lambda i: i.panoptic.object_mask_threshold, 0.8),
     (TEST + "OVERLAP_THRESHOLD", 0.8, lambda i: i.panoptic.overlap_threshold, 0.8),

@@ -29,7 +29,7 @@ def trained_backbone(model) -> int:
 FORMER, HEAD = "MODEL.MASK_FORMER.", "MODEL.SEM_SEG_HEAD."
 ENCODER = HEAD + "DEFORMABLE_TRANSFORMER_ENCODER_"
 
-# key, new value, what is looked at, what it is then.
+# Key, new value, what to look at in what is built, and what it must be then.
 MODEL_ROWS = [
     (FORMER + "HIDDEN_DIM", 64, lambda m: predictor(m).query_feat.embedding_dim, 64),
     (

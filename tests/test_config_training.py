@@ -30,7 +30,7 @@ def optimized(cfg):
 
 
 def small_model(cfg):
-    """A stand-in with the names and kinds that the optimizer asks for."""
+    """A model with the module names and kinds that the optimizer distinguishes."""
     return nn.ModuleDict(
         {
             "backbone": nn.Linear(2, 2),
@@ -46,7 +46,7 @@ def setting(parameter: Callable, name: str) -> Callable:
 
 
 def used_gradient(built) -> list[float]:
-    """What is left of the gradients [[3, 4], [0, 0]] and 1 of the head when a step is taken."""
+    """The head's gradients [[3, 4], [0, 0]] and [1, 0] after clipping, as one list."""
     optimizer, model = built
     head = model["head"]
     head.weight.grad = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
@@ -82,7 +82,7 @@ def mapper(cfg) -> MultiTaskInstanceMapper:
     return MultiTaskInstanceMapper(cfg, is_train=True, spec=SubcategorySpec())
 
 
-# key, new value, what is looked at, what it is then.
+# Key, new value, what to look at in what is built, and what it must be then.
 OPTIMIZER_ROWS = [
     ("SOLVER.OPTIMIZER", "SGD", lambda b: type(b[0]).__name__, "SGD"),
     ("SOLVER.BASE_LR", 0.5, setting(lambda m: m["head"].weight, "lr"), 0.5),

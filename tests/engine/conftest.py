@@ -1,4 +1,4 @@
-"""Tests of runs leave the loggers as they found them."""
+"""Every test here leaves the loggers as they were."""
 
 import pytest
 from training_files import restored_loggers

@@ -1,4 +1,4 @@
-"""Checkpoints: what is stored, and what becomes of each parameter on loading."""
+"""Checkpoints: what they store, and what loading does with each parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training shows of its samples, and what it does about those that are bad."""
+"""Pictures and shares of training samples, and bad samples, in whole trainings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(folder: Path, dataset: Path, **changes: object) -> None:
 
 
 def truncate(dataset: Path, name: str) -> Path:
-    """Cuts one picture short; its header still tells its size, so that only decoding finds it."""
+    """Cuts one picture short; its header remains, so only decoding it fails."""
     path = dataset.parent / "images" / name
     path.write_bytes(path.read_bytes()[:-60])
     return path
@@ -50,7 +50,7 @@ def log_of(folder: Path) -> str:
 def test_panels_and_shares_are_written(dataset, tmp_path):
     run(tmp_path, dataset, SOLVER__MAX_ITER=5, INPUT__PANEL_PERIOD=4)
     samples = tmp_path / "output" / "samples"
-    # The first batch, and each fourth.
+    # The first batch, and every fourth.
     assert {p.name for p in samples.iterdir()} == {
         "iter_0000000.png",
         "iter_0000003.png",

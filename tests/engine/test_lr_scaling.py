@@ -14,7 +14,7 @@ from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.engine.lr_scaling import scale_for_batch_size
 from mask2former_mt.engine.setup import load_config, prepare_run, save_config
 
-# As published for 16 images.
+# The published schedule, stated for 16 images.
 STATED = {
     "SOLVER.REFERENCE_IMS_PER_BATCH": 16,
     "SOLVER.BASE_LR": 1e-4,
@@ -41,7 +41,7 @@ def get(cfg: CfgNode, key: str) -> object:
 
 
 def plain(cfg: CfgNode) -> dict:
-    """As a file holds it: YAML has no tuples."""
+    """The config as a file holds it: YAML has no tuples."""
     return yaml.safe_load(cfg.dump())
 
 

@@ -1,4 +1,4 @@
-"""Large blocks are kept: seen in the pages that the system has to clear."""
+"""Keeping large blocks: counted in page faults, as the system clears every page it gives."""
 
 import platform
 import subprocess
@@ -23,7 +23,7 @@ assert keep_large_blocks()
 faults()
 kept = faults()
 usual_blocks()
-# Larger than whatever hole is left among the blocks in use, which would serve.
+# Larger than any hole between the blocks in use, which would be taken for it.
 faults(256)
 print(without, kept, faults(256))
 """
@@ -38,8 +38,8 @@ def test_large_blocks_are_kept_or_given_back():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
     without, kept, again = map(int, done.stdout.split())
-    # 48 MiB are 12288 pages of 4 KiB, or 24 of 2 MiB, in each of 4 rounds; then none, but for the
-    # odd page of something else.
+    # 48 MiB are 12288 pages of 4 KiB, or 24 of 2 MiB, in each of 4 rounds. Kept blocks need none,
+    # except for a few pages of something else.
     assert without >= 4 * 24
     assert kept < without / 4
     # And given back again when that is asked for.

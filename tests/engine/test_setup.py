@@ -1,4 +1,4 @@
-"""From files to a checked config: overrides, refusals, datasets, devices, error lines."""
+"""From files to a checked config: overrides, refusals, datasets, devices, error messages."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_config_that_does_not_fit_its_dataset_is_refused(config_file, options,
         fill_from_datasets(load_config(config_file, options))
 
 
-def test_what_a_dataset_says_of_none_is_filled_in(config_file, tmp_path):
+def test_subcategories_without_none_are_filled_in(config_file, tmp_path):
     for split in ("train", "val"):
         file = tmp_path / "shapes" / f"{split}.json"
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def test_what_a_dataset_says_of_none_is_filled_in(config_file, tmp_path):
     assert dataset_description("shapes_train")["subcategories"][1]["none"] is False
 
 
-def test_classes_that_are_no_things_are_stuff(config_file):
+def test_classes_without_a_things_id_are_stuff(config_file):
     name = "with_stuff_train"
     DatasetCatalog.register(name, list)
     MetadataCatalog.get(name).set(
@@ -241,7 +241,7 @@ def test_an_error_of_the_input_ends_in_one_line(monkeypatch, error, line):
         raise error
 
 
-def test_the_traceback_can_be_had(monkeypatch):
+def test_an_environment_variable_shows_the_traceback(monkeypatch):
     monkeypatch.setitem(os.environ, "MASK2FORMER_MT_TRACEBACK", "1")
     with pytest.raises(ValueError, match="a b"), errors_named():
         raise ValueError("a b")

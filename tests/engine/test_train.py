@@ -1,4 +1,4 @@
-"""A whole training on the CPU: what it leaves, resuming it, evaluating it, refusing bad input."""
+"""A whole training on the CPU: its files, resuming, evaluating, and refusing bad input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from training_files import CLASSES, write_config, write_dataset
 from mask2former_mt.engine.main import launch_training, main
 from mask2former_mt.engine.setup import fill_from_datasets, load_config
 from mask2former_mt.engine.trainer import MultiTaskTrainer
-from mask2former_mt.evaluation.summary import write_metrics
 
 # What metrics.json holds for these classes and subcategories.
 _SIZES = ("s", "m", "l")
@@ -102,7 +101,7 @@ def trained(finished: Path, tmp_path: Path, dataset: Path) -> Path:
     return tmp_path
 
 
-def test_a_training_leaves_what_it_promises(finished):
+def test_a_training_writes_metrics_config_log_and_results(finished):
     output = finished / "output"
     metrics = json.loads((output / "metrics.json").read_text())
     assert set(metrics) == METRICS
@@ -218,7 +217,7 @@ def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeyp
     # From the checkpoint on, at the rates of an uninterrupted run.
     assert [i for i, _ in iterations] == [2, 3, 4]
     assert [lr for _, lr in iterations] == pytest.approx([1e-3, 1e-4, 1e-4])
-    # Two iterations of two samples are behind: the stream goes on with the next.
+    # Two iterations of two samples are done: the stream goes on with the fifth.
     assert draws[:6] == [4, 5, 6, 7, 8, 9]
     final = checkpoint(output)
     assert final["trainer"]["iteration"] == 4
@@ -247,7 +246,7 @@ def test_the_report_tells_of_the_run(trained, dataset, tmp_path, again):
         assert text in report
 
 
-def test_resuming_what_is_finished_only_evaluates(trained):
+def test_resuming_a_finished_training_only_evaluates(trained):
     before = json.loads((trained / "output" / "metrics.json").read_text())
     weights = contents(trained / "output")["model_final.pth"]
     run(trained / "c.yaml", "--resume")
@@ -260,7 +259,7 @@ def test_resuming_longer_trains_on(trained):
     assert steps_taken(checkpoint(trained / "output")) == {3}
 
 
-def test_resuming_where_nothing_is_starts_anew(dataset, tmp_path):
+def test_resuming_without_a_checkpoint_starts_anew(dataset, tmp_path):
     run(write_config(tmp_path / "c.yaml", dataset, {"SOLVER.MAX_ITER": 1}), "--resume")
     assert steps_taken(checkpoint(tmp_path / "output")) == {1}
 
@@ -288,7 +287,7 @@ def test_pictures_without_any_object_train_and_evaluate(tmp_path):
     assert {metrics[key] for key in ("segm/AP", "joint/AP", "subcategory/tint/accuracy")} == {None}
 
 
-def test_weights_of_another_training_are_a_start(finished, dataset, tmp_path):
+def test_weights_of_another_training_are_loaded_as_far_as_they_fit(finished, dataset, tmp_path):
     """MODEL.WEIGHTS without --resume: the weights that fit, and iteration 0."""
     weights = str(finished / "output" / "model_final.pth")
     options = ["MODEL.WEIGHTS", weights, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "8"]
@@ -298,7 +297,7 @@ def test_weights_of_another_training_are_a_start(finished, dataset, tmp_path):
     assert "resized: sem_seg_head.predictor.query_feat.weight (6, 32) -> (8, 32)" in log
 
 
-def test_timm_weights_are_the_backbones_start(dataset, tmp_path):
+def test_timm_weights_are_loaded_into_the_backbone(dataset, tmp_path):
     cfg = load_config(str(write_config(tmp_path / "c.yaml", dataset)))
     cfg = fill_from_datasets(cfg)
     (tmp_path / "output").mkdir()
@@ -411,9 +410,3 @@ def test_weights_that_do_not_exist_write_nothing_over(trained):
 def test_a_config_file_is_needed():
     with pytest.raises(SystemExit, match="error: --config-file FILE is needed"):
         launch_training([])
-
-
-def test_metrics_are_json_without_nan(tmp_path):
-    path = write_metrics({"b": math.nan, "a": 1}, str(tmp_path))
-    assert path == tmp_path / "metrics.json"
-    assert path.read_text() == '{\n  "a": 1.0,\n  "b": null\n}\n'
