@@ -7,6 +7,7 @@ lengths that add up to more than the picture are written past its memory.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ import pycocotools.mask as mask_util
 MAX_SIDE = 65_535
 # Five bits each: six characters hold any length in a picture of MAX_SIDE, seven its difference too.
 _MAX_CHARACTERS = 7
+# Six bits a character, from "0" on; bit 5 says that the run length goes on.
+_COMPRESSED = re.compile("[0-o]*[0-O]")
 
 
 def is_int(value: object) -> bool:
@@ -49,14 +52,7 @@ def looks_compressed(counts: object) -> bool:
     That is quick, and enough for pycocotools' `area` and `toBbox`, which write nothing. Whether the
     lengths add up is told by `sums_of_lengths`.
     """
-    return (
-        isinstance(counts, str)
-        and bool(counts)
-        and min(counts) >= "0"
-        and max(counts) <= "o"
-        # Six bits from "0" on; bit 5 says that the run length goes on.
-        and not (ord(counts[-1]) - 48) & 0x20
-    )
+    return isinstance(counts, str) and _COMPRESSED.fullmatch(counts) is not None
 
 
 def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:

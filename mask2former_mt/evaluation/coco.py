@@ -178,8 +178,7 @@ def _pycocotools(
         for place, limit in enumerate(FEW_DETS)
     }
     return _matches(coco_eval, len(detections), len(truth)), Curves(
-        *(np.moveaxis(coco_eval.eval[name][..., -1], -1, 0) for name in ("precision", "scores")),
-        np.moveaxis(coco_eval.eval["recall"][..., -1], -1, 0),
+        *(np.moveaxis(coco_eval.eval[name][..., -1], -1, 0) for name in ("precision", "recall")),
         few,
     )
 

@@ -17,7 +17,7 @@ from mask2former_mt.structures import UNKNOWN
 
 # D detections, N entries of one part, S subcategories
 
-REQUIRED_KEYS = ("image_id", "category_id", "segmentation", "score")
+_REQUIRED_KEYS = ("image_id", "category_id", "segmentation", "score")
 # The masks' texts and numbers of this many entries fit a CPU's cache.
 _ENTRIES_PER_PART = 200
 
@@ -140,11 +140,12 @@ class _EntryReader:
         images, classes, scores, labels, label_scores = (
             zip(*rows, strict=True) if rows else [()] * 5
         )
-        rles = self._checked_masks(rles, entries, images, first_place)
+        places = np.arange(first_place, first_place + len(rows))
+        _check_lengths(rles, entries, places)
         areas, extents = measure_masks(rles)
         shape = (len(rows), len(self._spec))
         detections = Detections(
-            places=np.arange(first_place, first_place + len(rows)),
+            places=places,
             images=np.array(images, dtype=np.int64),
             classes=np.array(classes, dtype=np.int64),
             scores=np.array(scores, dtype=np.float64),
@@ -159,11 +160,11 @@ class _EntryReader:
         """Image, class, score, labels and the labels' probabilities."""
         if not isinstance(entry, dict):
             raise ValueError(
-                f"a result must be an object with {list(REQUIRED_KEYS)}, got {str(entry)[:80]!r}"
+                f"a result must be an object with {list(_REQUIRED_KEYS)}, got {str(entry)[:80]!r}"
             )
-        for key in REQUIRED_KEYS:
+        for key in _REQUIRED_KEYS:
             if key not in entry:
-                raise ValueError(f"no {key!r}; a result needs {list(REQUIRED_KEYS)}")
+                raise ValueError(f"no {key!r}; a result needs {list(_REQUIRED_KEYS)}")
         image_id, category_id = entry["image_id"], entry["category_id"]
         # A JSON value may also be a list, which cannot be looked up.
         image = self._images.get(image_id) if isinstance(image_id, (int, str)) else None
@@ -179,7 +180,7 @@ class _EntryReader:
                 f"{self._category_ids}; write dataset ids, not contiguous classes"
             )
         rle, size = entry["segmentation"], self._sizes[image]
-        if not isinstance(rle, dict) or not isinstance(rle.get("counts"), (str, bytes)):
+        if not isinstance(rle, dict) or not isinstance(rle.get("counts"), str):
             raise ValueError(
                 "segmentation must be a compressed RLE "
                 '{"size": [height, width], "counts": text}; encode it with pycocotools.mask.encode'
@@ -188,6 +189,12 @@ class _EntryReader:
             raise ValueError(
                 f"the mask's size must be {size} (height, width), "
                 f"got {rle.get('size')}; resize the masks to the original image"
+            )
+        # pycocotools would read a damaged text past its end.
+        if not looks_compressed(rle["counts"]):
+            raise ValueError(
+                "the mask's counts must be COCO's compressed text, which this is not, or it is cut "
+                f"short: {rle['counts'][:80]!r}"
             )
         score = _checked_score(entry["score"])
         return (image, class_, score, *self._checked_labels(entry.get("subcategories", {})))
@@ -224,51 +231,21 @@ class _EntryReader:
             self._spec.labels_of(dict.fromkeys(predicted))
         return labels, scores
 
-    def _checked_masks(
-        self,
-        rles: Sequence[Mapping],
-        entries: Sequence[Mapping],
-        images: Sequence[int],
-        first_place: int,
-    ) -> list[Mapping]:
-        """The masks with text counts. pycocotools would read a damaged text past its end."""
-        texts = [rle["counts"] for rle in rles]
-        if any(isinstance(text, bytes) for text in texts):
-            texts = [t.decode("latin-1") if isinstance(t, bytes) else t for t in texts]
-            rles = [{"size": r["size"], "counts": t} for r, t in zip(rles, texts, strict=True)]
-        if not _all_look_compressed(texts):
-            for place, (text, entry) in enumerate(zip(texts, entries, strict=True), first_place):
-                if not looks_compressed(text):
-                    raise ValueError(
-                        f"{_place_of(place, entry)}: the mask's counts must be COCO's compressed "
-                        f"text, which this is not, or it is cut short: {text[:80]!r}"
-                    )
-        try:
-            sums = sums_of_lengths(texts)
-        except ValueError as error:
-            where = f"results[{first_place}] to results[{first_place + len(texts) - 1}]"
-            raise ValueError(f"{where}: one of the masks: {error}") from error
-        pixels = np.array([self._sizes[image] for image in images], dtype=np.int64).reshape(-1, 2)
-        wrong = np.flatnonzero(sums != pixels.prod(axis=1))
-        if wrong.size:
-            i = int(wrong[0])
+
+def _check_lengths(rles: Sequence[Mapping], entries: Sequence[Mapping], places: np.ndarray) -> None:
+    """Refuses masks whose run lengths are not those of their image."""
+    try:
+        sums = sums_of_lengths([rle["counts"] for rle in rles])
+    except ValueError as error:
+        where = f"results[{places[0]}] to results[{places[-1]}]"
+        raise ValueError(f"{where}: one of the masks: {error}") from error
+    for place, entry, rle, total in zip(places, entries, rles, sums.tolist(), strict=True):
+        if total != math.prod(rle["size"]):
             raise ValueError(
-                f"{_place_of(first_place + i, entries[i])}: the mask's run lengths must add up to "
-                f"height * width = {pixels[i].prod()}, got {sums[i]}; the file may be damaged, "
+                f"{_place_of(place, entry)}: the mask's run lengths must add up to height * "
+                f"width = {math.prod(rle['size'])}, got {total}; the file may be damaged, "
                 "predict again"
             )
-        return list(rles)
-
-
-def _all_look_compressed(texts: Sequence[str]) -> bool:
-    """`looks_compressed` of many texts at once."""
-    joined = "".join(texts)
-    if not texts or not all(texts) or not joined.isascii():
-        return not texts
-    codes = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
-    last = codes[np.cumsum([len(text) for text in texts]) - 1]
-    in_range = codes.min() >= ord("0") and codes.max() <= ord("o")
-    return bool(in_range and not ((last - ord("0")) & 0x20).any())
 
 
 def _checked_score(score: object) -> float:

@@ -20,7 +20,7 @@ from mask2former_mt.structures import SubcategorySpec
 _MASKS_AT_ONCE = 200
 # COCO leaves such annotations out.
 _LEFT_OUT = ("unknown-image", "unknown-category")
-_COLUMNS = ("id", "category_id", "iscrowd", "bbox", "area", "subcategories")
+_COLUMNS = ("category_id", "iscrowd", "bbox", "area", "subcategories")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,6 @@ class GroundTruth:
         category_ids: K ids of the dataset, sorted.
         class_names: of the K categories.
         spec: the S subcategories.
-        annotation_ids: G ids of the dataset.
         images, classes: int64 (G,), indices of the above; `images` is sorted.
         firsts: int64 (I + 1,): the objects of image i are firsts[i] to firsts[i + 1].
         areas: float64 (G,), pixels, as annotated, else the mask's; decides on small, medium and
@@ -53,7 +52,6 @@ class GroundTruth:
     category_ids: list[int]
     class_names: list[str]
     spec: SubcategorySpec
-    annotation_ids: list[int]
     images: np.ndarray
     classes: np.ndarray
     firsts: np.ndarray
@@ -67,7 +65,7 @@ class GroundTruth:
 
     def __len__(self) -> int:
         """G."""
-        return len(self.annotation_ids)
+        return len(self.rles)
 
     @property
     def groups(self) -> np.ndarray:
@@ -145,7 +143,7 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
     image_ids, file_names, sizes, objects = zip(*images, strict=True) if images else [()] * 4
     counts_I = [len(of_image) for of_image in objects]
     rows = [row for of_image in objects for row in of_image]
-    rles, ids, classes, crowds, boxes, areas, labels = (
+    rles, classes, crowds, boxes, areas, labels = (
         zip(*rows, strict=True) if rows else [()] * (1 + len(_COLUMNS))
     )
     mask_areas_G, extents_G4 = measure_masks(rles)
@@ -158,7 +156,6 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
         category_ids=list(header.category_ids),
         class_names=list(header.class_names),
         spec=header.spec,
-        annotation_ids=list(ids),
         images=np.repeat(np.arange(len(images)), counts_I),
         classes=np.array(classes, dtype=np.int64),
         firsts=np.cumsum([0, *counts_I]),

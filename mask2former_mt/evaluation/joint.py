@@ -145,4 +145,4 @@ def _joint_curves(matching: Matching, columns: slice = slice(None)) -> Curves:
     """Curves over (T, ...) and all areas."""
     statuses_TD = verified_statuses(matching, columns)
     joint = curves(matching.truth, matching.detections, statuses_TD[None], matching.to_find[None])
-    return Curves(joint.precisions[0], joint.scores[0], joint.recalls[0])
+    return Curves(joint.precisions[0], joint.recalls[0])

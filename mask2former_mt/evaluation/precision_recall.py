@@ -27,14 +27,12 @@ class Curves:
     Args:
         precisions: float64 (..., T, R, K), in [0, 1]: the best precision at this recall or
             more, 0 where it is not reached, -1 without objects to find.
-        scores: float64, likewise: the score of the detection that reaches the recall.
         recalls: float64 (..., T, K), in [0, 1], of all detections; -1 likewise.
         recalls_of_first: the same over all areas, (T, K), of the first so many detections of each
             image and class, for each of `FEW_DETS`; empty where nobody asked for it.
     """
 
     precisions: np.ndarray
-    scores: np.ndarray
     recalls: np.ndarray
     recalls_of_first: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -60,8 +58,7 @@ def curves(
     """
     num_classes = len(truth.class_names)
     num_areas, num_thresholds, _ = statuses_ATD.shape
-    shape = (num_areas, num_thresholds, len(RECALLS), num_classes)
-    precisions, scores = np.full(shape, UNDEFINED), np.full(shape, UNDEFINED)
+    precisions = np.full((num_areas, num_thresholds, len(RECALLS), num_classes), UNDEFINED)
     recalls = np.full((num_areas, num_thresholds, num_classes), UNDEFINED)
     num_objects_AK = np.stack([_per_class(truth, counts_G) for counts_G in counts_AG])
     stops = np.searchsorted(
@@ -86,10 +83,8 @@ def curves(
             reached = places < hits.size
             precisions[a, t, :, k] = 0
             precisions[a, t, reached, k] = precision[places[reached]]
-            scores[a, t, :, k] = 0
-            scores[a, t, reached, k] = detections.scores[ranked[hits[places[reached]]]]
             recalls[a, t, k] = hits.size / num_objects_AK[a, k]
-    return Curves(precisions, scores, recalls)
+    return Curves(precisions, recalls)
 
 
 def recalls_of_first(

@@ -34,10 +34,6 @@ class PredictionStore:
     def __contains__(self, image_id: int | str) -> bool:
         return image_id in self._places
 
-    def __iter__(self) -> Iterator[int | str]:
-        """The images' ids."""
-        return iter(self._places)
-
     def add(self, image_id: int | str, results: Sequence[Mapping]) -> None:
         """Writes the entries of an image that has none yet."""
         assert image_id not in self._places

@@ -25,8 +25,8 @@ from mask2former_mt.structures import (
 
 # Characters read at a time; doubled while an entry is longer.
 _CHUNK = 2**20
-# Where the text ends in the middle of an entry, the parser stops so close to the end or less, or
-# inside a string.
+# An entry that goes on after the text read so far makes the parser stop inside a string, or within
+# this many characters of the text's end.
 _NEAR_END = 32
 _REMEDY = "it may be cut short, or no predictions; predict again"
 
@@ -124,16 +124,16 @@ def read_predictions(path: str | os.PathLike) -> Iterator[dict]:
     """Reads the entries of a file of predictions, one at a time.
 
     Args:
-        path: a JSON list of entries, as the evaluation writes it; entries one after the other, such
-            as one in each line; or an object with a list `annotations`, as `tools/predict.py`
+        path: a JSON list of entries, as the evaluation writes it; entries one after another, for
+            example one in each line; or an object with a list `annotations`, as `tools/predict.py`
             writes it, which is held in memory.
 
     Yields:
-        The entries; they are checked by those who read them.
+        The entries, unchecked.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON, cut short, or something else than entries; with the place.
+        ValueError: a file that is not JSON, is cut short or holds something else; with the place.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -149,7 +149,14 @@ def _entries(text: _Text) -> Iterator[dict]:
     first = text.next_character()
     if first == "[":
         text.skip()
-        yield from _list(text)
+        if text.next_character() != "]":
+            yield text.object()
+            while text.next_character() == ",":
+                text.skip()
+                yield text.object()
+        if text.next_character() != "]":
+            raise text.error("',' or ']'")
+        text.skip()
         if text.next_character():
             raise text.error("nothing after the list")
         return
@@ -166,20 +173,6 @@ def _entries(text: _Text) -> Iterator[dict]:
         yield text.object()
 
 
-def _list(text: _Text) -> Iterator[dict]:
-    if text.next_character() == "]":
-        text.skip()
-        return
-    while True:
-        yield text.object()
-        separator = text.next_character()
-        if separator not in (",", "]"):
-            raise text.error("',' or ']'")
-        text.skip()
-        if separator == "]":
-            return
-
-
 class _Text:
     """A file of which only a part is in memory."""
 
@@ -190,7 +183,7 @@ class _Text:
         self._buffer, self._at, self._before = "", 0, 0
 
     def next_character(self) -> str:
-        """The next one that is no white space, which is not taken; empty at the end."""
+        """The next one that is not white space, without taking it; empty at the end."""
         while True:
             while self._at < len(self._buffer):
                 character = self._buffer[self._at]

@@ -15,7 +15,6 @@ def test_objects_are_sorted_by_image():
     assert arrays.image_ids == [1, 2, 3]
     assert arrays.sizes.tolist() == [[SIZE, SIZE]] * 3
     assert arrays.category_ids == [7, 9]
-    assert arrays.annotation_ids == [2, 1, 3]
     assert arrays.images.tolist() == [0, 1, 1]
     assert arrays.firsts.tolist() == [0, 1, 3, 3]
     assert arrays.classes.tolist() == [0, 1, 0]

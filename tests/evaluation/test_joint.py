@@ -18,7 +18,6 @@ from evaluation_scenes import (
     evaluate,
     found,
     truth,
-    without,
 )
 
 from mask2former_mt.ops.encode_masks import encode_masks
@@ -50,66 +49,129 @@ def test_keys_are_those_of_the_results_file():
 
 
 # Failures of the past, 7: the evaluator drops the labels.
-
-
-def test_failure_7_perfect():
+WRONG_STYLE = {"style": "cartoon", "ripeness": "ripe"}
+WRONG_RIPENESS = {"style": "photo", "ripeness": None}
+LABEL_SCENES = {
     # Both objects found at recall 1 with precision 1 and every label right.
-    metrics = evaluate([truth(0), truth(40)], [found(0), found(40, score=0.8)])
-    assert_metrics(metrics, segm_AP=100, segm_AP50=100, segm_AP75=100, joint_AP=100, joint_AP50=100)
-    assert_metrics(metrics, joint_AP_style=100, joint_AP_ripeness=100)
-    assert_metrics(metrics, subcategory_style_accuracy=100, subcategory_ripeness_accuracy=100)
-
-
-def test_failure_7_one_wrong_subcategory_ranked_first():
-    # By score: a match with the wrong style (.9), a right one (.8).
+    "perfect": (
+        [truth(0), truth(40)],
+        [found(0), found(40, score=0.8)],
+        {
+            "segm_AP": 100,
+            "segm_AP50": 100,
+            "segm_AP75": 100,
+            "joint_AP": 100,
+            "joint_AP50": 100,
+            "joint_AP_style": 100,
+            "joint_AP_ripeness": 100,
+            "subcategory_style_accuracy": 100,
+            "subcategory_ripeness_accuracy": 100,
+        },
+    ),
     # segm: TP TP. joint: FP TP: precision 0, 1/2 at recall 0, 1/2; made monotone 1/2, 1/2.
     # AP^J = 51 * 1/2 / 101. Verifying only the style gives the same, only the ripeness all.
-    wrong = {"style": "cartoon", "ripeness": "ripe"}
-    metrics = evaluate([truth(0), truth(40)], [found(0, labels=wrong), found(40, score=0.8)])
-    joint = 100 * 51 * 0.5 / 101
-    assert_metrics(metrics, segm_AP=100, joint_AP=joint, joint_AP50=joint)
-    assert_metrics(metrics, joint_AP_style=joint, joint_AP_ripeness=100)
     # One of two matches has the right style.
-    assert_metrics(metrics, subcategory_style_accuracy=50, subcategory_ripeness_accuracy=100)
-
-
-def test_failure_7_one_wrong_subcategory_ranked_last():
+    "wrong label ranked first": (
+        [truth(0), truth(40)],
+        [found(0, labels=WRONG_STYLE), found(40, score=0.8)],
+        {
+            "segm_AP": 100,
+            "joint_AP": 100 * 51 / 2 / 101,
+            "joint_AP50": 100 * 51 / 2 / 101,
+            "joint_AP_style": 100 * 51 / 2 / 101,
+            "joint_AP_ripeness": 100,
+            "subcategory_style_accuracy": 50,
+            "subcategory_ripeness_accuracy": 100,
+        },
+    ),
     # joint: TP FP: precision 1, 1/2 at recall 1/2, 1/2. AP^J = 51 * 1 / 101.
-    wrong = {"style": "photo", "ripeness": None}
-    metrics = evaluate([truth(0), truth(40)], [found(0), found(40, score=0.8, labels=wrong)])
-    assert_metrics(metrics, segm_AP=100, joint_AP=100 * 51 / 101, joint_AP_style=100)
-    assert_metrics(metrics, joint_AP_ripeness=100 * 51 / 101, subcategory_ripeness_accuracy=50)
-
-
-def test_failure_7_each_object_wrong_in_another_subcategory():
+    "wrong label ranked last": (
+        [truth(0), truth(40)],
+        [found(0), found(40, score=0.8, labels=WRONG_RIPENESS)],
+        {
+            "segm_AP": 100,
+            "joint_AP": 100 * 51 / 101,
+            "joint_AP_style": 100,
+            "joint_AP_ripeness": 100 * 51 / 101,
+            "subcategory_ripeness_accuracy": 50,
+        },
+    ),
     # All matches are FP for the joint AP; each subcategory alone is right on one of two:
     # style FP TP: 51 * 1/2 / 101; ripeness TP FP: 51 / 101.
-    metrics = evaluate(
+    "each object wrong in another subcategory": (
         [truth(0), truth(40)],
-        [
-            found(0, labels={"style": "cartoon", "ripeness": "ripe"}),
-            found(40, score=0.8, labels={"style": "photo", "ripeness": "unripe"}),
-        ],
-    )
-    assert_metrics(metrics, segm_AP=100, joint_AP=0, joint_AP_style=100 * 51 * 0.5 / 101)
-    assert_metrics(metrics, joint_AP_ripeness=100 * 51 / 101)
-
-
-def test_failure_7_unknown_label_is_not_verified():
+        [found(0, labels=WRONG_STYLE), found(40, score=0.8, labels=WRONG_RIPENESS)],
+        {
+            "segm_AP": 100,
+            "joint_AP": 0,
+            "joint_AP_style": 100 * 51 / 2 / 101,
+            "joint_AP_ripeness": 100 * 51 / 101,
+        },
+    ),
     # Only the ripeness is annotated, so whatever the style says, the match stands; and no match
     # tells anything about the style's accuracy.
-    metrics = evaluate(
+    "an unknown label is not verified": (
         [truth(0, labels={"ripeness": "ripe"})],
-        [found(0, labels={"style": "cartoon", "ripeness": "ripe"})],
-    )
-    assert_metrics(metrics, joint_AP=100, joint_AP_style=100, joint_AP_ripeness=100)
-    assert_metrics(metrics, subcategory_style_accuracy=math.nan, subcategory_ripeness_accuracy=100)
+        [found(0, labels=WRONG_STYLE)],
+        {
+            "joint_AP": 100,
+            "joint_AP_style": 100,
+            "joint_AP_ripeness": 100,
+            "subcategory_style_accuracy": math.nan,
+            "subcategory_ripeness_accuracy": 100,
+        },
+    ),
+    "unknown by a number": (
+        [truth(0, labels={"style": -1, "ripeness": -1})],
+        [found(0)],
+        {"segm_AP": 100, "joint_AP": 100, "subcategory_style_accuracy": math.nan},
+    ),
+    # By score: object 1 with the wrong style (.9), object 1 again with the right one (.8),
+    # object 2 right (.7).
+    # segm: TP FP TP: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1; monotone 1, 2/3, 2/3.
+    #   AP = (51 * 1 + 50 * 2/3) / 101.
+    # joint: FP FP TP: precision 0, 0, 1/3 at recall 0, 0, 1/2. AP^J = 51 * 1/3 / 101.
+    # (Matching again would have made it FP TP TP, and rewarded the guess.)
+    # The duplicate is no match, so it does not count for the accuracy: 1 of 2.
+    "a duplicate with right labels repairs nothing": (
+        [truth(0), truth(40)],
+        [found(0, labels=WRONG_STYLE), found(0, score=0.8), found(40, score=0.7)],
+        {
+            "segm_AP": 100 * (51 + 50 * 2 / 3) / 101,
+            "joint_AP": 100 * 51 / 3 / 101,
+            "subcategory_style_accuracy": 50,
+            "subcategory_ripeness_accuracy": 100,
+        },
+    ),
+    # One of two objects found, right: precision 1 up to recall 1/2.
+    "missed": (
+        [truth(0), truth(40)],
+        [found(0)],
+        {
+            "segm_AP": 100 * 51 / 101,
+            "joint_AP": 100 * 51 / 101,
+            "subcategory_style_accuracy": 100,
+        },
+    ),
+    # The detection on the crowd has the wrong style, but is neither TP nor FP, as for COCO. What
+    # remains is one object, found and right.
+    "a match with a crowd stays ignored": (
+        [truth(0), truth(60, crowd=1, side=60)],
+        [found(70, labels=WRONG_STYLE), found(0, score=0.8)],
+        {
+            "segm_AP": 100,
+            "joint_AP": 100,
+            "joint_AP_style": 100,
+            "subcategory_style_accuracy": 100,
+        },
+    ),
+}
 
 
-@pytest.mark.parametrize("unknown", [{}, {"style": -1, "ripeness": -1}])
-def test_failure_7_nothing_annotated_verifies_nothing(unknown):
-    metrics = evaluate([truth(0, labels=unknown)], [found(0)])
-    assert_metrics(metrics, segm_AP=100, joint_AP=100, subcategory_style_accuracy=math.nan)
+@pytest.mark.parametrize("name", LABEL_SCENES)
+def test_failure_7(name):
+    annotations, results, expected = LABEL_SCENES[name]
+    assert_metrics(evaluate(annotations, results), **expected)
 
 
 @pytest.mark.parametrize(
@@ -126,44 +188,6 @@ def test_failure_7_none_is_a_value_like_the_others(annotated, predicted, joint):
     assert_metrics(metrics, subcategory_style_accuracy=joint)
 
 
-def test_failure_7_duplicate_with_right_labels_repairs_nothing():
-    # By score: object 1 with the wrong style (.9), object 1 again with the right one (.8),
-    # object 2 right (.7).
-    # segm: TP FP TP: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1; monotone 1, 2/3, 2/3.
-    #   AP = (51 * 1 + 50 * 2/3) / 101.
-    # joint: FP FP TP: precision 0, 0, 1/3 at recall 0, 0, 1/2. AP^J = 51 * 1/3 / 101.
-    # (Matching again would have made it FP TP TP, and rewarded the guess.)
-    metrics = evaluate(
-        [truth(0), truth(40)],
-        [
-            found(0, labels={"style": "cartoon", "ripeness": "ripe"}),
-            found(0, score=0.8),
-            found(40, score=0.7),
-        ],
-    )
-    assert_metrics(metrics, segm_AP=100 * (51 + 50 * 2 / 3) / 101, joint_AP=100 * 51 / 3 / 101)
-    # The duplicate is no match, so it does not count for the accuracy: 1 of 2.
-    assert_metrics(metrics, subcategory_style_accuracy=50, subcategory_ripeness_accuracy=100)
-
-
-def test_failure_7_missed():
-    # One of two objects found, right: precision 1 up to recall 1/2.
-    metrics = evaluate([truth(0), truth(40)], [found(0)])
-    assert_metrics(metrics, segm_AP=100 * 51 / 101, joint_AP=100 * 51 / 101)
-    assert_metrics(metrics, subcategory_style_accuracy=100)
-
-
-def test_failure_7_crowd_match_stays_ignored():
-    # The detection on the crowd has the wrong style, but is neither TP nor FP, as for COCO. What
-    # remains is one object, found and right.
-    wrong = {"style": "cartoon", "ripeness": "unripe"}
-    metrics = evaluate(
-        [truth(0), truth(60, crowd=1, side=60)], [found(70, labels=wrong), found(0, score=0.8)]
-    )
-    assert_metrics(metrics, segm_AP=100, joint_AP=100, joint_AP_style=100)
-    assert_metrics(metrics, subcategory_style_accuracy=100)
-
-
 def test_matches_are_verified_at_every_iou_threshold():
     # 17 x 19 of 20 x 20 pixels: IoU = 323 / 400 = .8075, a match at .5, .55, ..., .8: 7 of 10.
     metrics = evaluate([truth(0)], [found(0, width=17, height=19)])
@@ -176,9 +200,8 @@ def test_matches_are_verified_at_every_iou_threshold():
 def test_area_ranges():
     # 20 x 20 = 400 < 32^2 is small, 40 x 40 = 1600 medium; nothing is large.
     # Both found, the small one (ranked last) with wrong labels: joint TP FP, 51 / 101.
-    wrong = {"style": "cartoon", "ripeness": "ripe"}
     annotations = [truth(0), truth(40, side=40)]
-    metrics = evaluate(annotations, [found(0, score=0.8, labels=wrong), found(40, side=40)])
+    metrics = evaluate(annotations, [found(0, score=0.8, labels=WRONG_STYLE), found(40, side=40)])
     assert_metrics(metrics, segm_APs=100, segm_APm=100, segm_APl=math.nan, segm_AP=100)
     assert_metrics(metrics, joint_AP=100 * 51 / 101, subcategory_style_accuracy=50)
     # Only the small one found.
@@ -188,10 +211,9 @@ def test_area_ranges():
 
 def test_classes_are_averaged_and_one_without_ground_truth_is_left_out():
     # Apple: found, wrong style. Pear: found, right. AP^J = (0 + 100) / 2.
-    wrong = {"style": "cartoon", "ripeness": "ripe"}
     metrics = evaluate(
         [truth(0), truth(40, category_id=PEAR)],
-        [found(0, labels=wrong), found(40, category_id=PEAR)],
+        [found(0, labels=WRONG_STYLE), found(40, category_id=PEAR)],
     )
     assert_metrics(metrics, segm_AP_apple=100, segm_AP_pear=100, joint_AP=50)
     # Detections of a class that has no ground truth at all cost COCO nothing.
@@ -212,13 +234,14 @@ def test_no_predictions():
     assert_metrics(metrics, subcategory_style_accuracy=math.nan)
 
 
-@pytest.mark.parametrize("results", [[], [found(0)]])
-def test_no_ground_truth_is_undefined(results):
-    assert all(math.isnan(value) for value in evaluate([], results).values())
-
-
-def test_only_crowd_is_undefined():
-    assert all(math.isnan(value) for value in evaluate([truth(0, crowd=1)], [found(0)]).values())
+@pytest.mark.parametrize(
+    ("annotations", "results", "num_images"),
+    [([], [], 0), ([], [], 1), ([], [found(0)], 1), ([truth(0, crowd=1)], [found(0)], 1)],
+    ids=["no images", "nothing", "no objects", "only a crowd"],
+)
+def test_nothing_to_find_is_undefined(annotations, results, num_images):
+    metrics = evaluate(annotations, results, num_images=num_images)
+    assert all(math.isnan(value) for value in metrics.values())
 
 
 def test_recall_of_the_first_detections():
@@ -237,20 +260,6 @@ def test_boxes_of_masks():
     (detection["segmentation"],) = encode_masks(torch.from_numpy(mask)[None])
     metrics = evaluate([truth(0)], [detection])
     assert_metrics(metrics, segm_AP=10, segm_AP50=100, segm_AP75=0, bbox_AP=100)
-    # Without a box in the annotation, it is that of the mask.
-    assert_metrics(evaluate([without(truth(0), "bbox")], [detection]), bbox_AP=100)
-
-
-def test_no_images():
-    metrics = evaluate([], [], num_images=0)
-    assert all(math.isnan(value) for value in metrics.values())
-
-
-def test_an_annotation_without_area_or_iscrowd_counts_by_its_mask():
-    annotation = truth(0)
-    del annotation["area"], annotation["iscrowd"]
-    # 400 pixels: small.
-    assert_metrics(evaluate([annotation], [found(0)]), segm_APs=100, segm_APm=math.nan)
 
 
 def test_predictions_are_not_changed_and_nothing_is_printed(capsys):
