@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 from dataset_to_check import DatasetToCheck
-from registered import restored_datasets
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> DatasetToCheck:
     return DatasetToCheck(tmp_path / "tiny")
-
-
-@pytest.fixture(autouse=True)
-def _forget_datasets():
-    with restored_datasets():
-        yield
