@@ -1,4 +1,4 @@
-"""Scenes for the prepare scripts: backgrounds, and cut-outs pasted with their visibility kept."""
+"""Scenes for the prepare scripts: cut-outs pasted on backgrounds, and what is visible of each."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-# The share of each photograph, along its longer side, that the train scenes are cut from; the rest
-# is the val scenes', so that no pixel of a background stands in both.
+# The share of each photograph, along its longer side, that train scenes are cut from. Val scenes
+# are cut from the rest, so that no pixel of a background is in both.
 TRAIN_SHARE_OF_PHOTOGRAPH = 0.6
 
 
@@ -43,7 +43,7 @@ class CutOut:
     Args:
         rgb: uint8 (h, w, 3).
         alpha: float32 (h, w) in [0, 1].
-        annotation: `category_id`, `subcategories` and whatever else its annotation shall hold.
+        annotation: `category_id`, `subcategories` and further keys of its annotation.
     """
 
     rgb: np.ndarray
@@ -52,7 +52,7 @@ class CutOut:
 
     @functools.cached_property
     def mask(self) -> np.ndarray:
-        """bool (h, w), where the object covers more than half of the pixel."""
+        """bool (h, w): where the object covers more than half of the pixel."""
         return self.alpha > 0.5
 
 
@@ -65,7 +65,7 @@ class Scene:
 
     def __init__(self, background: np.ndarray) -> None:
         self.image = background.astype(np.float32)
-        # For each pixel the number of the topmost object there, -1 for the background.
+        # The number of the topmost object at each pixel, -1 for the background.
         self.owner = np.full(background.shape[:2], -1, np.int32)
         self.cut_outs: list[CutOut] = []
         self.full_areas: list[int] = []
@@ -86,16 +86,16 @@ class Scene:
         """What a cut-out would cover with its top left corner at (x, y), in pixels.
 
         Returns:
-            colours float32 (P, 3) and owners int32 (P,) of the P pixels below its mask.
+            Colours, float32 (P, 3), and owners, int32 (P,), of the P pixels below its mask.
         """
         in_scene, in_cut_out = self._overlap(cut_out, x, y)
         mask = cut_out.mask[in_cut_out]
         return self.image[in_scene][mask], self.owner[in_scene][mask]
 
     def visible_fractions_after(self, cut_out: CutOut, x: int, y: int) -> list[float]:
-        """Visible share of each object here, and last of the cut-out, if it were pasted at (x, y).
+        """Visible share of each object, the cut-out last, if it were pasted at (x, y).
 
-        Shares are of the object's whole mask, with what lies outside the picture.
+        Shares of the whole mask, including what lies outside the picture.
         """
         _, owners = self.under(cut_out, x, y)
         covered = np.bincount(owners + 1, minlength=len(self.cut_outs) + 1)[1:]
@@ -115,11 +115,10 @@ class Scene:
         self.visible_areas = counts[1:].tolist()
 
     def annotations(self, crowd_below: float = 0.0) -> list[dict]:
-        """COCO annotations without ids, from the masks that are to be seen.
+        """COCO annotations without ids, of the visible parts; none for an object that is hidden.
 
         Args:
-            crowd_below: objects of which less than this share is visible get `iscrowd` 1; those
-                of which nothing is visible get no annotation.
+            crowd_below: objects with a smaller visible share get `iscrowd` 1.
         """
         annotations = []
         for number, cut_out in enumerate(self.cut_outs):
@@ -174,7 +173,7 @@ def random_background(rng: np.random.Generator, width: int, height: int, split: 
         rng: the scene's own generator.
         width: W, pixels.
         height: H, pixels.
-        split: "train" or "val", which say the part of each photograph that crops come from.
+        split: "train" or "val": which part of each photograph it is cut from.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -195,7 +194,7 @@ def random_background(rng: np.random.Generator, width: int, height: int, split: 
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     gain, offset = rng.uniform(0.7, 1.2), rng.uniform(-25, 25)
-    # Colour cast, so that fourteen photographs become many.
+    # A colour cast each, so that fourteen photographs look like many.
     cast = rng.uniform(0.88, 1.12, size=3)
     changed = (crop.astype(np.float32) - 128) * gain * cast + 128 + offset
     return np.clip(changed, 0, 255).astype(np.uint8)

@@ -15,24 +15,24 @@ from PIL import Image
 PACKAGE = "tuxpaint-stamps-default"
 CLASSES = ("animals", "food", "plants", "vehicles", "household")
 STYLES = ("photo", "cartoon")
-# Drawings that stand outside a `cartoon` folder, and pictures of which one can't tell (a black
-# outline, a rendered wheel): their style is unknown.
+# Drawings that are not in a folder `cartoon`.
 DRAWN = ("animals/mammals/hedgehog.png", "food/pizza.png")
+# Neither photo nor cartoon for sure (a black outline, a rendered wheel): their style is unknown.
 STYLE_UNCLEAR = (
     "animals/mammals/echidna.png",
     "animals/mammals/rhino_black.png",
     "household/arttools/highlighter.png",
     "vehicles/7spoke256.png",
 )
-# Writing to lay over a car: no thing of its own.
+# Lettering to be laid over a car: not a thing of its own.
 NOT_A_THING = ("vehicles/emergency/sedan_police.png",)
-MIN_STAMPS_OF_GROUP = 4  # a rarer group can't be learnt and tested; it is left unknown
+MIN_STAMPS_OF_GROUP = 4  # a rarer group can't be learned and tested; it is left unknown
 
-MIN_SIDE = 40  # longer side of a stamp, pixels; smaller ones are a blur when enlarged
-MAX_FILL = 0.95  # of its bounding box; fuller ones are pictures with a background, not cut-outs
+MIN_SIDE = 40  # of a stamp's longer side, pixels; smaller ones are a blur when enlarged
+MAX_FILL = 0.95  # share of its bounding box; above it, it is a picture with a background
 FAINTEST = 25  # alpha of 255 that still counts as part of the stamp's extent
-# Share of a stamp's opacity that its mask must hold; below it most of the thing is half
-# transparent (a glass, a leafless tree) and no mask is right.
+# Share of a stamp's opacity that its mask must hold. With less, most of the thing is half
+# transparent (a glass, a leafless tree), and no mask would be right.
 MIN_OPACITY_IN_MASK = 0.8
 LARGEST_SIDE = 150  # of a stamp in a scene, pixels
 STORED_SIDE = 200  # stamps are kept at this size at most
@@ -58,13 +58,13 @@ class Stamp:
 
     @property
     def group(self) -> str | None:
-        """The second folder; None where there is none."""
+        """The second folder of its path; None where there is none."""
         parts = PurePosixPath(self.name).parts[1:-1]
         return parts[0] if parts and parts[0] != "cartoon" else None
 
     @property
     def style(self) -> str | None:
-        """photo or cartoon; None where one can't tell."""
+        """One of STYLES; None where it is unclear."""
         if self.name in STYLE_UNCLEAR:
             return None
         drawn = self.name in DRAWN or "cartoon" in PurePosixPath(self.name).parts[1:-1]
@@ -98,10 +98,10 @@ def straight_rgba(premultiplied: np.ndarray) -> np.ndarray:
 
 
 def read_stamp(root: Path, path: Path) -> tuple[Stamp | None, str]:
-    """Reads one PNG and says whether it serves as a cut-out.
+    """Reads one PNG, if it is usable as a cut-out.
 
     Returns:
-        the stamp and "", or None and the reason for skipping it.
+        The stamp and "", or None and the reason for skipping it.
     """
     if "_mirror" in path.stem:
         return None, "mirrored"
@@ -118,7 +118,7 @@ def read_stamp(root: Path, path: Path) -> tuple[Stamp | None, str]:
         return None, "tiny"
     if mask.sum() > MAX_FILL * w * h:
         return None, "opaque"
-    # Wider than the mask: with its soft edge, and with what is half transparent, to be judged.
+    # Wider than the mask, to keep the soft edge and to judge what is half transparent.
     x, y, w, h = cv2.boundingRect((rgba[..., 3] > FAINTEST).astype(np.uint8))
     rgba = rgba[y : y + h, x : x + w]
     alpha = scale_rgba(rgba, min(LARGEST_SIDE / max(w, h), 1.0))[..., 3]
@@ -129,7 +129,7 @@ def read_stamp(root: Path, path: Path) -> tuple[Stamp | None, str]:
 
 
 def read_stamps(root: Path) -> list[Stamp]:
-    """All stamps of the five classes that serve, sorted by name.
+    """All usable stamps of the five classes, sorted by name.
 
     Raises:
         ValueError: a class folder is missing, or a class has fewer than two stamps.
@@ -165,7 +165,7 @@ def fetch_stamps(cache: Path) -> Path:
     """Downloads and unpacks the Debian package into `cache`, unless it is there; needs no root.
 
     Returns:
-        its stamps folder.
+        Its stamps folder.
 
     Raises:
         ValueError: no apt-get here, or the download failed; the message says what to do.
@@ -184,8 +184,7 @@ def fetch_stamps(cache: Path) -> Path:
     work = cache / f"{PACKAGE}.partial"
     if work.exists():
         shutil.rmtree(work)
-    # apt's own lists may be empty and need root to update, so there is a second go with lists of
-    # our own.
+    # apt's lists may be empty, and only root can update them: the second try makes its own lists.
     lists, archives = work / "apt/lists", work / "apt/cache"
     for folder in (lists / "partial", archives / "archives/partial"):
         folder.mkdir(parents=True)
@@ -233,7 +232,7 @@ def listed_groups(stamps: list[Stamp]) -> list[str]:
 
 
 def strata_of(stamps: list[Stamp]) -> list[str]:
-    """For each stamp the set that train and val share: its group, or its class's small groups."""
+    """For each stamp the stratum to split within: its group, or all small groups of its class."""
     sizes = _group_sizes(stamps)
     return [
         f"{s.class_name}/{s.group}"

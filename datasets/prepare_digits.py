@@ -6,22 +6,13 @@ Class is the digit; subcategories are `ink` (five colours) and `size` (small, me
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 from _scenes import CutOut, Scene, random_background
-from _writing import (
-    Draw,
-    add_common_arguments,
-    check_common_arguments,
-    is_prepared,
-    split_stratified,
-    write_dataset,
-)
+from _writing import Draw, Recipe, make_parser, prepare, split_stratified
 
-VERSION = 1  # part of the parameters: a changed recipe does not pass for the old dataset
+VERSION = 1
 INKS = {
     "red": (215, 30, 30),
     "green": (25, 165, 55),
@@ -79,9 +70,18 @@ def render_digit(
     return np.ascontiguousarray(alpha[y : y + h, x : x + w])
 
 
-def _random_digit(
+def random_digit(
     rng: np.random.Generator, scans: np.ndarray, labels: np.ndarray, items: list[int], side: int
 ) -> CutOut:
+    """One of the scans in a random ink, size and form.
+
+    Args:
+        rng: the scene's own generator.
+        scans: (N, 8, 8), 0 to 16.
+        labels: (N,), the digit of each.
+        items: the scans of the split.
+        side: of the scene, in pixels.
+    """
     number = items[rng.integers(len(items))]
     ink = list(INKS)[rng.integers(len(INKS))]
     size = list(SIZES)[rng.integers(len(SIZES))]
@@ -138,7 +138,7 @@ def make_draw(
             wanted = max(wanted, int(rng.integers(2, 9)))
         while True:
             for _ in range(wanted):
-                digit = _random_digit(rng, scans, labels, parts[split], side)
+                digit = random_digit(rng, scans, labels, parts[split], side)
                 h, w = digit.alpha.shape
                 for _ in range(TRIES):
                     x, y = int(rng.integers(side - w + 1)), int(rng.integers(side - h + 1))
@@ -154,53 +154,31 @@ def make_draw(
     return draw
 
 
+def read_recipe(args: argparse.Namespace) -> Recipe:
+    """Reads scikit-learn's scans and splits them."""
+    # Imported here, as the worker processes have no need of it.
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    parts = split_stratified(digits.target, args.seed)
+    return Recipe(
+        description="Handwritten digits on photographs",
+        source="scikit-learn load_digits (UCI optical recognition of handwritten "
+        "digits, CC BY 4.0) on scikit-image's bundled photographs",
+        class_names=tuple(map(str, range(10))),
+        subcategories={"ink": list(INKS), "size": list(SIZES)},
+        make_draw=make_draw,
+        arguments=(digits.images, digits.target, parts, args.size),
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command; see --help."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    here = Path(__file__).resolve().parent
-    add_common_arguments(parser, output=here / "digits", train=3000, val=200)
-    parser.add_argument("--size", type=int, default=192, help="side in pixels (%(default)s)")
+    parser = make_parser(
+        "digits", __doc__, train=3000, val=200, size=192, size_help="side in pixels"
+    )
     args = parser.parse_args(argv)
-    parameters = {
-        "dataset": "digits",
-        "version": VERSION,
-        **{k: getattr(args, k) for k in ("train", "val", "seed", "size")},
-    }
-    try:
-        check_common_arguments(args)
-        if args.size < 96:
-            raise ValueError(f"--size must be at least 96 to keep digits legible, got {args.size}")
-        if is_prepared(args.output, parameters, args.force):
-            print(f"{args.output} is there already, made with the same parameters; reused")
-            return
-        # Imported here, as the worker processes have no need of it.
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        header = {
-            "info": {
-                "description": "Handwritten digits on photographs",
-                "source": "scikit-learn load_digits (UCI optical recognition of handwritten "
-                "digits, CC BY 4.0) on scikit-image's bundled photographs",
-                "parameters": parameters,
-            },
-            "categories": [{"id": d + 1, "name": str(d)} for d in range(10)],
-            "subcategories": [
-                {"name": "ink", "values": list(INKS)},
-                {"name": "size", "values": list(SIZES)},
-            ],
-        }
-        parts = split_stratified(digits.target, args.seed)
-        write_dataset(
-            "digits",
-            args,
-            parameters=parameters,
-            header=header,
-            make_draw=make_draw,
-            arguments=(digits.images, digits.target, parts, args.size),
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+    prepare("digits", parser, args, lambda: read_recipe(args), version=VERSION, min_size=96)
 
 
 if __name__ == "__main__":

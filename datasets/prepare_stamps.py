@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -29,26 +27,23 @@ from _stamps import (
     straight_rgba,
     strata_of,
 )
-from _writing import (
-    Draw,
-    add_common_arguments,
-    check_common_arguments,
-    is_prepared,
-    split_stratified,
-    write_dataset,
-)
+from _writing import Draw, Recipe, make_parser, prepare, split_stratified
 
-VERSION = 1  # part of the parameters: a changed recipe does not pass for the old dataset
-REFERENCE_WIDTH = 320  # of the scene that the sides are for
-SIDES = (60, LARGEST_SIDE)  # longer side in the scene, pixels
+VERSION = 1
+REFERENCE_WIDTH = 320  # of the scene that SIDES is for, pixels
+SIDES = (60, LARGEST_SIDE)  # smallest and largest of a stamp's longer side, pixels
 MAX_ENLARGEMENT = 2.0
-GOOD_VISIBLE = 0.5  # positions that leave less of any stamp are tried again
+GOOD_VISIBLE = 0.5  # positions that leave less of any stamp visible are tried again
 CROWD_BELOW = 0.3
-MIN_CONTRAST = 40.0  # RGB distance between its median colour and that of what lies below it
+MIN_CONTRAST = 40.0  # RGB distance of a stamp's median colour to that of what lies below it
 TRIES = 12
 
 
-def _labels(stamp: Stamp, groups: list[str]) -> dict[str, str | None]:
+def labels_of(stamp: Stamp, groups: list[str]) -> dict[str, str | None]:
+    """Value per subcategory, None for none; `groups` are those that are values.
+
+    What cannot be told, and a group that is no value, is unknown and has no key.
+    """
     labels: dict[str, str | None] = {}
     if stamp.group is None or stamp.group in groups:
         labels["group"] = stamp.group
@@ -57,8 +52,14 @@ def _labels(stamp: Stamp, groups: list[str]) -> dict[str, str | None]:
     return labels
 
 
-def _random_cut_out(rng: np.random.Generator, stamp: Stamp, groups: list[str], unit: float):
-    """The stamp at a random size, turn and brightness; `unit` is scene pixels per reference one."""
+def _random_cut_out(
+    rng: np.random.Generator, stamp: Stamp, groups: list[str], unit: float
+) -> CutOut:
+    """The stamp at a random size, turn and brightness.
+
+    Args:
+        unit: width of the scene / REFERENCE_WIDTH.
+    """
     h, w = stamp.rgba.shape[:2]
     low, high = SIDES[0] * unit, min(SIDES[1], MAX_ENLARGEMENT * stamp.native_side) * unit
     side = np.exp(rng.uniform(np.log(low), np.log(high)))
@@ -76,7 +77,7 @@ def _random_cut_out(rng: np.random.Generator, stamp: Stamp, groups: list[str], u
     rgb = np.clip(rgba[..., :3] * gain, 0, 255).astype(np.uint8)
     annotation = {
         "category_id": CLASSES.index(stamp.class_name) + 1,
-        "subcategories": _labels(stamp, groups),
+        "subcategories": labels_of(stamp, groups),
         "stamp": stamp.name,
     }
     return CutOut(rgb, rgba[..., 3].astype(np.float32) / 255, annotation)
@@ -132,57 +133,40 @@ def make_draw(
     return draw
 
 
+def read_recipe(args: argparse.Namespace) -> Recipe:
+    """Reads the stamps, downloaded or from --stamps, and splits them."""
+    stamps = read_stamps(args.stamps if args.stamps else fetch_stamps(args.cache))
+    groups = listed_groups(stamps)
+    # Split within each group that is large enough, so that every value is in train and in val.
+    parts = split_stratified(np.array(strata_of(stamps)), args.seed)
+    return Recipe(
+        description="Tux Paint stamps on photographs",
+        source=f"Debian package {PACKAGE} (GPL-2) on scikit-image's bundled photographs",
+        class_names=CLASSES,
+        subcategories={"group": groups, "style": list(STYLES)},
+        make_draw=make_draw,
+        arguments=(stamps, parts, groups, args.size),
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command; see --help."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    here = Path(__file__).resolve().parent
-    add_common_arguments(parser, output=here / "stamps", train=4000, val=300)
-    parser.add_argument("--size", type=int, default=320, help="width; height is 3/4 (%(default)s)")
-    parser.add_argument("--stamps", type=Path, help="Tux Paint's stamps folder; not downloaded")
-    parser.add_argument(
-        "--cache", type=Path, default=here / ".cache", help="for the download (%(default)s)"
+    parser = make_parser(
+        "stamps", __doc__, train=4000, val=300, size=320, size_help="width; height is 3/4"
     )
+    parser.add_argument("--stamps", type=Path, help="Tux Paint's stamps folder; not downloaded")
+    cache = Path(__file__).resolve().parent / ".cache"
+    parser.add_argument("--cache", type=Path, default=cache, help="for the download (%(default)s)")
     args = parser.parse_args(argv)
-    parameters = {
-        "dataset": "stamps",
-        "version": VERSION,
-        **{k: getattr(args, k) for k in ("train", "val", "seed", "size")},
-    }
-    source = str(args.stamps.resolve()) if args.stamps else PACKAGE
-    try:
-        check_common_arguments(args)
-        if args.size < 160:
-            raise ValueError(f"--size must be at least 160 to keep stamps legible, got {args.size}")
-        if is_prepared(args.output, {**parameters, "stamps": source}, args.force):
-            print(f"{args.output} is there already, made with the same parameters; reused")
-            return
-        stamps = read_stamps(args.stamps if args.stamps else fetch_stamps(args.cache))
-        groups = listed_groups(stamps)
-        # Split within each group that is large enough, so that every value is in train and in val.
-        strata = strata_of(stamps)
-        parts = split_stratified(np.array(strata), args.seed)
-        header = {
-            "info": {
-                "description": "Tux Paint stamps on photographs",
-                "source": f"Debian package {PACKAGE} (GPL-2) on scikit-image's bundled photographs",
-                "parameters": parameters,
-            },
-            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)],
-            "subcategories": [
-                {"name": "group", "values": groups},
-                {"name": "style", "values": list(STYLES)},
-            ],
-        }
-        write_dataset(
-            "stamps",
-            args,
-            parameters={**parameters, "stamps": source},
-            header=header,
-            make_draw=make_draw,
-            arguments=(stamps, parts, groups, args.size),
-        )
-    except (ValueError, OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+    prepare(
+        "stamps",
+        parser,
+        args,
+        lambda: read_recipe(args),
+        version=VERSION,
+        min_size=160,
+        extra_parameters={"stamps": str(args.stamps.resolve()) if args.stamps else PACKAGE},
+    )
 
 
 if __name__ == "__main__":

@@ -1,42 +1,26 @@
 """The digits dataset: same bytes for a seed, true labels, no scan in both splits, whole or not."""
 
-import importlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import cv2
 import numpy as np
-import pycocotools.mask as coco_mask
 import pytest
 import yaml
-from pycocotools.coco import COCO
+from prepared_datasets import DATASETS, checked_pictures, contents, documents, load_script
 from sklearn.datasets import load_digits
 
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
-DATASETS = Path(__file__).parents[2] / "datasets"
-sys.path.insert(0, str(DATASETS))
-digits = importlib.import_module("prepare_digits")
+digits = load_script("prepare_digits")
 
 
 def prepare(output, *options, train=12, val=6, jobs=1):
     counts = ["--train", str(train), "--val", str(val), "--jobs", str(jobs)]
     digits.main(["--output", str(output), *counts, *options])
     return output
-
-
-def contents(folder):
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
-
-
-def documents(folder):
-    return {split: json.loads((folder / f"{split}.json").read_text()) for split in ("train", "val")}
 
 
 @pytest.fixture(scope="module")
@@ -78,29 +62,12 @@ def test_no_scan_stands_in_both_splits(dataset):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_annotations_are_true_to_the_pictures(dataset, split):
-    coco = COCO(str(dataset / f"{split}.json"))
     labels = load_digits().target
-    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == [str(d) for d in range(10)]
-    assert [c["id"] for c in coco.loadCats(coco.getCatIds())] == list(range(1, 11))
     inks = np.array(list(digits.INKS.values()), np.float32)
-    for image in coco.loadImgs(coco.getImgIds()):
-        picture = cv2.imread(str(dataset / split / image["file_name"]))[..., ::-1]
-        assert picture.shape == (image["height"], image["width"], 3) == (192, 192, 3)
-        annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
-        assert 2 <= len(annotations) <= 8
-        taken = np.zeros(picture.shape[:2], bool)
-        for annotation in annotations:
-            mask = coco.annToMask(annotation).astype(bool)
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            x, y, w, h = annotation["bbox"]
-            assert (x, y) == (columns[0], rows[0])
-            assert (x + w - 1, y + h - 1) == (columns[-1], rows[-1])
-            assert annotation["area"] == mask.sum() == coco_mask.area(annotation["segmentation"])
-            assert isinstance(annotation["segmentation"]["counts"], str)
+    for picture, objects in checked_pictures(dataset, split, (192, 192), (2, 8)):
+        for annotation, mask in objects:
             assert annotation["iscrowd"] == 0
             assert annotation["visible"] >= digits.MIN_VISIBLE
-            assert not (taken & mask).any()
-            taken |= mask
             assert annotation["category_id"] == labels[annotation["scan"]] + 1
             ink = annotation["subcategories"].get("ink")
             if ink is not None:
@@ -116,6 +83,8 @@ def test_annotations_are_true_to_the_pictures(dataset, split):
 
 def test_subcategories_are_read_by_the_package(dataset):
     for document in documents(dataset).values():
+        categories = [{"id": digit + 1, "name": str(digit)} for digit in range(10)]
+        assert document["categories"] == categories
         spec = SubcategorySpec.from_json(document["subcategories"])
         assert spec.names == ("ink", "size")
         assert spec.num_classes == (5, 3)
@@ -127,13 +96,14 @@ def test_subcategories_are_read_by_the_package(dataset):
 
 
 def test_dataset_file_names_what_is_there(dataset):
-    entry = yaml.safe_load((dataset / "digits.yaml").read_text())
-    assert entry["name"] == "digits"
-    assert entry["root"] == "."
-    for split in ("train", "val"):
-        part = entry[split]
-        assert part == {"images": split, "annotations": f"{split}.json"}
-        listed = {i["file_name"] for i in documents(dataset)[split]["images"]}
+    assert yaml.safe_load((dataset / "digits.yaml").read_text()) == {
+        "name": "digits",
+        "root": ".",
+        "train": {"images": "train", "annotations": "train.json"},
+        "val": {"images": "val", "annotations": "val.json"},
+    }
+    for split, document in documents(dataset).items():
+        listed = {i["file_name"] for i in document["images"]}
         assert listed == {p.name for p in (dataset / split).iterdir()}
 
 
@@ -142,7 +112,7 @@ def test_about_fifteen_per_cent_lack_one_label():
     rng = np.random.default_rng(0)
     lacking = {"ink": 0, "size": 0}
     for _ in range(1500):
-        digit = digits._random_digit(rng, scans.images, scans.target, list(range(1797)), 192)
+        digit = digits.random_digit(rng, scans.images, scans.target, list(range(1797)), 192)
         for name in lacking:
             lacking[name] += name not in digit.annotation["subcategories"]
     # 1500 draws at 0.15: standard deviation sqrt(0.15 * 0.85 / 1500) = 0.0092; four of them.
@@ -228,8 +198,9 @@ def test_a_killed_run_leaves_nothing_that_passes_for_a_dataset(tmp_path):
 
 
 def test_failure_while_drawing_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("_scenes"), "PHOTOGRAPHS", ("none.png",))
-    importlib.import_module("_scenes").photographs.cache_clear()
+    scenes = load_script("_scenes")
+    monkeypatch.setattr(scenes, "PHOTOGRAPHS", ("none.png",))
+    scenes.photographs.cache_clear()
     with pytest.raises(SystemExit, match=r"has no photograph .*none\.png"):
         prepare(tmp_path / "digits")
     assert not any(tmp_path.iterdir())

@@ -1,25 +1,19 @@
 """The stamps dataset, from a small tree of drawn cut-outs with Tux Paint's folders."""
 
 import collections
-import importlib
-import json
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
-from pycocotools.coco import COCO
+from prepared_datasets import checked_pictures, contents, documents, load_script
 
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "datasets"))
-prepare_stamps = importlib.import_module("prepare_stamps")
-stamps_of = importlib.import_module("_stamps")
+prepare_stamps = load_script("prepare_stamps")
+tux_paint = load_script("_stamps")
 
 # Folder, and how many stamps it gets. Four make a group a value.
 FOLDERS = {
@@ -79,22 +73,13 @@ def prepare(output, tree, *options, train=24, val=12, jobs=1):
     return output
 
 
-def contents(folder):
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
-
-
-def documents(folder):
-    return {split: json.loads((folder / f"{split}.json").read_text()) for split in ("train", "val")}
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, tree):
     return prepare(tmp_path_factory.mktemp("stamps") / "stamps", tree, jobs=2)
 
 
 def test_stamps_that_do_not_serve_are_skipped(tree, capsys):
-    names = {stamp.name for stamp in stamps_of.read_stamps(tree)}
+    names = {stamp.name for stamp in tux_paint.read_stamps(tree)}
     # All of FOLDERS but the one of sports, pizza and echidna.
     assert len(names) == sum(FOLDERS.values()) - 1 + 2 == 35
     assert "food/pizza.png" in names
@@ -103,8 +88,8 @@ def test_stamps_that_do_not_serve_are_skipped(tree, capsys):
 
 
 def test_labels_come_from_the_folders(tree):
-    stamps = {stamp.name: stamp for stamp in stamps_of.read_stamps(tree)}
-    groups = stamps_of.listed_groups(list(stamps.values()))
+    stamps = {stamp.name: stamp for stamp in tux_paint.read_stamps(tree)}
+    groups = tux_paint.listed_groups(list(stamps.values()))
     # birds 4 + 2, fruit 5, flowers 5, auto 4, tools 4; lizards, mammals and trees are too few.
     assert groups == ["birds", "fruit", "flowers", "auto", "tools"]
     for name, expected in {
@@ -116,7 +101,7 @@ def test_labels_come_from_the_folders(tree):
         "food/pizza.png": {"group": None, "style": "cartoon"},
         "household/cartoon/thing0.png": {"group": None, "style": "cartoon"},
     }.items():
-        assert prepare_stamps._labels(stamps[name], groups) == expected, name
+        assert prepare_stamps.labels_of(stamps[name], groups) == expected, name
 
 
 def test_same_bytes_with_any_number_of_jobs(dataset, tree, tmp_path):
@@ -136,30 +121,17 @@ def test_no_stamp_stands_in_both_splits_and_all_values_in_each(dataset):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_annotations_are_true_to_the_pictures(dataset, split):
-    coco = COCO(str(dataset / f"{split}.json"))
-    names = [c["name"] for c in coco.loadCats(coco.getCatIds())]
-    assert names == ["animals", "food", "plants", "vehicles", "household"]
-    for image in coco.loadImgs(coco.getImgIds()):
-        picture = cv2.imread(str(dataset / split / image["file_name"]))
-        assert picture.shape == (image["height"], image["width"], 3) == (240, 320, 3)
-        annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
-        assert 1 <= len(annotations) <= 6
-        taken = np.zeros(picture.shape[:2], bool)
-        for annotation in annotations:
-            mask = coco.annToMask(annotation).astype(bool)
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            x, y, w, h = annotation["bbox"]
-            assert (x, y) == (columns[0], rows[0])
-            assert (x + w - 1, y + h - 1) == (columns[-1], rows[-1])
-            assert annotation["area"] == mask.sum()
+    for _, objects in checked_pictures(dataset, split, (240, 320), (1, 6)):
+        for annotation, _ in objects:
             assert annotation["iscrowd"] == int(annotation["visible"] < 0.3)
-            assert not (taken & mask).any()
-            taken |= mask
-            assert annotation["stamp"].startswith(names[annotation["category_id"] - 1] + "/")
+            class_name = prepare_stamps.CLASSES[annotation["category_id"] - 1]
+            assert annotation["stamp"].startswith(f"{class_name}/")
 
 
 def test_subcategories_are_read_by_the_package(dataset):
     for document in documents(dataset).values():
+        names = [category["name"] for category in document["categories"]]
+        assert names == ["animals", "food", "plants", "vehicles", "household"]
         spec = SubcategorySpec.from_json(document["subcategories"])
         assert spec.names == ("group", "style")
         assert spec.num_classes == (5, 2)
@@ -169,24 +141,11 @@ def test_subcategories_are_read_by_the_package(dataset):
         assert set(labels[:, 1].tolist()) <= {UNKNOWN, 0, 1}
 
 
-def test_dataset_file_names_what_is_there(dataset):
-    entry = yaml.safe_load((dataset / "stamps.yaml").read_text())
-    assert entry == {
-        "name": "stamps",
-        "root": ".",
-        "train": {"images": "train", "annotations": "train.json"},
-        "val": {"images": "val", "annotations": "val.json"},
-    }
-    for split, document in documents(dataset).items():
-        listed = {i["file_name"] for i in document["images"]}
-        assert listed == {p.name for p in (dataset / split).iterdir()}
-
-
 def test_classes_are_balanced_and_little_visible_is_a_crowd(tree):
-    stamps = stamps_of.read_stamps(tree)
+    stamps = tux_paint.read_stamps(tree)
     parts = {"train": list(range(len(stamps))), "val": list(range(len(stamps)))}
     # Half-size scenes and six stamps or so in each: quick, and crowded enough for crowds.
-    draw = prepare_stamps.make_draw(stamps, parts, stamps_of.listed_groups(stamps), 160)
+    draw = prepare_stamps.make_draw(stamps, parts, tux_paint.listed_groups(stamps), 160)
     rng = np.random.default_rng(0)
     annotations = [a for _ in range(150) for a in draw(rng, "train")[1]]
     shares = collections.Counter(a["category_id"] for a in annotations)
@@ -201,9 +160,9 @@ def test_enlarging_keeps_hidden_colours_out_of_the_edge():
     rgba = np.zeros((8, 8, 4), np.uint8)
     rgba[:, :4] = (255, 0, 0, 255)
     rgba[:, 4:] = (0, 255, 0, 0)
-    enlarged = stamps_of.scale_rgba(rgba, 2.5)
+    enlarged = tux_paint.scale_rgba(rgba, 2.5)
     assert enlarged.shape == (20, 20, 4)
-    straight = stamps_of.straight_rgba(enlarged)
+    straight = tux_paint.straight_rgba(enlarged)
     visible = straight[..., 3] > 10
     assert straight[visible][:, 0].min() >= 250
     assert straight[visible][:, 1].max() == 0
@@ -265,7 +224,7 @@ def test_failed_download_says_what_to_do_and_leaves_no_half(tmp_path, monkeypatc
     program(tmp_path / "bin", "dpkg-deb", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     with pytest.raises(ValueError, match=r"(?s)E: no route.*sudo apt-get update.*--stamps DIR"):
-        stamps_of.fetch_stamps(tmp_path / "cache")
+        tux_paint.fetch_stamps(tmp_path / "cache")
     assert not any((tmp_path / "cache").iterdir())
 
 
@@ -275,10 +234,10 @@ def test_package_is_unpacked_once_also_where_apt_has_no_lists(tree, tmp_path, mo
     shutil.copytree(tree, package / "usr/share/tuxpaint/stamps")
     (package / "DEBIAN").mkdir()
     (package / "DEBIAN/control").write_text(
-        f"Package: {stamps_of.PACKAGE}\nVersion: 1\nArchitecture: all\n"
+        f"Package: {tux_paint.PACKAGE}\nVersion: 1\nArchitecture: all\n"
         "Maintainer: Nobody <nobody@example.org>\nDescription: test\n"
     )
-    deb = tmp_path / f"{stamps_of.PACKAGE}_1_all.deb"
+    deb = tmp_path / f"{tux_paint.PACKAGE}_1_all.deb"
     subprocess.run(["dpkg-deb", "-b", package, deb], check=True, capture_output=True)
     # As apt-get does without its lists: it knows the package only after an update of its own.
     log = tmp_path / "log"
@@ -290,10 +249,10 @@ def test_package_is_unpacked_once_also_where_apt_has_no_lists(tree, tmp_path, mo
         f'case "$*" in *update) ;; *) cp {deb} . ;; esac',
     )
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    stamps = stamps_of.fetch_stamps(tmp_path / "cache")
+    stamps = tux_paint.fetch_stamps(tmp_path / "cache")
     assert (stamps / "food/pizza.png").is_file()
-    assert stamps == stamps_of.fetch_stamps(tmp_path / "cache")
+    assert stamps == tux_paint.fetch_stamps(tmp_path / "cache")
     calls = log.read_text().splitlines()
     # download; update and download with lists of our own; nothing the second time.
-    assert [call.split()[-1] for call in calls] == [stamps_of.PACKAGE, "update", stamps_of.PACKAGE]
-    assert [p.name for p in (tmp_path / "cache").iterdir()] == [stamps_of.PACKAGE]
+    assert [call.split()[-1] for call in calls] == [tux_paint.PACKAGE, "update", tux_paint.PACKAGE]
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [tux_paint.PACKAGE]

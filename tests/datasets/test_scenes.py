@@ -1,16 +1,12 @@
 """Scenes by hand: what lies on top, how much of the rest is visible, what becomes a crowd."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
+from prepared_datasets import load_script
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "datasets"))
-scenes = importlib.import_module("_scenes")
-writing = importlib.import_module("_writing")
+scenes = load_script("_scenes")
+writing = load_script("_writing")
 
 
 def square(side, colour=(200, 0, 0), alpha=1.0):
