@@ -17,7 +17,7 @@ from typing import NamedTuple
 from detectron2.config import CfgNode
 
 from mask2former_mt.data.augment import MAPPER_NAMES
-from mask2former_mt.data.label_maps import OVERLAP_POLICIES
+from mask2former_mt.data.instances import OVERLAP_POLICIES
 from mask2former_mt.data.rasterize import RASTERIZERS
 from mask2former_mt.engine.lr_scaling import LR_SCALINGS
 from mask2former_mt.engine.optimizer import CLIPPERS, OPTIMIZERS

@@ -95,7 +95,7 @@ def load(yaml_file: Path) -> dict[str, dict[str, list[tuple[str, np.ndarray, dic
             annotations = record["annotations"]
             # By the same backend as the scene: this is about what was read, not how it is drawn.
             segmentations = [a["segmentation"] for a in annotations]
-            masks = rasterize(segmentations, size=size, backend="pycocotools")
+            masks = rasterize(segmentations, size=size, rasterizer="pycocotools")
             by_file[Path(record["file_name"]).name] = [
                 (
                     metadata.thing_classes[a["category_id"]],

@@ -140,10 +140,9 @@ MAPPER_ROWS = [
     ("INPUT.FORMAT", "BGR", lambda m: m.image_format, "BGR"),
     ("INPUT.SIZE_DIVISIBILITY", 32, lambda m: m.size_divisibility, 32),
     ("INPUT.MIN_VISIBLE", 0.3, lambda m: m.targets.min_visible, 0.3),
-    ("INPUT.RASTERIZER", "pycocotools", lambda m: m.targets.backend, "pycocotools"),
+    ("INPUT.RASTERIZER", "pycocotools", lambda m: m.targets.rasterizer, "pycocotools"),
     ("INPUT.MASK_OVERLAP", "last", lambda m: m.targets.mask_overlap, "last"),
     ("SEED", 17, lambda m: m.seed, 17),
-    ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 5, lambda m: m.num_classes, 5),
 ]
 # What is built, the key that is set beforehand, and the rows.
 BUILT = (

@@ -37,7 +37,7 @@ RULES = {
     "engine.convert_weights": (),
     "layers": ("layers", "ops"),
     "dataset": ("dataset", "structures", "files"),
-    "data": ("data", "dataset", "structures", "check"),
+    "data": ("data", "dataset", "structures"),
     "check": ("check", "dataset", "data", "files", "structures", "visualization"),
     "modeling.backbone": ("modeling.backbone", "layers", "ops", "structures"),
     "modeling.pixel_decoder": ("layers", "ops", "structures"),

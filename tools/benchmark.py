@@ -24,7 +24,6 @@ from benchmarks import (
     data,
     evaluation,
     growth,
-    guards,
     loading,
     memory,
     models,
@@ -43,7 +42,6 @@ BENCHMARKS = {
     "postprocess": postprocess.run,
     "data": lambda settings: [
         *data.run(settings),
-        *guards.run(settings),
         *rasterize.run(settings),
         *loading.run(settings),
     ],

@@ -1,25 +1,42 @@
 #!/usr/bin/env python3
 """Checks a dataset before the GPU hours: every picture, every annotation, the labels, the splits.
 
-Exit code: 0 nothing found, 1 warnings only, 2 errors.
+With --config-file it draws training samples too, as that config augments them, and says whether
+image and masks move alike and what augmentation takes away.
+
+Exit code: 0 nothing found, 1 warnings only, 2 errors, a misaligned or broken sample among them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
+
+from mask2former_mt.check.augmented import AugmentedCheck, check_augmented
 from mask2former_mt.check.check import check_dataset, find_splits
 from mask2former_mt.check.check_report import report_html, report_json
 from mask2former_mt.check.check_summary import problems_text, summary_text
+from mask2former_mt.check.label_rules import training_split
 from mask2former_mt.check.repair import write_clean
+from mask2former_mt.data.mapper import MultiTaskInstanceMapper
+from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files, spec_of
 from mask2former_mt.dataset.split import SplitFiles
+from mask2former_mt.engine.setup import load_config
 from mask2former_mt.files import refuse_inputs, write_whole
+from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.visualization import LabelNames
 
-REPORT_HTML, REPORT_JSON = "report.html", "report.json"
+REPORT_HTML, REPORT_JSON, SAMPLES_PNG = "report.html", "report.json", "samples.png"
+SAMPLES = 200
 
 
 def positive(text: str) -> int:
@@ -62,7 +79,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="threads, default one for each core"
     )
+    add_sample_options(parser)
     return parser
+
+
+def add_sample_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config-file",
+        metavar="C",
+        help="draw training samples with this config's augmentations, and check them",
+    )
+    parser.add_argument(
+        "--samples",
+        type=positive,
+        metavar="N",
+        help=f"how many samples --config-file draws, default {SAMPLES}",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,19 +102,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.split and not args.write_clean:
         parser.error("--split says what --write-clean repairs; all splits are checked")
+    if args.samples and not args.config_file:
+        parser.error("--samples are drawn as a config says: add --config-file")
     # Before the long part, so that nothing is refused after it.
     splits, _ = find_splits(Path(os.path.abspath(args.dataset)))
     folder = Path(args.output) if args.output else None
     reports = [folder / REPORT_HTML, folder / REPORT_JSON] if folder else []
     clean = Path(args.write_clean) if args.write_clean else None
+    if folder and args.config_file:
+        reports.append(folder / SAMPLES_PNG)
     try:
+        config = load_config(args.config_file) if args.config_file else None
         split_to_clean = choose_split(splits, args.split) if clean else None
         inputs = [Path(args.dataset), *(split.json_file for split in splits)]
         refuse_inputs([*reports, *([clean] if clean else [])], inputs)
         for parent in [*([folder] if folder else []), *([clean.parent] if clean else [])]:
             parent.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    except (ValueError, OSError, KeyError) as error:
+        # str() of a KeyError is the repr of its message.
+        parser.error(str(error.args[0] if isinstance(error, KeyError) else error))
     result = check_dataset(
         args.dataset,
         num_workers=args.workers,
@@ -91,10 +129,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(problems_text(result, show=args.show))
     print(summary_text(result))
+    code = result.exit_code
+    contents = [report_html(result), report_json(result)] if folder else []
+    if config is not None:
+        augmented = check_samples(args.dataset, config, args.samples or SAMPLES)
+        print(augmented.text())
+        code = 2 if augmented.faults else code
+        if folder:
+            contents = add_samples(contents, augmented)
     try:
         if folder:
-            write_whole(dict(zip(reports, (report_html(result), report_json(result)), strict=True)))
-            print(f"Report: {reports[0]}, {reports[1]}")
+            write_whole(dict(zip(reports, contents, strict=False)))
+            print(f"Report: {', '.join(map(str, reports[: len(contents)]))}")
         if split_to_clean:
             repairs = write_clean(split_to_clean, clean)
             print(f"Repaired annotations of split {split_to_clean.name!r}: {clean}")
@@ -103,7 +149,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("  What is not repaired stays as it is: check the new file in its turn.")
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
-    return result.exit_code
+    return code
+
+
+def check_samples(yaml_file: str, config: CfgNode, samples: int) -> AugmentedCheck:
+    """Draws samples of a dataset's training split, augmented as a config says.
+
+    A split that training refuses is a fault like that of a sample.
+    """
+    try:
+        register_dataset_files([yaml_file])
+        dataset = read_dataset_file(Path(yaml_file))
+        name = f"{dataset.name}_{training_split(list(dataset.entries))}"
+        records, spec = DatasetCatalog.get(name), spec_of(name)
+        mapper = MultiTaskInstanceMapper(config, is_train=True, spec=spec)
+    except (ValueError, OSError) as error:
+        names = LabelNames((), SubcategorySpec())
+        return AugmentedCheck(names, faults=[(yaml_file, f"no samples were drawn: {error}")])
+    return check_augmented(
+        mapper,
+        records,
+        samples=samples if len(records) else 0,
+        names=LabelNames(MetadataCatalog.get(name).thing_classes, spec),
+        progress=lambda draws: tqdm(draws, desc="samples", unit="sample", disable=None),
+    )
+
+
+def add_samples(contents: Sequence[bytes], augmented: AugmentedCheck) -> list[bytes]:
+    """The contents of the report's files with what was found in training samples."""
+    html, numbers = contents
+    numbers = {**json.loads(numbers), "augmented": augmented.to_json()}
+    numbers = json.dumps(numbers, indent=1, allow_nan=False).encode("ascii") + b"\n"
+    if augmented.panel is None:
+        return [html, numbers]
+    _, png = cv2.imencode(".png", augmented.panel[..., ::-1])
+    return [html, numbers, png.tobytes()]
 
 
 def choose_split(splits: Sequence[SplitFiles], name: str | None) -> SplitFiles | None:

@@ -1,4 +1,4 @@
-"""The augmentations that a config names: by the published keys, or in a list of its own."""
+"""The augmentations that a config names: by the published keys, or in INPUT.AUGMENTATIONS."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from mask2former_mt.data.copy_paste import CopyPaste
-from mask2former_mt.data.random_transforms import (
+from mask2former_mt.data.transforms import (
+    PAD_VALUE,
+    VOID,
     RandomRotation,
     RandomSaturation,
     ResizeScale,
     ResizeShortestEdge,
 )
-from mask2former_mt.data.transforms import PAD_VALUE, VOID
 
 # The published default name stands in every published base YAML; for instances it means LSJ here.
 _LSJ_NAMES = ("coco_instance_lsj", "mask_former_semantic")
+# Of INPUT.DATASET_MAPPER_NAME.
 MAPPER_NAMES = ("plain", *_LSJ_NAMES)
+# Of INPUT.RANDOM_FLIP.
+FLIPS = ("none", "horizontal", "vertical")
 
 
 def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
@@ -32,34 +36,31 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     the right and at the bottom. `plain`: ResizeShortestEdge by INPUT.MIN_SIZE_TRAIN, then flip.
 
     Raises:
-        ValueError: another mapper name, an INPUT.RANDOM_FLIP that is not known, or what
-            `named_augmentations` refuses.
+        ValueError: an unknown mapper name or INPUT.RANDOM_FLIP, or what `named_augmentations`
+            refuses.
 
     Source: Ghiasi et al., "Simple Copy-Paste", for large-scale jitter.
     """
     if cfg.INPUT.AUGMENTATIONS:
         return named_augmentations(cfg.INPUT.AUGMENTATIONS, image_format=cfg.INPUT.FORMAT)
-    name = cfg.INPUT.DATASET_MAPPER_NAME
-    direction = cfg.INPUT.RANDOM_FLIP
-    if direction not in ("none", "horizontal", "vertical"):
+    name, direction = cfg.INPUT.DATASET_MAPPER_NAME, cfg.INPUT.RANDOM_FLIP
+    if name not in MAPPER_NAMES:
         raise ValueError(
-            f"INPUT.RANDOM_FLIP must be 'none', 'horizontal' or 'vertical', got {direction!r}"
+            f"INPUT.DATASET_MAPPER_NAME must be one of {list(MAPPER_NAMES)}, got {name!r}"
         )
+    if direction not in FLIPS:
+        raise ValueError(f"INPUT.RANDOM_FLIP must be one of {list(FLIPS)}, got {direction!r}")
     flips = [] if direction == "none" else _flip(direction=direction)
     colors = _color(cfg.INPUT.FORMAT) if cfg.INPUT.COLOR_AUG_SSD else []
-    if name in _LSJ_NAMES:
-        jitter = _lsj(
-            size=cfg.INPUT.IMAGE_SIZE,
-            min_scale=cfg.INPUT.MIN_SCALE,
-            max_scale=cfg.INPUT.MAX_SCALE,
-        )
-        return [*colors, *flips, *jitter]
     if name == "plain":
         resize = ResizeShortestEdge(
             cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
         )
         return [*colors, resize, *flips]
-    raise ValueError(f"INPUT.DATASET_MAPPER_NAME must be one of {MAPPER_NAMES}, got {name!r}")
+    jitter = _lsj(
+        size=cfg.INPUT.IMAGE_SIZE, min_scale=cfg.INPUT.MIN_SCALE, max_scale=cfg.INPUT.MAX_SCALE
+    )
+    return [*colors, *flips, *jitter]
 
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
@@ -75,11 +76,11 @@ def named_augmentations(entries: Sequence[Mapping], *, image_format: str) -> lis
             flip: prob 0.5, direction horizontal (or vertical).
             lsj: size (pixels, or [height, width]), min_scale 0.1, max_scale 2.0. Fits the picture
                 into a box of `size` times a random factor, then crops as `crop` does.
-            crop: size. At a random place; a smaller picture is padded on the right and below.
+            crop: size. At a random place; a smaller picture is padded right and at the bottom.
             resize: short_side (pixels, or a list to choose from), max_size 1333 of the longer side.
             rotate: max_angle (degrees, in either direction), prob 0.5, expand False.
-            color: brightness 0.25, contrast 0.5, saturation 0.5 (moved by up to this share), prob
-                0.5 of each.
+            color: brightness 0.25, contrast 0.5, saturation 0.5 (changed by up to this share),
+                prob 0.5 for each of the three.
             copy_paste: prob 0.5, max_instances 5. The other picture goes through what comes before
                 it in the list.
         image_format: "RGB" or "BGR".
@@ -173,13 +174,10 @@ def _color(
     saturation: float = 0.5,
     prob: float = 0.5,
 ) -> list[T.Augmentation]:
-    """Each of the three is moved in a share `prob` of the pictures."""
-    for name, value in (
-        ("brightness", brightness),
-        ("contrast", contrast),
-        ("saturation", saturation),
-    ):
-        _share(name, value)
+    """Each of the three is changed in a share `prob` of the pictures."""
+    _share("brightness", brightness)
+    _share("contrast", contrast)
+    _share("saturation", saturation)
     _share("prob", prob)
     changes = [
         T.RandomBrightness(1 - brightness, 1 + brightness),

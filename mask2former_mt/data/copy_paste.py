@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.data import transforms as T
 
-from mask2former_mt.data.objects import Layer
+from mask2former_mt.data.layer_masks import Layer
 from mask2former_mt.data.transforms import PAD_VALUE, VOID, size_after
 from mask2former_mt.dataset.rle import decode_rle
 
@@ -18,7 +19,7 @@ class PasteTransform(T.Transform):
     """Lays cut-out pixels over a picture; a segmentation is void under them.
 
     Args:
-        covered: bool (H, W), where the pixels go; the size is that of the pictures it applies to.
+        covered: bool (H, W), where the pixels go; pictures of this size can be pasted into.
         picture: uint8 (H, W, C), of which only the covered pixels are kept.
         layer: the pasted objects, and the way they came until here.
     """
@@ -60,7 +61,7 @@ class PasteTransform(T.Transform):
 
 
 class Donors(Protocol):
-    """Where copy-paste gets its objects from; the mapper is one."""
+    """What copy-paste gets its objects from: the mapper."""
 
     def donate(
         self, augmentations: Sequence[T.Augmentation], not_from: str
@@ -68,11 +69,11 @@ class Donors(Protocol):
         """Another picture, augmented, and its objects; None where there is no other."""
 
     def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
-        """Which of the objects enough is left of, and their bool masks (N, H, W)."""
+        """Positions of the objects of which enough is left, and their bool masks (N, H, W)."""
 
 
 class PasteInput(T.AugInput):
-    """A picture to augment that knows where other pictures are.
+    """A picture to augment that can get at other pictures.
 
     Args:
         image: uint8 (H, W, C).
@@ -94,7 +95,7 @@ class CopyPaste(T.Augmentation):
 
     Args:
         prob: of pasting anything, in [0, 1].
-        max_instances: so many objects at most; the number is uniform, from 1 to what there is.
+        max_instances: most objects to paste; their number is uniform, from 1 to what there is.
         before: what the other picture goes through first.
 
     Source: Ghiasi et al., "Simple Copy-Paste". Differences: a bounded number of objects, and no
@@ -109,8 +110,8 @@ class CopyPaste(T.Augmentation):
         self.max_instances = max_instances
         self.before = list(before)
 
-    # detectron2's augmentations draw from NumPy's global generator, and so this one: it is seeded
-    # for the whole list at once.
+    # detectron2's augmentations draw from NumPy's global generator, and so does this one: the
+    # mapper seeds it for the whole list at once.
     # ruff: noqa: NPY002
     def get_transform(self, image: np.ndarray, file_name: str, donors: Donors) -> T.Transform:
         if np.random.uniform() >= self.prob:
@@ -126,7 +127,8 @@ class CopyPaste(T.Augmentation):
             return T.NoOpTransform()
         count = np.random.randint(1, min(self.max_instances, len(kept)) + 1)
         chosen = np.sort(np.random.choice(len(kept), count, replace=False))
-        layer = layer.only([kept[i] for i in chosen])
+        annotations = [layer.annotations[kept[i]] for i in chosen]
+        layer = dataclasses.replace(layer, annotations=annotations)
         return PasteTransform(masks[chosen].any(axis=0), picture, layer)
 
 

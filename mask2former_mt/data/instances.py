@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from mask2former_mt.data.label_maps import OVERLAP_POLICIES, resolve_overlap
-from mask2former_mt.data.objects import Drawn, Layer, draw_layer, named_error
-from mask2former_mt.data.rasterize import RASTERIZERS
+from mask2former_mt.data.layer_masks import Layer, LayerMasks, draw_layer
 from mask2former_mt.structures import (
     GT_CLASSES,
     GT_MASKS,
@@ -22,12 +20,13 @@ from mask2former_mt.structures import (
 
 # N instances, S subcategories, H and W of the final frame.
 
-# No dataset has as many; what lies beyond is damaged, and would not fit into int64.
-_MAX_CLASS = 2**31 - 1
+# Who has a pixel that several masks claim: "keep": all of them; "last": the last one listed;
+# "smallest_on_top": the one with the smallest mask, and of equal ones the last.
+OVERLAP_POLICIES = ("keep", "last", "smallest_on_top")
 
 
 class Targets(NamedTuple):
-    """The N instances of a picture, and what the guards ask of them.
+    """The N instances of a picture, and where they come from.
 
     Args:
         instances: as `TargetMaker.make` says.
@@ -43,16 +42,18 @@ class Targets(NamedTuple):
 class TargetMaker:
     """Makes `Instances` of the objects in an augmented picture.
 
+    Classes and labels are taken as they are: the dataset's reader has checked them.
+
     Args:
         spec: the dataset's S subcategories.
         min_visible_pixels: an instance with fewer pixels left is dropped with all its labels.
         min_visible: so is one with less than this share, in [0, 1], of the pixels that all of it
             would have at this scale.
-        rasterizer: a backend of `rasterize`, or "auto".
+        rasterizer: one of `rasterize.RASTERIZERS`.
         mask_overlap: who has a pixel that two instances claim, one of `OVERLAP_POLICIES`.
 
     Raises:
-        ValueError: one of these is not of the listed values.
+        ValueError: limits that would drop everything, or let an empty mask pass.
     """
 
     def __init__(
@@ -71,20 +72,14 @@ class TargetMaker:
             )
         if not 0 <= min_visible <= 1:
             raise ValueError(f"INPUT.MIN_VISIBLE must be a share in [0, 1], got {min_visible!r}")
-        if rasterizer not in RASTERIZERS:
-            raise ValueError(f"INPUT.RASTERIZER must be one of {RASTERIZERS}, got {rasterizer!r}")
-        if mask_overlap not in OVERLAP_POLICIES:
-            raise ValueError(
-                f"INPUT.MASK_OVERLAP must be one of {list(OVERLAP_POLICIES)}, got {mask_overlap!r}"
-            )
         self.spec = spec
         self.min_visible_pixels = min_visible_pixels
         self.min_visible = min_visible
-        self.backend = None if rasterizer == "auto" else rasterizer
+        self.rasterizer = rasterizer
         self.mask_overlap = mask_overlap
 
     def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
-        """Which of a layer's objects can be seen well enough, were nothing above it.
+        """Those of a layer's objects that can be seen well enough, were nothing above them.
 
         Args:
             layer: the objects and the way they came.
@@ -106,11 +101,10 @@ class TargetMaker:
 
         Returns:
             Instances with `gt_classes` int64 (N,), `gt_masks` bool (N, H, W), `gt_boxes` (N, 4) and
-            `gt_subcategories` int64 (N, S); N may be 0.
+            `gt_subcategories` int64 (N, S), unknown where an annotation has none; N may be 0.
 
         Raises:
-            ValueError: a damaged segmentation, or another number of labels; names file and
-                annotation.
+            ValueError: a damaged segmentation; names file and annotation.
         """
         drawn = [self._draw(layer, size) for layer in layers]
         for top in range(len(layers) - 1, 0, -1):
@@ -120,33 +114,28 @@ class TargetMaker:
         masks_NHW = drawn[0].masks
         if len(drawn) > 1:
             masks_NHW = np.concatenate([d.masks for d in drawn])
-        if self.mask_overlap != "keep":
-            masks_NHW = resolve_overlap(masks_NHW, overlap=self.mask_overlap)
+        masks_NHW = resolve_overlap(masks_NHW, overlap=self.mask_overlap)
         areas = np.concatenate([d.areas for d in drawn]) if self.min_visible > 0 else None
         chosen, pixels = self._seen_enough(masks_NHW, areas)
         if len(chosen) < len(masks_NHW):
             masks_NHW = masks_NHW[chosen]
-        # Labels are read of all annotations, so that a wrong one is found whatever the crop.
-        classes = [_class(layer, i) for layer in layers for i in range(len(layer.annotations))]
-        labels = [self._labels(layer, i) for layer in layers for i in range(len(layer.annotations))]
-        starts = np.cumsum([0, *(len(layer.annotations) for layer in layers)])
-        kept = [start + i for start, d in zip(starts, drawn, strict=False) for i in d.kept]
-        kept = [kept[i] for i in chosen]
+        origins = [(number, i) for number, d in enumerate(drawn) for i in d.kept]
+        origins = [origins[i] for i in chosen]
+        annotations = [layers[number].annotations[i] for number, i in origins]
+        unknown = [UNKNOWN] * len(self.spec)
+        classes = [a["category_id"] for a in annotations]
+        labels = [a.get("subcategories", unknown) for a in annotations]
         instances = Instances(size)
-        instances.set(GT_CLASSES, torch.tensor([classes[i] for i in kept], dtype=torch.int64))
+        instances.set(GT_CLASSES, torch.tensor(classes, dtype=torch.int64))
         instances.set(GT_MASKS, torch.from_numpy(masks_NHW))
         instances.set("gt_boxes", boxes_of(masks_NHW))
-        labels_NS = torch.tensor([labels[i] for i in kept], dtype=torch.int64)
-        instances.set(GT_SUBCATEGORIES, labels_NS.reshape(len(kept), len(self.spec)))
-        origins = [(number, i) for number, d in enumerate(drawn) for i in d.kept]
-        return Targets(
-            instances,
-            torch.tensor([pixels[i] for i in chosen], dtype=torch.int64),
-            [origins[i] for i in chosen],
-        )
+        labels_NS = torch.tensor(labels, dtype=torch.int64).reshape(len(labels), len(self.spec))
+        instances.set(GT_SUBCATEGORIES, labels_NS)
+        pixels = torch.tensor([pixels[i] for i in chosen], dtype=torch.int64)
+        return Targets(instances, pixels, origins)
 
-    def _draw(self, layer: Layer, size: tuple[int, int]) -> Drawn:
-        return draw_layer(layer, size, backend=self.backend, measure=self.min_visible > 0)
+    def _draw(self, layer: Layer, size: tuple[int, int]) -> LayerMasks:
+        return draw_layer(layer, size, rasterizer=self.rasterizer, measure=self.min_visible > 0)
 
     def _seen_enough(
         self, masks_NHW: np.ndarray, areas: np.ndarray | None
@@ -159,39 +148,36 @@ class TargetMaker:
         chosen = [i for i, (p, n) in enumerate(zip(pixels, needed, strict=True)) if p >= n]
         return chosen, pixels
 
-    def _labels(self, layer: Layer, index: int) -> list[int]:
-        labels = layer.annotations[index].get("subcategories")
-        if labels is None:
-            return [UNKNOWN] * len(self.spec)
-        if not isinstance(labels, Sequence) or len(labels) != len(self.spec):
-            raise named_error(
-                layer,
-                index,
-                f"'subcategories' must be {len(self.spec)} labels for {list(self.spec.names)}, "
-                f"got {labels}; all datasets of a run must list the same subcategories",
-            )
-        for name, count, label in zip(self.spec.names, self.spec.num_classes, labels, strict=True):
-            if not _is_index(label) or not UNKNOWN <= label <= count:
-                raise named_error(
-                    layer,
-                    index,
-                    f"subcategory {name!r} must be in [-1, {count}] (-1 unknown, {count} none), "
-                    f"got {label!r}",
-                )
-        return list(labels)
 
+def resolve_overlap(masks_NHW: np.ndarray, *, overlap: str) -> np.ndarray:
+    """Gives every pixel that several masks claim to one of them.
 
-def _is_index(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    Args:
+        masks_NHW: bool (N, H, W); not changed.
+        overlap: one of `OVERLAP_POLICIES`.
 
+    Returns:
+        bool (N, H, W); a mask that is hidden altogether is empty. With "keep" the argument itself.
 
-def _class(layer: Layer, index: int) -> int:
-    category = layer.annotations[index].get("category_id")
-    if not _is_index(category) or not 0 <= category <= _MAX_CLASS:
-        raise named_error(
-            layer, index, f"'category_id' must be the index of a class, got {category!r}"
+    Raises:
+        ValueError: an unknown policy.
+    """
+    if overlap not in OVERLAP_POLICIES:
+        raise ValueError(
+            f"overlap (INPUT.MASK_OVERLAP) must be one of {list(OVERLAP_POLICIES)}, got {overlap!r}"
         )
-    return int(category)
+    if overlap == "keep":
+        return masks_NHW
+    top_down = list(range(len(masks_NHW)))[::-1]
+    if overlap == "smallest_on_top":
+        # Stable: of equal areas the last stays on top.
+        top_down.sort(key=lambda index: np.count_nonzero(masks_NHW[index]))
+    resolved_NHW = np.empty_like(masks_NHW)
+    is_free = np.ones(masks_NHW.shape[1:], dtype=bool)
+    for index in top_down:
+        np.logical_and(masks_NHW[index], is_free, out=resolved_NHW[index])
+        is_free &= ~resolved_NHW[index]
+    return resolved_NHW
 
 
 def boxes_of(masks_NHW: np.ndarray) -> Boxes:

@@ -14,10 +14,10 @@ from detectron2.data import transforms as T
 from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.data.copy_paste import PasteInput, layers_of
 from mask2former_mt.data.instances import TargetMaker, objects_of
-from mask2former_mt.data.integrity import check_sample, deep_check
-from mask2former_mt.data.objects import Layer
-from mask2former_mt.data.random_transforms import PadToMultiple
+from mask2former_mt.data.integrity import check_sample
+from mask2former_mt.data.layer_masks import Layer
 from mask2former_mt.data.seeding import seeded
+from mask2former_mt.data.transforms import PadToMultiple
 from mask2former_mt.dataset.images import check_image_size, read_image
 from mask2former_mt.structures import SubcategorySpec
 
@@ -38,9 +38,6 @@ class MultiTaskInstanceMapper:
             of it; 0 or less: it is not.
         min_visible_pixels, min_visible, rasterizer, mask_overlap: see `TargetMaker`.
         seed: at least 0; with a record's `draw` it decides all that is random in a sample.
-        num_classes: classes must be less than this; None: they are not compared.
-        deep_check_every: each sample whose `draw` is a multiple of it is checked by `deep_check`,
-            the others by `check_sample` only; 0: none.
         records: dataset dicts of the pictures that copy-paste takes from; see `paste_from`.
 
     Raises:
@@ -61,16 +58,10 @@ class MultiTaskInstanceMapper:
         rasterizer: str = "auto",
         mask_overlap: str = "keep",
         seed: int = 0,
-        num_classes: int | None = None,
-        deep_check_every: int = 0,
         records: Sequence[Mapping] = (),
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT must be 'RGB' or 'BGR', got {image_format!r}")
-        if deep_check_every < 0:
-            raise ValueError(
-                f"INPUT.DEEP_CHECK_EVERY must be 0 or a number of samples, got {deep_check_every}"
-            )
         pad = [PadToMultiple(size_divisibility)] if is_train and size_divisibility > 0 else []
         self.is_train = is_train
         self.augmentations = T.AugmentationList([*augmentations, *pad])
@@ -84,8 +75,6 @@ class MultiTaskInstanceMapper:
             mask_overlap=mask_overlap,
         )
         self.seed = seed
-        self.num_classes = num_classes
-        self.deep_check_every = deep_check_every
         self.records = records
 
     @classmethod
@@ -101,8 +90,6 @@ class MultiTaskInstanceMapper:
             "rasterizer": cfg.INPUT.RASTERIZER,
             "mask_overlap": cfg.INPUT.MASK_OVERLAP,
             "seed": cfg.SEED if cfg.SEED >= 0 else _some_seed(),
-            # Before the dataset is known it is 0.
-            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES or None,
         }
 
     def paste_from(self, records: Sequence[Mapping]) -> None:
@@ -123,13 +110,13 @@ class MultiTaskInstanceMapper:
             `image_id`; in training also `instances` with `gt_classes` int64 (N,), `gt_masks` bool
             (N, H, W), `gt_boxes` (N, 4) and `gt_subcategories` int64 (N, S), N may be 0;
             `transforms`, the TransformList that was applied; `draw`, None without one; `areas`
-            int64 (N,), the masks' pixels; and `measures` of a sample that was checked deeply.
+            int64 (N,), the masks' pixels; and `origins`, N pairs: 0 for an object of the picture
+            itself, k for one of the k-th pasting, and its position among that picture's objects.
 
         Raises:
             FileNotFoundError: no such image.
             ValueError: an image that cannot be read or is not of the listed size, an annotation
-                with a damaged mask or with labels that the spec does not have; names file and
-                annotation.
+                with a damaged mask; names file and annotation.
             IntegrityError: the sample is not as described here; names the file.
         """
         draw, file_name = dataset_dict.get("draw"), dataset_dict["file_name"]
@@ -148,14 +135,10 @@ class MultiTaskInstanceMapper:
         }
         if not self.is_train:
             return mapped
-        annotations = objects_of(dataset_dict)
-        layers = layers_of(annotations, transforms, (height, width), file_name)
-        instances, areas, origins = self.targets.make(layers, tuple(image.shape[-2:]))
-        mapped |= {"instances": instances, "transforms": transforms, "draw": draw, "areas": areas}
-        self._guard(mapped)
-        if self.deep_check_every and draw is not None and draw % self.deep_check_every == 0:
-            exclusive = self.targets.mask_overlap != "keep"
-            mapped["measures"] = deep_check(mapped, annotations, origins, exclusive=exclusive)
+        layers = layers_of(objects_of(dataset_dict), transforms, (height, width), file_name)
+        targets = self.targets.make(layers, tuple(image.shape[-2:]))
+        mapped |= {**targets._asdict(), "transforms": transforms, "draw": draw}
+        check_sample(mapped, num_subcategories=len(self.targets.spec))
         return mapped
 
     def donate(
@@ -191,11 +174,8 @@ class MultiTaskInstanceMapper:
         return None
 
     def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
-        """Which objects copy-paste may take; see `TargetMaker.visible`."""
+        """The objects that copy-paste may take; see `TargetMaker.visible`."""
         return self.targets.visible(layer, size)
-
-    def _guard(self, sample: dict) -> None:
-        check_sample(sample, spec=self.targets.spec, num_classes=self.num_classes)
 
     def _read(self, record: Mapping) -> PasteInput:
         image = read_image(record["file_name"], self.image_format)

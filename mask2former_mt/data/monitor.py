@@ -1,4 +1,4 @@
-"""What a training really sees: how much of each class and value, against what the dataset has."""
+"""Shares of classes and values among the training samples, compared with the dataset's."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from mask2former_mt.data.bad_samples import BadSampleLedger
-from mask2former_mt.structures import GT_CLASSES, GT_MASKS, GT_SUBCATEGORIES, SubcategorySpec
+from mask2former_mt.structures import GT_CLASSES, GT_SUBCATEGORIES, SubcategorySpec
 
 # K classes, N instances, S subcategories with K_s values each.
 
-# An alarm waits until so many instances of a class were to be expected: with fewer, chance decides.
+# An alarm waits until this many instances of a class were to be expected: with fewer, chance
+# decides.
 MIN_EXPECTED = 100
 
 
 class ShareWatch:
-    """Keeps count of the instances and pixels of each class and value.
+    """Counts the instances and pixels of each class and value.
 
     Args:
         class_names: of the K classes.
@@ -40,28 +41,19 @@ class ShareWatch:
         counts = np.array([dataset_counts.get(i, 0) for i in range(len(class_names))], float)
         self.dataset_shares = counts / max(counts.sum(), 1.0)
         self.pictures = 0
-        self.deep_checks = 0
-        self.lowest_alignment = 1.0
         # Rows: instances, pixels. Columns: the classes; unknown, the values, none.
         self.classes = np.zeros((2, len(class_names)), dtype=np.int64)
         self.values = [np.zeros((2, k + 2), dtype=np.int64) for k in spec.num_classes]
         self._reported: set[int] = set()
 
     def add(self, batch: Sequence[Mapping]) -> None:
-        """Counts the samples of a batch; no mask is copied.
-
-        Args:
-            batch: of the mapper. Where a sample has no `areas`, its pixels are counted.
-        """
+        """Counts the samples of a batch of the mapper; no mask is copied."""
         self.pictures += len(batch)
-        for sample in batch:
-            if "measures" in sample:
-                self.deep_checks += 1
-                self.lowest_alignment = min(self.lowest_alignment, sample["measures"].alignment)
-        instances = [sample["instances"] for sample in batch if len(sample["instances"])]
-        if not instances:
+        batch = [sample for sample in batch if len(sample["instances"])]
+        if not batch:
             return
-        areas_N = np.concatenate([_areas(s) for s in batch if len(s["instances"])])
+        instances = [sample["instances"] for sample in batch]
+        areas_N = np.concatenate([sample["areas"].numpy() for sample in batch])
         classes_N = np.concatenate([i.get(GT_CLASSES).numpy() for i in instances])
         _count(self.classes, classes_N, areas_N)
         labels_NS = np.concatenate([i.get(GT_SUBCATEGORIES).numpy() for i in instances])
@@ -137,7 +129,7 @@ class WatchedLoader:
         self.latest: list[dict] = []
 
     def start_at(self, draw: int) -> None:
-        """As the loader's."""
+        """Leaves out the samples before `draw`, as the loader does."""
         self.loader.start_at(draw)
 
     def __iter__(self) -> Iterator[list[dict]]:
@@ -157,12 +149,6 @@ def count_classes(records: Iterable[Mapping]) -> Counter[int]:
         for annotation in record.get("annotations", ())
         if not annotation.get("iscrowd", 0)
     )
-
-
-def _areas(sample: Mapping) -> np.ndarray:
-    if "areas" in sample:
-        return sample["areas"].numpy()
-    return np.array([np.count_nonzero(m) for m in sample["instances"].get(GT_MASKS).numpy()])
 
 
 def _count(counts: np.ndarray, numbers_N: np.ndarray, areas_N: np.ndarray) -> None:

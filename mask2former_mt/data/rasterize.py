@@ -1,4 +1,4 @@
-"""Outlines, run lengths and bitmaps become masks, at any output size.
+"""Outlines, run lengths and bitmaps become masks.
 
 A pixel belongs to an outline if its centre lies inside, pixel (0, 0) having its centre at
 (0.5, 0.5): COCO's frame, in which the picture is [0, W] x [0, H].
@@ -41,11 +41,7 @@ class SegmentationError(ValueError):
 
 
 def rasterize(
-    segmentations: Sequence[Segmentation],
-    *,
-    size: tuple[int, int],
-    source_size: tuple[int, int] | None = None,
-    backend: str | None = None,
+    segmentations: Sequence[Segmentation], *, size: tuple[int, int], rasterizer: str = "auto"
 ) -> np.ndarray:
     """Draws every instance on its own.
 
@@ -56,54 +52,34 @@ def rasterize(
 
     Args:
         segmentations: per instance a list of polygons, each (P, 2) or flat [x1, y1, x2, y2, ...],
-            xy in pixels of the source frame; or an RLE, as `rle.run_lengths` reads it; or a bitmap
-            (H, W) of bool, or of uint8 with 1 or 255 inside.
-        size: (H, W) of the masks.
-        source_size: (H, W) of the frame that the segmentations are in, as large as `size` if None.
-            Polygons are scaled, the others sampled at the nearest pixel.
-        backend: what draws polygons, "opencv" or "pycocotools"; None: `DEFAULT_BACKEND`.
+            xy in pixels; or an RLE, as `rle.run_lengths` reads it; or a bitmap (H, W) of bool, or
+            of uint8 with 1 or 255 inside.
+        size: (H, W) of the picture and of the masks.
+        rasterizer: what draws polygons, one of `RASTERIZERS`.
 
     Returns:
         bool (N, H, W), C-contiguous; N may be 0.
 
     Raises:
         SegmentationError: names the damaged instance by its index, and what is wrong with it.
-        ValueError: an unknown backend, or a size that is not two positive integers.
+        ValueError: an unknown rasterizer, or a size that is not two positive integers.
     """
-    height, width = check_size(size, "size")
-    source = check_size(source_size, "source_size") if source_size is not None else (height, width)
-    draw = _drawer(backend)
-    scale = None
-    if source != (height, width):
-        scale = np.array([width / source[1], height / source[0]])
-    masks_NHW = np.zeros((len(segmentations), height, width), dtype=bool)
+    size = check_size(size, "size")
+    if rasterizer not in RASTERIZERS:
+        raise ValueError(
+            f"rasterizer (INPUT.RASTERIZER) must be one of {list(RASTERIZERS)}, got {rasterizer!r}"
+        )
+    draw = _DRAWERS[_AUTO if rasterizer == "auto" else rasterizer]
+    masks_NHW = np.zeros((len(segmentations), *size), dtype=bool)
     for index, segmentation in enumerate(segmentations):
         try:
             if isinstance(segmentation, (list, tuple)):
-                _draw_polygons(segmentation, masks_NHW[index], scale, draw)
+                _draw_polygons(segmentation, masks_NHW[index], draw)
             else:
-                bitmap = _bitmap(segmentation, source)
-                masks_NHW[index] = bitmap if scale is None else resize_mask(bitmap, (height, width))
+                masks_NHW[index] = _bitmap(segmentation, size)
         except ValueError as error:
             raise SegmentationError(index, error) from error
     return masks_NHW
-
-
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Samples a mask, or a map of indices, at the pixel nearest to each new pixel's centre.
-
-    Args:
-        mask: (H, W) of any dtype.
-        size: (H, W) of the result.
-
-    Returns:
-        The same dtype, with no value that was not there.
-    """
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for new, old in zip(size, mask.shape, strict=True)
-    )
-    return mask[rows[:, None], columns]
 
 
 def polygon_points(polygon: Sequence | np.ndarray) -> np.ndarray:
@@ -139,27 +115,15 @@ def polygon_points(polygon: Sequence | np.ndarray) -> np.ndarray:
     return points
 
 
-def _drawer(backend: str | None) -> Callable[[np.ndarray, int, int], np.ndarray]:
-    backend = DEFAULT_BACKEND if backend is None else backend
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {sorted(BACKENDS)}, got {backend!r}")
-    return BACKENDS[backend]
-
-
 def _draw_polygons(
-    polygons: Sequence,
-    mask_HW: np.ndarray,
-    scale: np.ndarray | None,
-    draw: Callable[[np.ndarray, int, int], np.ndarray],
+    polygons: Sequence, mask_HW: np.ndarray, draw: Callable[[np.ndarray, int, int], np.ndarray]
 ) -> None:
     if not polygons:
         raise ValueError("the list of polygons is empty; draw the outline")
     height, width = mask_HW.shape
     for polygon in polygons:
         points = polygon_points(polygon)
-        if scale is not None:
-            points = points * scale
-        # The backends walk along every edge, however far outside: what is out of reach is cut off.
+        # The rasterizers walk along every edge, however far outside: what is out of reach is cut.
         reach = max(height, width)
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         if min(left, top) < -reach or right > width + reach or bottom > height + reach:
@@ -222,27 +186,26 @@ def _draw_with_pycocotools(points: np.ndarray, height: int, width: int) -> np.nd
 
 
 # Each draws one polygon (P, 2) into a bool (height, width).
-BACKENDS = {"opencv": _draw_with_opencv, "pycocotools": _draw_with_pycocotools}
-RASTERIZERS = ("auto", *BACKENDS)
-# `tools/benchmark.py data` compares them: neither grows an object, small ones take both the same
-# time, large ones take pycocotools a quarter more.
-DEFAULT_BACKEND = "opencv"
+_DRAWERS = {"opencv": _draw_with_opencv, "pycocotools": _draw_with_pycocotools}
+# Neither grows an object; `tools/benchmark.py data` compares their speed.
+_AUTO = "opencv"
+RASTERIZERS = ("auto", *_DRAWERS)
 
 
-def _bitmap(segmentation: Mapping | np.ndarray, source: tuple[int, int]) -> np.ndarray:
-    """Returns bool (H, W) of the source's size."""
+def _bitmap(segmentation: Mapping | np.ndarray, expected: tuple[int, int]) -> np.ndarray:
+    """The bool (H, W) that an RLE or a bitmap of the expected size stands for."""
     if isinstance(segmentation, Mapping):
         size = segmentation.get("size")
-        if isinstance(size, (list, tuple)) and tuple(size) != source:
-            raise ValueError(f"RLE size must be the image's {list(source)}, got {list(size)}")
+        if isinstance(size, (list, tuple)) and tuple(size) != expected:
+            raise ValueError(f"RLE size must be the image's {list(expected)}, got {list(size)}")
         return decode_rle(segmentation)
     if not isinstance(segmentation, np.ndarray):
         raise ValueError(
             "a segmentation must be a list of polygons, an RLE object or a bitmap, got "
             f"{type(segmentation).__name__}"
         )
-    if segmentation.shape != source:
-        raise ValueError(f"a bitmap must be of shape {source}, got {segmentation.shape}")
+    if segmentation.shape != expected:
+        raise ValueError(f"a bitmap must be of shape {expected}, got {segmentation.shape}")
     if segmentation.dtype == bool:
         return segmentation
     if segmentation.dtype != np.uint8:

@@ -1,14 +1,16 @@
-"""Transforms that detectron2 lacks, and one way to apply any of them to masks and label maps."""
+"""Augmentations and transforms that detectron2 lacks, or has in a form that does not serve here."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
-# Mid grey, what detectron2's FixedSizeCrop pads with too.
+# detectron2's augmentations draw from NumPy's global generator, and so do these: the mapper seeds
+# it for each sample.
+# ruff: noqa: NPY002
+
+# Mid grey, which detectron2's FixedSizeCrop pads with too.
 PAD_VALUE = 128
 # What it writes into the padding of segmentations.
 VOID = 255
@@ -39,7 +41,7 @@ class RotationTransform(T.RotationTransform):
 
 
 class SaturationTransform(T.Transform):
-    """Moves a picture away from its own grey, or towards it.
+    """Moves a picture's colours away from its own grey, or towards it.
 
     detectron2's keeps the grey picture, which would then travel with every sample.
 
@@ -69,6 +71,86 @@ class SaturationTransform(T.Transform):
         return T.NoOpTransform()
 
 
+# Transforms that change colours and no places.
+PHOTOMETRIC = (T.BlendTransform, T.ColorTransform, T.NoOpTransform, SaturationTransform)
+
+
+class ResizeScale(T.ResizeScale):
+    """detectron2's, which may resize a long or small picture to nothing."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return _at_least_one_pixel(super().get_transform(image))
+
+
+class ResizeShortestEdge(T.ResizeShortestEdge):
+    """detectron2's, which may resize a long picture to nothing."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return _at_least_one_pixel(super().get_transform(image))
+
+
+def _at_least_one_pixel(transform: T.Transform) -> T.Transform:
+    if not isinstance(transform, T.ResizeTransform) or min(transform.new_h, transform.new_w) > 0:
+        return transform
+    new_height, new_width = max(1, transform.new_h), max(1, transform.new_w)
+    return T.ResizeTransform(transform.h, transform.w, new_height, new_width, transform.interp)
+
+
+class PadToMultiple(T.Augmentation):
+    """Pads on the right and at the bottom: the picture with grey, a segmentation with void.
+
+    Args:
+        multiple: pixels that both sides become a multiple of.
+    """
+
+    def __init__(self, multiple: int) -> None:
+        super().__init__()
+        self.multiple = multiple
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        height, width = image.shape[:2]
+        right, bottom = -width % self.multiple, -height % self.multiple
+        if not right and not bottom:
+            return T.NoOpTransform()
+        return T.PadTransform(0, 0, right, bottom, width, height, PAD_VALUE, VOID)
+
+
+class RandomRotation(T.Augmentation):
+    """Turns a picture about its centre; grey and void come in from the corners.
+
+    Args:
+        max_angle: degrees, in either direction.
+        expand: whether the picture grows to hold all of it; otherwise its size stays.
+    """
+
+    def __init__(self, max_angle: float, *, expand: bool = False) -> None:
+        super().__init__()
+        self.max_angle = max_angle
+        self.expand = expand
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        angle = np.random.uniform(-self.max_angle, self.max_angle)
+        return RotationTransform(*image.shape[:2], angle, expand=self.expand)
+
+
+class RandomSaturation(T.Augmentation):
+    """Blends a picture with its own grey.
+
+    Args:
+        low, high: range of the picture's weight; 1 leaves it as it is.
+        image_format: "RGB" or "BGR"; detectron2's takes every picture for RGB.
+    """
+
+    def __init__(self, low: float, high: float, image_format: str) -> None:
+        super().__init__()
+        self.low = low
+        self.high = high
+        self.image_format = image_format
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return SaturationTransform(np.random.uniform(self.low, self.high), self.image_format)
+
+
 def size_after(transform: T.Transform, size: tuple[int, int]) -> tuple[int, int]:
     """The size (H, W) of what a transform makes of a picture of `size` (H, W)."""
     height, width = size
@@ -85,21 +167,20 @@ def size_after(transform: T.Transform, size: tuple[int, int]) -> tuple[int, int]
         return transform.new_h, transform.new_w
     if isinstance(transform, T.RotationTransform):
         return int(transform.bound_h), int(transform.bound_w)
-    same = (T.HFlipTransform, T.VFlipTransform, T.BlendTransform, T.NoOpTransform)
-    if isinstance(transform, (*same, SaturationTransform)):
+    if isinstance(transform, (T.HFlipTransform, T.VFlipTransform, *PHOTOMETRIC)):
         return size
     return transform.apply_segmentation(np.zeros(size, np.uint8)).shape[:2]
 
 
 def source_pixels(transforms: T.Transform, size: tuple[int, int]) -> np.ndarray:
-    """Where each pixel of a transformed segmentation comes from.
+    """The pixel of the original segmentation that each pixel of a transformed one comes from.
 
     Args:
         transforms: what was applied, usually a sample's TransformList.
         size: (H, W) before the transforms.
 
     Returns:
-        int32, of the size after the transforms: the number y * W + x of the source pixel, nearest
+        int32, of the size after the transforms: the number y * W + x of the source pixel nearest
         to the pixel's centre; -1 for padding and for what something else was pasted over.
     """
     height, width = size
@@ -114,72 +195,3 @@ def source_pixels(transforms: T.Transform, size: tuple[int, int]) -> np.ndarray:
     sources = ((moved & 0xFFFFFF) | (moved >> 25) << 24).astype(np.int32)
     sources[((moved >> 24) ^ moved) & 1 == 0] = -1
     return sources
-
-
-def apply_to_label_map(
-    transforms: T.Transform, label_map: np.ndarray, void: int = VOID
-) -> np.ndarray:
-    """Moves a label map as the picture was moved; nothing is blended.
-
-    Args:
-        transforms: a sample's `transforms`.
-        label_map: (H, W) of any integer type, at the picture's size before the transforms.
-        void: what padding becomes; where the map is void, it stays so.
-
-    Returns:
-        The same type, at the size after the transforms.
-
-    Raises:
-        ValueError: not (H, W), or a void value that the type does not hold.
-    """
-    if label_map.ndim != 2:
-        raise ValueError(f"a label map must be (H, W), got {label_map.shape}")
-    if label_map.dtype == bool or not np.issubdtype(label_map.dtype, np.integer):
-        raise ValueError(
-            f"a label map must be of an integer type, got {label_map.dtype}; "
-            "bool masks go through apply_to_masks"
-        )
-    limits = np.iinfo(label_map.dtype)
-    if not limits.min <= void <= limits.max:
-        raise ValueError(f"void must be a value of {label_map.dtype}, got {void}")
-    sources = source_pixels(transforms, label_map.shape)
-    moved = np.empty((1, *sources.shape), dtype=label_map.dtype)
-    return gather([label_map], sources, void, moved)[0]
-
-
-def apply_to_masks(transforms: T.Transform, masks_NHW: np.ndarray) -> np.ndarray:
-    """Moves bool (N, H, W) masks as the picture was moved; padding is False.
-
-    Raises:
-        ValueError: not bool (N, H, W).
-    """
-    if masks_NHW.ndim != 3 or masks_NHW.dtype != bool:
-        raise ValueError(
-            f"masks must be bool (N, H, W), got {masks_NHW.dtype} {masks_NHW.shape}; "
-            "label maps go through apply_to_label_map"
-        )
-    sources = source_pixels(transforms, masks_NHW.shape[1:])
-    moved_NHW = np.empty((len(masks_NHW), *sources.shape), dtype=bool)
-    return gather(masks_NHW, sources, False, moved_NHW)
-
-
-def gather(
-    maps: Iterable[np.ndarray], sources: np.ndarray, fill: int | bool, out: np.ndarray
-) -> np.ndarray:
-    """Reads maps at the pixels of `source_pixels`.
-
-    Args:
-        maps: N times (H, W), one after another, so that they need not all be there at once.
-        sources: int32 (H', W').
-        fill: the value where there is no source.
-        out: (N, H', W') of the maps' type, written to and returned.
-    """
-    # An element more than the map has holds the fill.
-    numbers = sources
-    for position, source in enumerate(maps):
-        flat = np.append(source.reshape(-1), source.dtype.type(fill))
-        if position == 0:
-            numbers = np.where(sources < 0, source.size, sources)
-        # Every number is in range; "clip" only saves NumPy the look.
-        np.take(flat, numbers, out=out[position], mode="clip")
-    return out

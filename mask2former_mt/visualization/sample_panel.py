@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,17 +30,20 @@ def sample_panel(batch: Sequence[Mapping], names: LabelNames, image_format: str)
     Returns:
         uint8 RGB (H, W, 3).
     """
-    pictures, titles = [], []
-    for sample in batch[:MAX_PICTURES]:
-        image = sample["image"].numpy().transpose(1, 2, 0)
-        image = image if image_format == "RGB" else image[..., ::-1]
-        instances = sample["instances"]
-        image, masks = _shrink(image, instances.get(GT_MASKS).numpy())
-        classes, values = instances.get(GT_CLASSES), instances.get(GT_SUBCATEGORIES)
-        labels = [Label(*label) for label in zip(classes.tolist(), values.tolist(), strict=True)]
-        pictures.append(draw_instances(image, masks, labels, names))
-        titles.append(f"{pathlib.Path(sample['file_name']).name} ({sample.get('draw')})")
+    pictures = [draw_sample(sample, names, image_format) for sample in batch[:MAX_PICTURES]]
+    titles = [f"{Path(s['file_name']).name} ({s.get('draw')})" for s in batch[:MAX_PICTURES]]
     return contact_sheet(pictures, COLUMNS, titles=titles, cell_width=MAX_SIDE)
+
+
+def draw_sample(sample: Mapping, names: LabelNames, image_format: str) -> np.ndarray:
+    """One sample as `sample_panel` shows it: uint8 RGB, at most MAX_SIDE wide and high."""
+    image = sample["image"].numpy().transpose(1, 2, 0)
+    image = image if image_format == "RGB" else image[..., ::-1]
+    instances = sample["instances"]
+    image, masks = _shrink(image, instances.get(GT_MASKS).numpy())
+    classes, values = instances.get(GT_CLASSES), instances.get(GT_SUBCATEGORIES)
+    labels = [Label(*label) for label in zip(classes.tolist(), values.tolist(), strict=True)]
+    return draw_instances(image, masks, labels, names)
 
 
 def _shrink(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

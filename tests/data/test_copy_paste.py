@@ -12,8 +12,8 @@ from PIL import Image
 from scenes_on_disk import SPEC, annotation, mapper_of, rle
 
 from mask2former_mt.data.copy_paste import PasteTransform, layers_of
-from mask2former_mt.data.objects import Layer
-from mask2former_mt.data.transforms import apply_to_label_map, apply_to_masks, size_after
+from mask2former_mt.data.layer_masks import Layer
+from mask2former_mt.data.transforms import size_after, source_pixels
 
 # Left, top, right, bottom; grey level; class; labels.
 MINE = [((4, 4, 24, 24), 40, 0, (0, 0)), ((30, 10, 60, 40), 60, 1, (0, 1))]
@@ -138,15 +138,13 @@ def _eroded(mask: np.ndarray) -> np.ndarray:
     )
 
 
-def test_a_label_map_is_void_under_what_was_pasted(records):
+def test_a_segmentation_is_void_under_what_was_pasted(records):
     mapper = mapper_of([_always(max_instances=2), {"name": "flip", "prob": 1.0}], records=records)
     sample = mapper({**records[0], "draw": 1})
     transforms = pickle.loads(pickle.dumps(sample["transforms"]))
     (paste,) = [t for t in transforms.transforms if isinstance(t, PasteTransform)]
-    moved = apply_to_label_map(transforms, np.zeros((48, 64), np.int32), -1)
-    np.testing.assert_array_equal(moved == -1, paste.covered[:, ::-1])
-    everything = apply_to_masks(transforms, np.ones((1, 48, 64), bool))
-    np.testing.assert_array_equal(everything[0], ~paste.covered[:, ::-1])
+    sources = source_pixels(transforms, (48, 64))
+    np.testing.assert_array_equal(sources == -1, paste.covered[:, ::-1])
     # Applied again it gives the same picture; it holds what it pasted, and no whole picture.
     image = np.asarray(Image.open(records[0]["file_name"]))
     again = transforms.apply_image(image)

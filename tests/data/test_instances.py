@@ -7,9 +7,9 @@ import pytest
 from detectron2.data import transforms as T
 from scenes_on_disk import SPEC, annotation, rle
 
-from mask2former_mt.data import objects
-from mask2former_mt.data.instances import TargetMaker, boxes_of, objects_of
-from mask2former_mt.data.objects import Layer
+from mask2former_mt.data import layer_masks
+from mask2former_mt.data.instances import TargetMaker, boxes_of, objects_of, resolve_overlap
+from mask2former_mt.data.layer_masks import Layer
 
 SIZE = (20, 30)
 
@@ -109,13 +109,13 @@ def test_upper_layers_cover_lower_ones():
 @pytest.mark.parametrize("rasterizer", ["opencv", "pycocotools"])
 def test_the_rasterizer_is_the_one_asked_for(rasterizer, monkeypatch):
     used = []
-    real = objects.rasterize
+    real = layer_masks.rasterize
 
     def noting(*args, **fields):
-        used.append(fields["backend"])
+        used.append(fields["rasterizer"])
         return real(*args, **fields)
 
-    monkeypatch.setattr(objects, "rasterize", noting)
+    monkeypatch.setattr(layer_masks, "rasterize", noting)
     layer = _layer([annotation(_square(1, 1, 4, 5))])
     instances = _maker(rasterizer=rasterizer).make([layer], SIZE).instances
     assert instances.gt_masks.sum() == 12
@@ -152,38 +152,53 @@ def test_crowds_are_left_out():
     assert objects_of({}) == []
 
 
+@pytest.fixture
+def row() -> np.ndarray:
+    """Masks in one row of 6 pixels: 0 has pixels 0 and 1, 1 has 1 to 4, 2 has 4."""
+    masks = np.zeros((3, 1, 6), bool)
+    masks[0, 0, 0:2] = masks[1, 0, 1:5] = masks[2, 0, 4:5] = True
+    return masks
+
+
+@pytest.mark.parametrize(
+    ("overlap", "owners"),
+    [
+        # Pixel 1: the later of 0 and 1. Pixel 4: the later of 1 and 2.
+        ("last", [0, 1, 1, 1, 2, -1]),
+        # Areas 2, 4, 1: the smaller one wins.
+        ("smallest_on_top", [0, 0, 1, 1, 2, -1]),
+    ],
+)
+def test_the_policy_decides_who_has_a_pixel(row, overlap, owners):
+    before = row.copy()
+    resolved = resolve_overlap(row, overlap=overlap)
+    for index, mask in enumerate(resolved):
+        assert mask[0].tolist() == [owner == index for owner in owners]
+    np.testing.assert_array_equal(row, before)
+
+
+def test_of_equal_areas_the_last_is_on_top_and_keep_keeps(row):
+    masks = np.ones((3, 2, 2), bool)
+    assert resolve_overlap(masks, overlap="smallest_on_top").sum((1, 2)).tolist() == [0, 0, 4]
+    assert resolve_overlap(row, overlap="keep") is row
+
+
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
         ({"min_visible": 1.5}, r"INPUT.MIN_VISIBLE must be a share in \[0, 1\], got 1.5"),
         ({"min_visible": float("nan")}, "INPUT.MIN_VISIBLE must be a share"),
-        ({"rasterizer": "skia"}, r"INPUT.RASTERIZER must be one of \['auto', .*got 'skia'"),
-        ({"mask_overlap": "first"}, r"INPUT.MASK_OVERLAP must be one of \['keep', .*got 'first'"),
         ({"min_visible_pixels": 0}, "min_visible_pixels must be at least 1, got 0"),
+        ({"rasterizer": "skia"}, r"INPUT.RASTERIZER\) must be one of \['auto', .*got 'skia'"),
+        ({"mask_overlap": "first"}, r"MASK_OVERLAP\) must be one of \['keep', .*got 'first'"),
     ],
 )
 def test_values_out_of_range_are_refused(fields, match):
     with pytest.raises(ValueError, match=match):
-        _maker(**fields)
+        _maker(**fields).make([_layer([annotation(_square(1, 1, 4, 5))])], SIZE)
 
 
-@pytest.mark.parametrize(
-    ("fields", "match"),
-    [
-        ({"subcategories": [0]}, r"must be 2 labels for \['style', 'size'\], got \[0\]"),
-        ({"subcategories": 3}, r"must be 2 labels .* got 3"),
-        ({"subcategories": [0, 4]}, r"'size' must be in \[-1, 3\] \(-1 unknown, 3 none\), got 4"),
-        ({"subcategories": [-2, 0]}, r"'style' must be in \[-1, 2\] .* got -2"),
-        ({"subcategories": [0.5, 0]}, r"'style' must be in .* got 0.5"),
-        ({"category_id": 2**70}, "'category_id' must be the index of a class, got 11805"),
-        ({"category_id": -1}, "'category_id' must be the index of a class, got -1"),
-        ({"category_id": "cat"}, "'category_id' must be the index of a class, got 'cat'"),
-        ({"segmentation": None}, "got NoneType"),
-    ],
-)
-def test_a_bad_annotation_is_named(fields, match):
-    layer = _layer([annotation(_square(1, 1, 4, 5)), {**annotation([[]], number=9), **fields}])
-    if "segmentation" not in fields:
-        layer.annotations[1]["segmentation"] = _square(1, 1, 2, 2)
-    with pytest.raises(ValueError, match=f"a.png: annotation 9: .*{match}"):
+def test_a_damaged_segmentation_is_named():
+    layer = _layer([annotation(_square(1, 1, 4, 5)), annotation(None, number=9)])
+    with pytest.raises(ValueError, match=r"a.png: annotation 9: .*got NoneType"):
         _maker().make([layer], SIZE)

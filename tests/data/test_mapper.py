@@ -350,14 +350,9 @@ def test_an_image_of_another_size_is_named_with_both_sizes(record):
 
 def test_bad_annotations_are_named(record):
     mapper = _mapper()
-    record["annotations"] = [_annotation(_polygon(), labels=(0,))]
-    with pytest.raises(ValueError, match=r"red\.png: annotation 100: .*2 labels for .* got \[0\]"):
-        mapper(record)
     record["annotations"] = [_annotation(_rle(np.ones((4, 5))))]
     with pytest.raises(ValueError, match=r"annotation 100: RLE size .*\[83, 131\], got \[4, 5\]"):
         mapper(record)
-    with pytest.raises(ValueError, match="min_visible_pixels must be at least 1, got 0"):
-        _mapper(min_visible_pixels=0)
 
 
 def _names(augmentations) -> list[str]:
@@ -397,20 +392,3 @@ def test_from_config(record):
     assert mapped["image"].shape == (3, 166, 262)  # twice 83 x 131, nothing padded
     assert mapped["image"][0].sum() == 0  # blue comes first
     assert mapped["image"][2].sum() > 0
-
-
-@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-def test_colors_change_and_places_do_not(record, image_format):
-    cfg = _cfg(COLOR_AUG_SSD=True, FORMAT=image_format)
-    colors = build_train_augmentations(cfg)[:3]
-    mapper = _mapper(colors, image_format=image_format)
-    plain = _mapper(image_format=image_format)(record)
-    changed = 0
-    for seed in range(6):
-        np.random.seed(seed)  # noqa: NPY002 - detectron2's augmentations draw from this generator
-        mapped = mapper(record)
-        assert mapped["image"].dtype == torch.uint8
-        changed += not torch.equal(mapped["image"], plain["image"])
-        torch.testing.assert_close(mapped["instances"].gt_masks, plain["instances"].gt_masks)
-    # Each of three is applied to half of the pictures: all unchanged with (1/8)^6.
-    assert changed > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
@@ -66,16 +65,6 @@ def test_nothing_seen_has_no_shares():
         "dataset_instances": 0,
     }
     assert watch.new_alarms() == []
-
-
-def test_areas_are_counted_where_none_are_told():
-    told, counted = watch_of(), watch_of()
-    batch = [sample([0, 1], [30, 10]), sample([1], [7])]
-    told.add(batch)
-    counted.add([{k: v for k, v in s.items() if k != "areas"} for s in batch])
-    np.testing.assert_array_equal(told.classes, counted.classes)
-    # 30 of cats; 10 + 7 of cups.
-    assert told.classes.tolist() == [[1, 2], [30, 17]]
 
 
 def test_no_subcategories():
@@ -160,12 +149,3 @@ def test_the_loader_counts_what_passes():
     strict = WatchedLoader(Loader(batches), watch_of(), BadSampleLedger(limit=0))
     with pytest.raises(TooManyBadSamplesError):
         list(strict)
-
-
-def test_deep_checks_are_remembered(tmp_path):
-    record = record_of(write_coordinates(tmp_path / "a.png"))
-    mapper = mapper_of([{"name": "flip"}], deep_check_every=2)
-    watch = ShareWatch(("a", "b", "c"), SPEC, {}, 0.5)
-    watch.add([mapper({**record, "draw": draw}) for draw in range(3)])
-    assert watch.deep_checks == 2
-    assert watch.lowest_alignment == pytest.approx(1.0, abs=5e-4)

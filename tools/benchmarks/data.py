@@ -1,9 +1,10 @@
-"""The mapper, against detectron2's with the same augmentations and bitmask targets."""
+"""The mapper: against detectron2's, with another rasterizer, and without its guard."""
 
 from __future__ import annotations
 
 import pathlib
 import tempfile
+import time
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 
 from benchmarks.pairs import Settings, alternate
+from mask2former_mt.data import mapper as mapper_module
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.data.seeding import seeded
 from mask2former_mt.structures import SubcategorySpec
@@ -26,34 +28,66 @@ def run(settings: Settings) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         records = make_records(pathlib.Path(folder), settings.objects)
         for size in settings.sizes:
-            augmentations = [
-                T.RandomFlip(),
-                T.ResizeScale(0.1, 2.0, size, size),
-                T.FixedSizeCrop((size, size)),
-            ]
-            ours = MultiTaskInstanceMapper(
-                is_train=True,
-                augmentations=augmentations,
-                image_format="RGB",
-                spec=SubcategorySpec(),
-                size_divisibility=32,
-            )
+            ours = _ours(records, size)
             peers = {}
             if settings.peer("detectron2"):
-                theirs = DatasetMapper(
-                    is_train=True,
-                    augmentations=augmentations,
-                    image_format="RGB",
-                    use_instance_mask=True,
-                    instance_mask_format="bitmask",
-                )
-                peers["detectron2"] = _theirs(theirs, records)
+                peers["detectron2"] = _theirs(records, size)
+            if settings.peer("pycocotools"):
+                peers["pycocotools"] = _ours(records, size, rasterizer="pycocotools")
             case = f"{PICTURES} JPEGs of {WIDTH}x{HEIGHT}, {settings.objects} objects, crop {size}"
-            rows += alternate("data", case, _ours(ours, records), peers, settings)
+            rows += alternate("data", case, ours, peers, settings)
+            rows.append(_guard(records, size, settings))
     return rows
 
 
-def _ours(mapper, records):
+def _guard(records: list[dict], size: int, settings: Settings) -> dict:
+    """The mapper with the guard on each sample, against without.
+
+    The guard's share is measured within the runs, since two runs differ by more than that, and
+    stands in the row's case.
+    """
+    check, once = mapper_module.check_sample, _ours(records, size)
+    seconds = {"guard": 0.0, "all": 0.0}
+
+    def timed_check(*args, **fields):
+        started = time.perf_counter()
+        check(*args, **fields)
+        seconds["guard"] += time.perf_counter() - started
+
+    def with_check(replacement):
+        def run_once():
+            mapper_module.check_sample = replacement
+            started = time.perf_counter()
+            once()
+            if replacement is timed_check:
+                seconds["all"] += time.perf_counter() - started
+
+        return run_once
+
+    where = f"{PICTURES} samples, {settings.objects} objects, crop {size}"
+    peers = {"no guard": with_check(lambda *args, **fields: None)}
+    try:
+        (row,) = alternate("data", where, with_check(timed_check), peers, settings)
+    finally:
+        mapper_module.check_sample = check
+    share = 100 * seconds["guard"] / seconds["all"]
+    return {**row, "case": f"guard: {share:.2f} % of the mapper's time, {where}"}
+
+
+def _augmentations(size: int) -> list[T.Augmentation]:
+    return [T.RandomFlip(), T.ResizeScale(0.1, 2.0, size, size), T.FixedSizeCrop((size, size))]
+
+
+def _ours(records: list[dict], size: int, rasterizer: str = "auto"):
+    mapper = MultiTaskInstanceMapper(
+        is_train=True,
+        augmentations=_augmentations(size),
+        image_format="RGB",
+        spec=SubcategorySpec(),
+        size_divisibility=32,
+        rasterizer=rasterizer,
+    )
+
     def once():
         for draw, record in enumerate(records):
             mapper({**record, "draw": draw})
@@ -61,7 +95,14 @@ def _ours(mapper, records):
     return once
 
 
-def _theirs(mapper, records):
+def _theirs(records: list[dict], size: int):
+    mapper = DatasetMapper(
+        is_train=True,
+        augmentations=_augmentations(size),
+        image_format="RGB",
+        use_instance_mask=True,
+        instance_mask_format="bitmask",
+    )
     # detectron2 draws from NumPy: the same augmentations for both, without the time to seed them.
     states = []
     for draw in range(len(records)):

@@ -1,4 +1,4 @@
-"""Polygons to masks: how well both backends agree, by size, and how fast they are."""
+"""Polygons to masks: how well both rasterizers agree, by size, and how fast they are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from benchmarks.pairs import Settings, alternate
-from mask2former_mt.data.rasterize import BACKENDS, DEFAULT_BACKEND, rasterize
+from mask2former_mt.data.rasterize import rasterize
 
 POLYGONS = 600
 SIDE = 512
-# As many as one picture has, since they are drawn picture by picture.
+# Polygons of one picture: they are drawn picture by picture.
 GROUP = 8
 # COCO's bounds of small, medium and large, with the tiniest apart.
 BUCKETS = {
@@ -27,7 +27,7 @@ DATASETS = pathlib.Path(__file__).resolve().parents[2] / "datasets"
 
 
 def run(settings: Settings) -> list[dict]:
-    """The default backend against the other one, a row per area bucket."""
+    """OpenCV's rasterizer against pycocotools', a row per area bucket."""
     sets = {
         f"star-shaped, {name}": polygons for name, polygons in _by_area(make_polygons()).items()
     }
@@ -35,15 +35,16 @@ def run(settings: Settings) -> list[dict]:
         outlines = dataset_outlines(json_file)
         if outlines:
             sets[f"outlines of {json_file.parent.name}"] = outlines
-    (other,) = set(BACKENDS) - {DEFAULT_BACKEND}
     rows = []
     for name, polygons in sets.items():
-        ours = _drawing(polygons, DEFAULT_BACKEND)
-        peers = {other: _drawing(polygons, other)} if settings.peer("pycocotools") else {}
-        agreement = compare(polygons, DEFAULT_BACKEND, other)
-        case = f"{len(polygons)} polygons, {name}, {DEFAULT_BACKEND}"
+        ours = _drawing(polygons, "opencv")
+        peers = {}
+        if settings.peer("pycocotools"):
+            peers["pycocotools"] = _drawing(polygons, "pycocotools")
+        agreement = compare(polygons)
+        case = f"{len(polygons)} polygons, {name}, opencv"
         print(
-            f"{case} and {other}: IoU {agreement['iou']:.4f}, outline moved outwards by "
+            f"{case} and pycocotools: IoU {agreement['iou']:.4f}, outline moved outwards by "
             f"{agreement['grown_px']:+.3f} px, centre by {agreement['x_px']:+.3f}, "
             f"{agreement['y_px']:+.3f} px"
         )
@@ -94,16 +95,16 @@ def dataset_outlines(json_file: pathlib.Path) -> list[np.ndarray]:
     return outlines
 
 
-def compare(polygons: list[np.ndarray], backend: str, reference: str) -> dict[str, float]:
-    """How the masks of one backend lie to those of the other.
+def compare(polygons: list[np.ndarray]) -> dict[str, float]:
+    """How OpenCV's masks differ from those of pycocotools.
 
     Returns:
-        `iou`: the mean; `grown_px`: all of the area that one has more, by the length of the
-        outlines: how far it moved outwards; `x_px`, `y_px`: the mean way of the centres.
+        `iou`: the mean; `grown_px`: the area that OpenCV's have more, divided by the length of the
+        outlines: how far these moved outwards; `x_px`, `y_px`: the mean shift of the centres.
     """
     ours, theirs = (
-        rasterize([[p] for p in polygons], size=(SIDE, SIDE), backend=name)
-        for name in (backend, reference)
+        rasterize([[p] for p in polygons], size=(SIDE, SIDE), rasterizer=name)
+        for name in ("opencv", "pycocotools")
     )
     common, either = (ours & theirs).sum((1, 2)), (ours | theirs).sum((1, 2))
     grown = ours.sum((1, 2)) - theirs.sum((1, 2))
@@ -124,7 +125,7 @@ def _centre(mask: np.ndarray) -> np.ndarray:
 
 
 def _by_area(polygons: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
-    masks = rasterize([[p] for p in polygons], size=(SIDE, SIDE), backend="pycocotools")
+    masks = rasterize([[p] for p in polygons], size=(SIDE, SIDE), rasterizer="pycocotools")
     areas = np.count_nonzero(masks, axis=(1, 2))
     return {
         name: [p for p, area in zip(polygons, areas, strict=True) if low <= area < high]
@@ -132,12 +133,12 @@ def _by_area(polygons: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
     }
 
 
-def _drawing(polygons: list[np.ndarray], backend: str):
+def _drawing(polygons: list[np.ndarray], rasterizer: str):
     # As a JSON gives them.
     flat = [[p.reshape(-1).tolist()] for p in polygons]
 
     def once():
         for start in range(0, len(flat), GROUP):
-            rasterize(flat[start : start + GROUP], size=(SIDE, SIDE), backend=backend)
+            rasterize(flat[start : start + GROUP], size=(SIDE, SIDE), rasterizer=rasterizer)
 
     return once

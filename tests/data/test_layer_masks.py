@@ -1,4 +1,4 @@
-"""Objects are drawn where the picture shows them, and their whole size is known."""
+"""Objects are drawn where the picture shows them; what a frame cut off on the way stays off."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pycocotools.mask as mask_util
 import pytest
 from detectron2.data import transforms as T
 
-from mask2former_mt.data.objects import Layer, draw_layer
+from mask2former_mt.data.layer_masks import Layer, covers_frame, draw_layer, move_outlines
+from mask2former_mt.data.rasterize import RASTERIZERS
 from mask2former_mt.data.transforms import RotationTransform
 
 SIZE = (8, 10)
@@ -36,13 +37,13 @@ KINDS = {"polygons": _square, "rle": _rle, "bitmaps": _bitmap}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("backend", [None, "opencv", "pycocotools"])
-def test_a_crop_by_hand(kind, backend):
+@pytest.mark.parametrize("rasterizer", RASTERIZERS)
+def test_a_crop_by_hand(kind, rasterizer):
     # The crop holds x in [4, 10), y in [2, 8).
     crop = T.CropTransform(4, 2, 6, 6)
     shapes = [(2, 1, 6, 5), (5, 3, 8, 7), (0, 0, 3, 2)]
     layer = _layer([KINDS[kind](*s) for s in shapes], crop)
-    drawn = draw_layer(layer, (6, 6), backend=backend, measure=True)
+    drawn = draw_layer(layer, (6, 6), rasterizer=rasterizer, measure=True)
     masks = dict(zip(drawn.kept, drawn.masks, strict=True))
     areas = dict(zip(drawn.kept, drawn.areas, strict=True))
     expected = np.zeros((6, 6), bool)
@@ -123,3 +124,80 @@ def test_a_damaged_one_is_named(segmentation, match):
     for others in ([_square(1, 1, 3, 3)], [_rle(1, 1, 3, 3)]):
         with pytest.raises(ValueError, match=f"a.png: annotation 71: .*{match}"):
             draw_layer(_layer([*others, segmentation]), SIZE)
+
+
+SQUARE = [2, 1, 6, 1, 6, 5, 2, 5]
+TRIANGLE = [[0, 0], [9, 0], [0, 7]]
+
+
+def _move(segmentations: list, *transforms: T.Transform, size=SIZE):
+    return move_outlines(segmentations, T.TransformList(transforms), size)
+
+
+def test_points_by_hand():
+    points = np.array(TRIANGLE, dtype=float)
+    # Mirrored in a width of 10: x -> 10 - x; then twice as high: y -> 2 y.
+    transforms = (T.HFlipTransform(10), T.ResizeTransform(8, 10, 16, 10))
+    moved = _move([[SQUARE, points], [SQUARE]], *transforms)
+    square = [[8, 2], [4, 2], [4, 10], [8, 10]]
+    (first, triangle), (second,) = moved.polygons
+    assert first.tolist() == second.tolist() == square
+    assert triangle.tolist() == [[10, 0], [1, 0], [10, 14]]
+    assert moved.boxes.tolist() == [[1, 0, 10, 14], [4, 2, 8, 10]]
+    assert moved.clips == []
+    assert points.tolist() == TRIANGLE
+
+
+def test_points_beyond_the_picture_are_moved_to_its_edge():
+    moved = _move([[[-2, -1, 12, -1, 5, 9]]])
+    assert moved.polygons[0][0].tolist() == [[0, 0], [10, 0], [5, 8]]
+    assert moved.clips == []
+
+
+def test_the_frame_that_cut_something_off_moves_on():
+    # x in [2, 6] is cut at 5; 3 pixels of padding on the left then move that edge to 8.
+    transforms = (T.CropTransform(0, 0, 5, 8), T.PadTransform(3, 0, 4, 0, 5, 8))
+    (clip,) = _move([[SQUARE]], *transforms).clips
+    assert clip.tolist() == [[3, 0], [8, 0], [8, 8], [3, 8]]
+    assert not covers_frame(clip, (8, 12))
+    # A crop that cuts nothing off leaves no trace.
+    assert _move([[SQUARE]], T.CropTransform(1, 0, 8, 8)).clips == []
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "match"),
+    [
+        ([], "segmentation 1: the list of polygons is empty"),
+        ([[1, 2, 3, 4]], "segmentation 1: .* at least 3 points, got 2"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "segmentation 1: .* finite"),
+        ([["a"] * 6], "segmentation 1: a polygon must be numbers"),
+        ([None], "segmentation 1: a polygon must be numbers"),
+    ],
+)
+def test_a_damaged_outline_is_named_by_its_position(segmentation, match):
+    with pytest.raises(ValueError, match=match):
+        _move([[SQUARE], segmentation])
+
+
+@pytest.mark.parametrize(
+    ("corners", "expected"),
+    [
+        ([(0, 0), (6, 0), (6, 4), (0, 4)], True),  # just the frame
+        ([(6, 0), (0, 0), (0, 4), (6, 4)], True),  # mirrored
+        ([(-1, -9), (8, -9), (8, 5), (-1, 5)], True),
+        ([(0, 0), (5.9, 0), (5.9, 4), (0, 4)], False),
+        ([(3, -2), (8, 2), (3, 6), (-2, 2)], False),  # its slanted sides cut all corners off
+        ([(3, -9), (14, 2), (3, 13), (-8, 2)], True),
+    ],
+)
+def test_whether_a_rectangle_covers_the_frame(corners, expected):
+    assert covers_frame(np.array(corners, float), (4, 6)) is expected
+
+
+def test_a_rotation_that_keeps_the_size_cuts_corners_off():
+    corners = [[0, 0, 40, 0, 40, 20, 0, 20]]
+    turned = _move([corners], RotationTransform(20, 40, 30, expand=False), size=(20, 40))
+    assert len(turned.clips) == 1
+    grown = _move([corners], RotationTransform(20, 40, 90, expand=True), size=(20, 40))
+    assert grown.clips == []
+    assert np.round(grown.boxes, 9).tolist() == [[0, 0, 20, 40]]

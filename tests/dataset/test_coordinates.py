@@ -67,7 +67,7 @@ def test_a_box_that_is_left_out_is_the_scaled_outlines_extent(dataset):
         (
             "",
             {"segmentation": [NORMALIZED_POLYGON]},
-            "a polygon must be in pixels of the 40x30 image .*above 0.8: .*polygon_coords: norm",
+            "a polygon must be in pixels of the image, 40 wide, .*above 0.8: .*polygon_coords: n",
         ),
         ("", {"bbox": NORMALIZED_BOX}, "'bbox' must be in pixels .*'box_coords: normalized'"),
         (
@@ -144,23 +144,9 @@ def test_an_unknown_unit_is_named(dataset, key, unit):
 def test_a_changed_unit_replaces_the_registration(dataset):
     dataset.write_json()
     catalog.register_dataset_files([dataset.write_yaml(YAML)])
-    assert MetadataCatalog.get("tiny_train").coordinates == Coordinates()
+    metadata = MetadataCatalog.get("tiny_train")
+    assert metadata.split_files.coordinates == Coordinates()
     catalog.register_dataset_files([dataset.write_yaml(YAML + "polygon_coords: normalized\n")])
-    assert MetadataCatalog.get("tiny_train").coordinates == Coordinates("pixel", "normalized")
-
-
-def test_the_document_itself_is_taken_to_pixels_for_evaluation(dataset):
-    entry = dataset.document["annotations"][0]
-    entry.update(bbox=NORMALIZED_BOX, segmentation=[NORMALIZED_POLYGON], area=0.15)
-    dataset.write_json()
-    keys = "box_coords: normalized\npolygon_coords: normalized\n"
-    catalog.register_dataset_files([dataset.write_yaml(YAML + keys)])
-    dataset.document["annotations"][1]["bbox"] = [0.5, 0, 0.5, 1]
-    catalog.document_to_pixels("tiny_train", dataset.document)
-    assert entry["bbox"] == pytest.approx(BOX)
-    assert entry["segmentation"][0] == pytest.approx(POLYGON)
-    assert "area" not in entry
-    rle = dataset.document["annotations"][1]
-    assert rle["bbox"] == pytest.approx([20, 0, 20, 30])
-    assert rle["segmentation"] == {"size": [30, 40], "counts": [600, 600]}
-    assert rle["area"] == 600
+    assert MetadataCatalog.get("tiny_train").split_files.coordinates == Coordinates(
+        "pixel", "normalized"
+    )
