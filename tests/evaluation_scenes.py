@@ -155,20 +155,20 @@ ERROR_SCENE = (
 )
 
 
+def random_labels(rng, unknown=0.0):
+    return {
+        s.name: s.value_name(int(rng.integers(s.none_index + 1)))
+        for s in SPEC
+        if rng.random() >= unknown
+    }
+
+
 # 3 images with a grid of 4 x 4 cells of 40 x 40 pixels. Objects stay so far from the neighbouring
 # cells that a detection can match no other object than its own.
 
 
 def random_scene(seed):
     rng = np.random.default_rng(seed)
-
-    def labels(unknown=0.0):
-        return {
-            s.name: s.value_name(int(rng.integers(s.none_index + 1)))
-            for s in SPEC
-            if rng.random() >= unknown
-        }
-
     annotations, results = [], []
     for image_id in (1, 2, 3):
         for cell in rng.permutation(16)[: rng.integers(0 if image_id > 1 else 4, 9)]:
@@ -177,7 +177,7 @@ def random_scene(seed):
             annotation = truth(
                 x,
                 y,
-                labels(unknown=0.3),
+                random_labels(rng, 0.3),
                 image_id=image_id,
                 category_id=int(rng.choice([APPLE, PEAR])),
                 crowd=int(rng.random() < 0.15),
@@ -194,7 +194,7 @@ def random_scene(seed):
                         int(x + rng.integers(-2, 3)),
                         int(y + rng.integers(-2, 3)),
                         round(float(rng.random()), 2),  # two decimals: there are equal scores
-                        right if rng.random() < 0.6 else labels(),
+                        right if rng.random() < 0.6 else random_labels(rng),
                         image_id=image_id,
                         category_id=annotation["category_id"]
                         if rng.random() < 0.8
@@ -219,13 +219,6 @@ def crowded_scene(seed):
         x, y = (4 * rng.integers(0, (SIZE - side) // 4 + 1, 2)).tolist()
         return x, y, side + 4 * int(rng.integers(3))
 
-    def labels(unknown):
-        return {
-            s.name: s.value_name(int(rng.integers(s.none_index + 1)))
-            for s in SPEC
-            if rng.random() >= unknown
-        }
-
     for image_id in (1, 2, 3, 4):
         first = len(annotations)
         for _ in range(rng.integers(0, 8)):
@@ -236,7 +229,7 @@ def crowded_scene(seed):
             entry = truth(
                 x,
                 y,
-                labels(0.3),
+                random_labels(rng, 0.3),
                 image_id=image_id,
                 category_id=int(rng.choice([APPLE, PEAR])),
                 crowd=int(rng.random() < 0.2),
@@ -255,7 +248,7 @@ def crowded_scene(seed):
                     int(x + 2 * rng.integers(0, 3)),
                     int(y),
                     float(rng.integers(10)) / 10,
-                    labels(0),
+                    random_labels(rng),
                     image_id=image_id,
                     category_id=int(rng.choice([APPLE, PEAR])),
                     side=0 if rng.random() < 0.05 else int(side + 2 * rng.integers(-2, 3)),

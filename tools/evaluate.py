@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from mask2former_mt.dataset.catalog import register_dataset_files
+from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files
 from mask2former_mt.engine.run_description import describe_offline
 from mask2former_mt.engine.setup import errors_named
 from mask2former_mt.evaluation.coco import ENGINES
@@ -32,13 +32,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="results JSON, as an evaluation or predict.py --ground-truth writes it",
     )
     parser.add_argument("--dataset", required=True, metavar="YAML", help="the dataset's file")
-    parser.add_argument("--split", default="val", help="of the dataset, default val")
+    parser.add_argument("--split", default="val", help="split of the dataset, default val")
     parser.add_argument("--output", required=True, help="folder for the results")
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="own",
-        help="what matches; the numbers are the same, default own, which is faster",
+        help="what matches predictions with objects, default own; both give the same numbers, "
+        "own is faster",
     )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     return parser
@@ -47,13 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(arguments)
     with errors_named():
-        names = register_dataset_files([args.dataset])
-        # A dataset's name may hold an underscore itself.
-        prefix = names[0].rpartition("_")[0]
-        name = f"{prefix}_{args.split}"
-        if name not in names:
-            splits = [name.removeprefix(f"{prefix}_") for name in names]
-            raise ValueError(f"{args.dataset} has no split {args.split!r}, it has {splits}")
+        dataset = read_dataset_file(args.dataset)
+        if args.split not in dataset.entries:
+            raise ValueError(
+                f"{args.dataset} has no split {args.split!r}, it has {list(dataset.entries)}"
+            )
+        name = f"{dataset.name}_{args.split}"
+        register_dataset_files([args.dataset], needed=[name])
         run = describe_offline(args.predictions, args.dataset, args.split, args.engine)
         evaluation = evaluate_file(
             args.predictions,

@@ -1,4 +1,4 @@
-"""How right the subcategories of found objects are: confusion, accuracy, balanced accuracy, F1."""
+"""Confusion, accuracy, balanced accuracy and F1 of the subcategories of found objects."""
 
 from __future__ import annotations
 

@@ -50,11 +50,11 @@ class Errors:
 
     Args:
         matching: whose errors these are.
-        kinds: int8 (D,), see `of`.
-        objects: int64 (D,), the object that a right one is, or that the error is about; -1 where
-            there is none.
-        missed: bool (G,): to be found, and neither found nor what a wrong class or localisation is
-            about.
+        kinds: int8 (D,), codes of the kinds; see `of`.
+        objects: int64 (D,), the object that a right detection found or that an error is about;
+            -1 where there is none.
+        missed: bool (G,): objects to find that no detection found, and that no wrong class or
+            localisation is about.
     """
 
     matching: Matching
@@ -63,7 +63,7 @@ class Errors:
     missed: np.ndarray
 
     def of(self, kind: str) -> np.ndarray:
-        """bool (D,): which detections are of a kind, RIGHT or NOT_COUNTED (as COCO leaves out)."""
+        """bool (D,): the detections of one of `KINDS`, RIGHT or NOT_COUNTED (COCO ignores them)."""
         return self.kinds == _CODES.index(kind)
 
     def counts(self, chosen_D: np.ndarray | None = None) -> dict[str, int]:
@@ -89,7 +89,7 @@ def find_errors(matching: Matching) -> Errors:
         "missed" leaves out, as there, what another error is about.
     """
     truth, detections, matches = matching.truth, matching.detections, matching.matches
-    # A crowd explains nothing: detections on it are not counted already.
+    # A crowd explains nothing: COCO ignores the detections on it.
     pairs = matching.pairs.select(~truth.crowds[matching.pairs.objects])
     same = detections.classes[pairs.detections] == truth.classes[pairs.objects]
     iou_D, best_D = _best(pairs, len(detections))

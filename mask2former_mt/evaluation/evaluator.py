@@ -45,7 +45,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             written, and the temporary files are; None writes nothing there.
         distributed: gather from all processes; False evaluates what this process has seen.
         engine: one of `coco.ENGINES`.
-        describe: says what the report tells of the run, when it is written; None writes no report,
+        describe: gives the facts of the run when the report is written; None writes no report,
             nor does an `output_dir` of None.
 
     Attributes:
@@ -197,7 +197,7 @@ def evaluate_file(
         output_dir: made where missing; gets `metrics.json`, and with subcategories
             `confusion.json`.
         engine: one of `coco.ENGINES`.
-        run: what `report.html`, which is then written too, tells of the run.
+        run: facts of the run for `report.html`; None writes no report.
 
     Raises:
         FileNotFoundError: no such file.

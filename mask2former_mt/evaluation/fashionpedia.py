@@ -4,9 +4,9 @@ The attributes of an object are the values of all its subcategories: a vector of
 of them, none being no everywhere. A detection may take an object whose IoU and whose F1 of that
 vector reach their thresholds; AP is the mean over thresholds of both.
 
-Differences: of what nobody annotated on an object nothing is asked, so its vector is over the
-subcategories that are annotated. As published, F1 counts an agreement on no as well, so it rises
-with the number of values: compare it between models, not between datasets.
+Differences: subcategories that are not annotated on an object have no part in its vector. As
+published, F1 counts an agreement on no as well, so it rises with the number of values: compare it
+between models, not between datasets.
 """
 
 from __future__ import annotations

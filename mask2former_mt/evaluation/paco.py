@@ -62,6 +62,8 @@ def paco_metrics(matching: Matching) -> dict[str, float]:
 
 
 class _OneSubcategory:
+    """The values of one subcategory as categories."""
+
     def __init__(self, matching: Matching, column: int) -> None:
         self.truth, self.detections = matching.truth, matching.detections
         self.pairs, self.counted_D = matching.class_pairs, ~matching.is_over
@@ -69,7 +71,7 @@ class _OneSubcategory:
         self.annotated_G = self.truth.labels[:, column]
         self.predicted_D = self.detections.labels[:, column]
         self.probs_D = self.detections.label_scores[:, column]
-        # What a detection is that finds nothing of a category.
+        # The status of a detection that finds no object of a category.
         matches = matching.matches
         unknown_TD = matches.objects != NONE
         unknown_TD &= self.annotated_G[matches.objects] == UNKNOWN if len(self.truth) else False
@@ -89,7 +91,7 @@ class _OneSubcategory:
             stands_D = self.counted_D
             if kind == "":
                 stands_D = stands_D & (self.predicted_D == value)
-            # A probability that is not stated ranks nothing.
+            # Without their probabilities the detections have no ranking.
             is_ranked = np.isfinite(scores_D[stands_D]).all()
             aps.append(self._value_ap(kind, stands_D, scores_D, to_find_G) if is_ranked else np.nan)
         return float(np.mean(aps)) if aps else float("nan")

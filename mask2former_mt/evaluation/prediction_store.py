@@ -13,12 +13,12 @@ from detectron2.utils import comm
 
 from mask2former_mt.files import replacing
 
-# Bytes that a process sends at a time: what the first one holds of each.
+# Bytes that a process sends at a time; the first one holds as many of each.
 _CHUNK_BYTES = 2**24
 
 
 class PredictionStore:
-    """The predictions of this process, in a file that vanishes with it.
+    """The predictions of this process, in a file that is deleted when it ends.
 
     Args:
         folder: where the file is; None for the system's temporary folder.
@@ -27,7 +27,7 @@ class PredictionStore:
     def __init__(self, folder: pathlib.Path | None = None) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
-        # Per image its first byte and how many it has.
+        # First byte and number of bytes of each image.
         self._places: dict[int | str, tuple[int, int]] = {}
         self._num_bytes = 0
 
@@ -46,13 +46,13 @@ class PredictionStore:
         return self._read(*self._places[image_id])
 
     def entries(self, image_ids: Iterable[int | str]) -> Iterator[dict]:
-        """The entries of those of the images that are here, in that order."""
+        """The entries of the stored ones among these images, in this order."""
         for image_id in image_ids:
             if image_id in self._places:
                 yield from msgspec.json.decode(b"[%b]" % self.text_of(image_id))
 
     def gather(self) -> PredictionStore | None:
-        """Brings the predictions of all processes together; all of them have to call it.
+        """Brings the predictions of all processes together; every process has to call it.
 
         Returns:
             In the first process one with all images; None in the others.
@@ -66,7 +66,7 @@ class PredictionStore:
         num_bytes = comm.all_gather(self._num_bytes)
         is_main = comm.is_main_process()
         merged, twice = PredictionStore(self._folder), set()
-        # A piece at a time, so that nobody holds the whole; files need not be shared.
+        # A piece at a time, so that no process holds the whole; the folder need not be shared.
         for rank, size in enumerate(num_bytes):
             if is_main:
                 twice |= merged._places.keys() & all_places[rank].keys()
@@ -81,7 +81,7 @@ class PredictionStore:
                 pieces = comm.gather(piece)
                 if is_main:
                     merged._append(pieces[rank])
-        # Not before: the other processes wait for this one.
+        # Not before: the other processes would wait for this one.
         if twice:
             raise ValueError(f"image {min(twice, key=str)!r} was predicted by two processes")
         return merged if is_main else None

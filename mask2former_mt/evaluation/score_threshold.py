@@ -1,4 +1,4 @@
-"""What a user gets who shows the detections from one score on, and the score that serves best."""
+"""How good the predictions are when only detections from a score on are shown."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ScoreCurve:
         return float(self.scores[self.f1.argmax()]) if self.scores.size else float("inf")
 
     def at(self, thresholds: np.ndarray) -> ScoreCurve:
-        """The same at other thresholds, such as few of them for a chart.
+        """This curve read at other thresholds, for example at a few for a chart.
 
         Args:
             thresholds: float64 (M,), falling; those above all scores, which leave no detections,
@@ -63,7 +63,7 @@ def score_curve(statuses_D: np.ndarray, scores_D: np.ndarray, num_objects: int) 
     Args:
         statuses_D: int8 (D,) of one IoU threshold; ignored detections are left out.
         scores_D: float64 (D,).
-        num_objects: that are to be found.
+        num_objects: objects to find.
     """
     counted = statuses_D != IGNORED
     scores_D, right_D = scores_D[counted], statuses_D[counted] == TRUE_POSITIVE
@@ -107,7 +107,7 @@ class ImageScores:
 
 
 def image_scores(errors: Errors, threshold: float) -> ImageScores:
-    """Counts per image at IoU .5 what the detections with at least this score make of it."""
+    """Counts what is right at IoU .5 in each image, by the detections with at least this score."""
     matching = errors.matching
     truth, detections = matching.truth, matching.detections
     shown_D = (detections.scores >= threshold) & ~errors.of(NOT_COUNTED)

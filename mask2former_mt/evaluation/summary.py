@@ -1,4 +1,4 @@
-"""Metrics in the forms that detectron2, people and files want them."""
+"""Metrics as detectron2 takes them, as a table of text, and as files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> p
 
 
 def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
-    """Groups flat metrics by task, the part before the first slash, as detectron2 wants them."""
+    """Groups flat metrics by task, the part before the first slash, as detectron2 takes them."""
     nested: OrderedDict[str, dict[str, float]] = OrderedDict()
     for key, value in metrics.items():
         task, _, metric = key.partition("/")
@@ -48,7 +48,7 @@ def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, f
 
 
 def flat_metrics(results: Mapping) -> dict[str, float]:
-    """The flat metrics that `evaluate` computed, from what the evaluator returned."""
+    """The flat metrics, from the nested ones that the evaluator returned."""
     return {key: float(value) for key, value in flatten_results_dict(results).items()}
 
 
