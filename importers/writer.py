@@ -31,6 +31,8 @@ from mask2former_mt.structures import SubcategorySpec
 _DECIMALS = 3  # a thousandth of a pixel
 # Errors of an annotation that have nothing to do with its mask: no option leaves such objects out.
 _ALWAYS_REFUSED = ("duplicate-annotation-id", "unknown-image", "unknown-category")
+# Problems whose index is a position in `images`; all others' is one in `annotations`.
+_OF_IMAGES = ("bad-image-entry", "duplicate-image-id")
 _MAX_FILES_SHOWN = 3
 
 
@@ -51,7 +53,8 @@ def make_documents(
     report = request.report
     _, faults = read_header({"categories": source.categories})
     for fault in faults:
-        report.refuse(f"{', '.join(str(split.file) for split in source.splits)}: {fault}")
+        files = dict.fromkeys(str(split.file) for split in source.splits)
+        report.refuse(f"{', '.join(files)}: {fault}")
     report.raise_if_refused()
     read = [_read_and_check(split, source, report) for split in source.splits]
     report.raise_if_refused()
@@ -90,9 +93,9 @@ def _read_and_check(source_split: SourceSplit, source: Source, report: Report) -
     for problem in problems:
         if problem.kind == "missing-image":
             missing.append(os.path.relpath(problem.file, source_split.image_root))
-        elif problem.kind in ("bad-image-entry", "duplicate-image-id") or problem.index is None:
-            is_whole_file = problem.file == str(source_split.file)
-            place = "" if is_whole_file else f"{problem.place}: "
+        elif problem.kind in _OF_IMAGES or problem.index is None:
+            # Only a picture has a place of its own within the file.
+            place = "" if problem.file == str(source_split.file) else f"{problem.place}: "
             report.refuse(f"{source_split.file}: {place}{problem.text}")
         elif problem.kind in _ALWAYS_REFUSED or problem.annotation_id is None:
             report.refuse(f"{source_split.objects[problem.index].origin}: {problem.text}")

@@ -286,9 +286,6 @@ def test_damaged_run_lengths_can_be_left_out(cvat):
     assert any(note.startswith("objects left out as having no sound mask") for note in done.notes)
 
 
-SOUND = {"size": [48, 64], "counts": [480, 480, 2112]}
-
-
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -302,7 +299,6 @@ SOUND = {"size": [48, 64], "counts": [480, 480, 2112]}
         (lambda d: d["images"][0].update(id=None), "an entry of 'images' must have an integer"),
         (lambda d: d["images"].append(d["images"][0]), "image id 7 is used twice"),
         (lambda d: d["images"][0].update(height=0), "v.png, image 7: 'height' and 'width' must"),
-        (lambda d: d["images"][0].update(height=10**400), "'height' and 'width' must"),
         (lambda d: d["images"][0].update(height=64, width=48), "says 48x64 .* the file is 64x48"),
         (lambda d: d["images"][0].update(file_name="w.png"), "1 of 1 pictures are missing"),
         (lambda d: d["annotations"][0].update(id=True), "must have an integer 'id', got True"),
@@ -310,16 +306,8 @@ SOUND = {"size": [48, 64], "counts": [480, 480, 2112]}
         (lambda d: d["annotations"][0].update(image_id=1), "image_id 1 is not listed in 'images'"),
         (lambda d: d["annotations"][0].update(category_id=5), "category_id 5 is not listed"),
         (lambda d: d["annotations"][0].update(attributes=[]), "'attributes' must be an object"),
-        (lambda d: d["annotations"][0].update(iscrowd=2), "'iscrowd' must be 0 or 1, got 2"),
         (lambda d: d["annotations"][0].update(bbox=[1, 2]), "'bbox' must be"),
-        (lambda d: d["annotations"][0].update(segmentation="x"), "must be a list of polygons or"),
-        (lambda d: d["annotations"][0].update(segmentation=[[1, 2, 3, 4]]), "at least 3 points"),
         (lambda d: d["annotations"][0].update(segmentation=[[0, 0, 90, 0, 5, 5]]), "lie inside"),
-        (
-            lambda d: d["annotations"][0].update(segmentation=SOUND | {"counts": [480, 480]}),
-            "add up to height",
-        ),
-        (lambda d: d["annotations"][0].update(segmentation=SOUND | {"size": [1, 2]}), "RLE"),
         (lambda d: d.update(subcategories=[]), "has 'subcategories' already and needs no import"),
     ],
 )
