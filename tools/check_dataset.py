@@ -30,20 +30,13 @@ from mask2former_mt.check.repair import write_clean
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files, spec_of
 from mask2former_mt.dataset.split import SplitFiles
-from mask2former_mt.engine.setup import load_config
+from mask2former_mt.engine.setup import at_least_one, load_config
 from mask2former_mt.files import refuse_inputs, write_whole
 from mask2former_mt.structures import SubcategorySpec
 from mask2former_mt.visualization import LabelNames
 
 REPORT_HTML, REPORT_JSON, SAMPLES_PNG = "report.html", "report.json", "samples.png"
 SAMPLES = 200
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,13 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--show",
-        type=positive,
+        type=at_least_one,
         default=5,
         metavar="N",
         help="problems of each kind to print, default 5",
     )
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="threads, default one for each core"
+        "--workers", type=at_least_one, metavar="N", help="threads, default one for each core"
     )
     add_sample_options(parser)
     return parser
@@ -91,7 +84,7 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--samples",
-        type=positive,
+        type=at_least_one,
         metavar="N",
         help=f"how many samples --config-file draws, default {SAMPLES}",
     )
@@ -115,9 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(args.config_file) if args.config_file else None
         split_to_clean = choose_split(splits, args.split) if clean else None
         inputs = [Path(args.dataset), *(split.json_file for split in splits)]
-        refuse_inputs([*reports, *([clean] if clean else [])], inputs)
-        for parent in [*([folder] if folder else []), *([clean.parent] if clean else [])]:
-            parent.mkdir(parents=True, exist_ok=True)
+        outputs = [*reports, *([clean] if clean else [])]
+        refuse_inputs(outputs, inputs)
+        for output in outputs:
+            output.parent.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError, KeyError) as error:
         # str() of a KeyError is the repr of its message.
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error))

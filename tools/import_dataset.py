@@ -18,16 +18,9 @@ from mask2former_mt.importers.dataset_import import (
 )
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
-from mask2former_mt.engine.setup import errors_named
+from mask2former_mt.engine.setup import at_least_one, errors_named
 
 DEFAULTS = ImportOptions()
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -100,7 +93,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
     if format_name in ("coco", "labelme"):
         parser.add_argument(
             "--max-values",
-            type=positive,
+            type=at_least_one,
             default=DEFAULTS.max_values,
             help="attributes of more different values are free text, default %(default)s",
         )

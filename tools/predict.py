@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mask2former_mt.dataset.catalog import register_dataset_files
 from mask2former_mt.engine.memory import keep_large_blocks
-from mask2former_mt.engine.setup import errors_named, load_config
+from mask2former_mt.engine.setup import at_least_one, errors_named, load_config
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
 from mask2former_mt.predict.job import predict_files
@@ -33,13 +33,6 @@ def count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
-    return value
-
-
-def at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return value
 
 

@@ -6,15 +6,16 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 from mask2former_mt.check.annotation_rules import problems_by_index, scan_annotations
-from mask2former_mt.check.drawings import MAX_SAMPLES, Faults, draw_faults, draw_samples, spread
+from mask2former_mt.check.drawings import Faults, draw_faults, draw_samples
 from mask2former_mt.check.duplicates import Listing, digest_of, find_copies
 from mask2former_mt.check.label_rules import scan_labels, training_split
 from mask2former_mt.check.pictures import Picture, scan_picture
@@ -149,42 +150,31 @@ class _Scanned(NamedTuple):
     measures: list[Measure]
 
 
-class _SplitScan:
-    """Checks the pictures of a split, each with its annotations.
+def _scan(split: Split, told: Mapping[int, list[Problem]], position: int) -> _Scanned:
+    """Checks one picture and its annotations; never raises for what they hold.
 
     Args:
         split: as it was read.
+        told: its `problems_by_index`.
+        position: of the picture's record.
     """
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-        self.records = split.records
-        self._told = problems_by_index(split)
-
-    def scan(self, position: int) -> _Scanned:
-        """Checks one picture; never raises for what it holds."""
-        record = self.records[position]
-        problems, picture = [], Picture()
-        if record["file_name"] != str(self.split.files.image_root):  # or the JSON names no file
-            problems, picture = scan_picture(record)
-        faulty, measures = [], []
-        unsound = self.split.unsound.get(position, ())
-        for annotation, found, area in scan_annotations(record, unsound, self._told):
-            problems += found
-            found = [*self._told.get(annotation.get("index"), ()), *found]
-            faulty += [(annotation, problem) for problem in found]
-            if area is not None and self.split.header is not None:
-                measures.append(
-                    Measure(
-                        annotation["category_id"],
-                        annotation["subcategories"],
-                        area,
-                        bool(annotation["iscrowd"]),
-                    )
-                )
-        return _Scanned(record, problems, faulty, picture, measures)
+    record = split.records[position]
+    problems, picture = [], Picture()
+    if record["file_name"] != str(split.files.image_root):  # or the JSON names no file
+        problems, picture = scan_picture(record)
+    faulty, measures = [], []
+    unsound = split.unsound.get(position, ())
+    for annotation, found, area in scan_annotations(record, unsound, told):
+        problems += found
+        found = [*told.get(annotation.get("index"), ()), *found]
+        faulty += [(annotation, problem) for problem in found]
+        if area is not None and split.header is not None:
+            category, labels = annotation["category_id"], annotation["subcategories"]
+            measures.append(Measure(category, labels, area, bool(annotation["iscrowd"])))
+    return _Scanned(record, problems, faulty, picture, measures)
 
 
+@dataclasses.dataclass
 class _Run:
     """A check under way.
 
@@ -194,23 +184,17 @@ class _Run:
         num_workers: how many threads.
         draw: whether to make pictures.
         show_progress: as `check_dataset`'s.
+        splits: those that can be read, so far.
+        listings: their files.
     """
 
-    def __init__(
-        self,
-        result: CheckResult,
-        pool: concurrent.futures.Executor,
-        num_workers: int,
-        draw: bool,
-        show_progress: bool | None,
-    ) -> None:
-        self.result = result
-        self.pool = pool
-        self.num_workers = num_workers
-        self.draw = draw
-        self.show_progress = show_progress
-        self.splits: list[Split] = []  # that can be read
-        self.listings: list[Listing] = []
+    result: CheckResult
+    pool: concurrent.futures.Executor
+    num_workers: int
+    draw: bool
+    show_progress: bool | None
+    splits: list[Split] = dataclasses.field(default_factory=list)
+    listings: list[Listing] = dataclasses.field(default_factory=list)
 
     def check_split(self, split: Split, names: list[str]) -> None:
         """Checks one split by itself.
@@ -228,9 +212,9 @@ class _Run:
         listing = Listing(files.name, files.image_root)
         self.listings.append(listing)
         faults, drawable = Faults(), []
-        scan = _SplitScan(split)
-        positions = range(len(scan.records))
-        scans = in_order(self.pool, self.num_workers, scan.scan, positions)
+        positions = range(len(split.records))
+        scan = functools.partial(_scan, split, problems_by_index(split))
+        scans = in_order(self.pool, self.num_workers, scan, positions)
         with self._bar(scans, len(positions), files.name) as scans:
             for position, scanned in zip(positions, scans, strict=True):
                 result.problems += scanned.problems
@@ -246,9 +230,7 @@ class _Run:
         if self.draw:
             result.faults += draw_faults(faults)
             if split.header is not None and files.name == training_split(names):
-                sample = [drawable[i] for i in spread(len(drawable), MAX_SAMPLES)]
-                records = [scan.records[position] for position in sample]
-                result.samples += draw_samples(records, split.header)
+                result.samples += draw_samples(split, drawable)
 
     def compare_splits(self, by_content: bool) -> None:
         """Checks what only all splits together show."""
@@ -260,11 +242,8 @@ class _Run:
             file = str(result.dataset)
             result.problems.append(Problem(ERROR, "splits-differ", file, str(error)))
         result.problems += find_copies(self.listings, self._digest_all if by_content else None)
-        names = [split.files.name for split in usable]
-        result.problems += scan_labels(
-            {name: result.statistics[name] for name in names},
-            {split.files.name: str(split.files.json_file) for split in usable},
-        )
+        files = {split.files.name: str(split.files.json_file) for split in usable}
+        result.problems += scan_labels({name: result.statistics[name] for name in files}, files)
         if result.statistics:
             result.suggestions = suggest(result.statistics[training_split([*result.statistics])])
 

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mask2former_mt.dataset.document import Header
 from mask2former_mt.dataset.images import read_image
 from mask2former_mt.dataset.problems import Problem
 from mask2former_mt.dataset.rle import decode_rle
+from mask2former_mt.dataset.split import Split
 from mask2former_mt.visualization import LabelNames, draw_ground_truth
 from mask2former_mt.visualization.pages import Panel, encode_jpeg
 
-MAX_SAMPLES = 12  # pictures of a split
+_MAX_SAMPLES = 12  # pictures of a split
 _MAX_FAULTS_OF_A_KIND = 2
 _MAX_FAULTS = 24
 _MAX_SIDE = 640  # pixels of a panel
@@ -51,22 +51,18 @@ class Faults:
         self._counts[problem.kind] += 1
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """At most `wanted` positions in 0..count-1, evenly spaced."""
-    wanted = min(count, wanted)
-    return [index * count // wanted for index in range(wanted)]
-
-
-def draw_samples(records: Sequence[Mapping], header: Header) -> list[Panel]:
-    """Draws pictures with their sound annotations; leaves out what cannot be drawn.
+def draw_samples(split: Split, positions: Sequence[int]) -> list[Panel]:
+    """Draws some pictures with their sound annotations; leaves out what cannot be drawn.
 
     Args:
-        records: dataset dicts.
-        header: classes and subcategories of their split.
+        split: with a usable header.
+        positions: of the records to choose from, evenly spaced.
     """
-    names = LabelNames(header.class_names, header.spec)
+    names = LabelNames(split.header.class_names, split.header.spec)
+    num_drawn = min(len(positions), _MAX_SAMPLES)
     panels = []
-    for record in records:
+    for number in range(num_drawn):
+        record = split.records[positions[number * len(positions) // num_drawn]]
         annotations = record["annotations"]
         try:
             image = read_image(record["file_name"], "RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
@@ -47,6 +48,14 @@ def errors_named() -> Iterator[None]:
         # str() of a KeyError is the repr of its message.
         message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
         sys.exit(f"error: {message or repr(error)}")
+
+
+def at_least_one(text: str) -> int:
+    """An integer from 1 of a program's command line, for argparse's `type`."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:

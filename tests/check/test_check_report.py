@@ -7,6 +7,7 @@ import json
 import xml.dom.minidom
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dataset_to_check import polygon_annotation
 from html_pages import assert_fetches_nothing, pictures
@@ -69,6 +70,25 @@ def test_the_console_shows_nothing_that_steers_a_terminal(result):
     text = problems_text(result, show=5) + summary_text(result)
     assert "\x1b" not in text
     text.encode("utf-8")  # no half of a character
+
+
+def test_a_faulty_annotation_is_drawn_as_far_as_it_can_be_read(dataset):
+    Image.new("RGB", (40, 30), "grey").save(dataset.image("train", "a.png"))
+    dataset.train["annotations"][0].update(
+        segmentation=[[20, 5, 60, 5, 20, 15], [1, 1]], bbox=[5, 5, 10, 10]
+    )
+    (panel,) = check_dataset(dataset.write(), draw=True, show_progress=False).faults
+    assert "a polygon must lie inside the image" in panel.caption
+    assert "at least 3 points" in panel.caption
+    pixels = np.asarray(Image.open(io.BytesIO(panel.jpeg))).astype(int)
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    is_outline, is_box = (red > 200) & (green < 80), (red > 200) & (green > 150) & (blue < 100)
+    scale = 240 / 30
+    # The outline starts at x = 20, the box ends at x = 15.
+    assert is_outline.any()
+    assert is_outline.nonzero()[1].min() == pytest.approx(20 * scale, abs=3)
+    assert is_box.any()
+    assert is_box.nonzero()[1].max() == pytest.approx(15 * scale, abs=3)
 
 
 def test_kinds_are_capped_and_counted():
