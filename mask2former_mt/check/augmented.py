@@ -109,10 +109,10 @@ class Alignment:
 
 @dataclasses.dataclass(frozen=True)
 class SeenLayer(Layer):
-    """A layer with the way that its pixels came, which what was pasted on top later belongs to.
+    """A layer whose transforms are those of its pixels: they hold what was pasted on top later.
 
     Args:
-        pasted_after: number of the transforms after which it was pasted; 0: it was not.
+        pasted_after: number of its transforms before it was pasted; 0: it was not pasted.
     """
 
     pasted_after: int = 0
@@ -263,9 +263,9 @@ class _Sight:
         kernel = np.ones((2 * math.ceil(growth) + 3,) * 2, np.uint8)
         self.shown_P = cv2.erode(shown_HW, kernel)[rows_P, columns_P] > 0
         self.void_P = cv2.dilate(shown_HW, kernel)[rows_P, columns_P] == 0
-        # How far along x and y of the annotated picture the place that a pixel shows, and that
-        # which its mask was read at, may be off. The first resampling takes the nearest pixel,
-        # where the place is; each further one starts from the middle of such a pixel.
+        # Distance in the annotated picture, along x and y, by which the place that a pixel shows
+        # and the place that its mask was read at may differ. The first resampling reads the pixel
+        # that holds the place; each further one starts from the middle of such a pixel.
         error_xy, nearest_xy = np.zeros(2), np.zeros(2)
         steps, pasted_after = layer.transforms.transforms, layer.pasted_after
         resampled = [_resamples(step) for step in steps]
@@ -275,7 +275,7 @@ class _Sight:
             nearest_xy += 0.5 * per_pixel * any(resampled[:index])
         drawn = _OUTLINE_ROUNDING * _largest_scale(np.linalg.inv(maps[-1]))
         if pasted_after and any(resampled[pasted_after:]):
-            # What it hides was decided in pixels of the frame that it was pasted in.
+            # The pixels that it hides were decided in the frame that it was pasted in.
             to_source = np.linalg.inv(maps[pasted_after])
             nearest_xy += 0.5 * np.abs(to_source).sum(axis=1)
             drawn += (_OUTLINE_ROUNDING + _HALF_DIAGONAL) * _largest_scale(to_source)
@@ -283,11 +283,11 @@ class _Sight:
         self._outline_reach = float(error_xy.max()) + drawn
 
     def look_up(self, position: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Which of some pixels show, for sure, an annotation; and which show it for sure not.
+        """Whether pixels surely show an annotation, and whether they surely do not.
 
         Args:
             position: of the annotation in its layer.
-            part: of the pixels.
+            part: positions among the pixels.
 
         Returns:
             Two bool (P,).
@@ -318,7 +318,7 @@ class _Sight:
 def _look_up_outline(
     polygons: Sequence[np.ndarray], places_P2: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which places lie inside and outside of an outline, further than `reach` from its lines."""
+    """Whether places lie inside, and outside, of an outline by more than `reach` pixels."""
     inside_P, near_P = np.zeros((2, len(places_P2)), dtype=bool)
     for points in polygons:
         low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
@@ -346,7 +346,7 @@ def _compare_edges(points_E2: np.ndarray, places_P2: np.ndarray) -> tuple[np.nda
 def _look_up_bitmap(
     mask_HW: np.ndarray, places_P2: np.ndarray, reach_xy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which places lie in and off a bitmap with all pixels that are not further than the reach."""
+    """Whether all pixels of a bitmap within reach of a place are set, and whether none is."""
     # By sums over rectangles, whatever their size; beyond the picture there is nothing.
     sums = cv2.integral(mask_HW.view(np.uint8))
     low = np.floor(places_P2 - reach_xy).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What happens to a training sample that cannot be made: it is counted, another takes its place."""
+"""A training sample that cannot be made is counted, and another takes its place."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mask2former_mt.data.integrity import IntegrityError
 
 LOGGER = logging.getLogger("mask2former_mt")
 
-# A replacement is a draw of its own: its number is its predecessor's plus this, further away than
-# any training goes.
+# A replacement has a draw number of its own: the number of attempts times this more, which is
+# beyond the numbers of any training.
 _NEXT_TRY = 2**40
-# So many bad ones in a row are no accident.
+# Bad samples in a row that are no accident any more.
 _MAX_TRIES = 100
 
 
@@ -26,7 +26,7 @@ class BadSample(NamedTuple):
 
     Args:
         file_name: of its image.
-        reason: what was wrong, by name; with copy-paste perhaps in another file.
+        reason: what was wrong, with the name of the file; by copy-paste that may be another one.
     """
 
     file_name: str
@@ -53,13 +53,13 @@ class TooManyBadSamplesError(RuntimeError):
 class SkipBadSamples:
     """A mapper that puts another sample in the place of one that cannot be made.
 
-    Bad is what the mapper refuses by name: a missing file or one that cannot be read, a damaged
-    image or annotation. What is not about the sample passes through: an `IntegrityError`, a lack
-    of memory, an error in the program.
+    A sample is bad if the mapper raises ValueError or OSError: a missing file or one that cannot be
+    read, a damaged image or annotation. Errors that are not about the sample pass through: an
+    `IntegrityError`, a lack of memory, an error in the program.
 
     Args:
         mapper: makes a sample of a record.
-        limit: so many different ones may be bad.
+        limit: most different samples that may be bad.
     """
 
     def __init__(self, mapper: Callable[[Mapping], dict | None], *, limit: int) -> None:
@@ -77,15 +77,16 @@ class SkipBadSamples:
         """Maps one record, or another.
 
         Args:
-            record: with `draw`, the replacement follows from it and from nothing else; without,
-                from the file's name.
+            record: the replacement follows from its `draw` alone; without one, from its file's
+                name.
 
         Returns:
-            The mapper's sample. A replacement's `draw` is its own, of which with its record the
-            mapper makes it again; its `skipped` is the list of the `BadSample`s before it.
+            The mapper's sample. A replacement has its own `draw`, with which the mapper makes it
+            again from its record; its `skipped` lists the `BadSample`s before it.
 
         Raises:
             TooManyBadSamplesError: more than the limit in a row, or a hundred.
+            ValueError: there are no records to take a replacement from.
         """
         skipped: list[BadSample] = []
         candidate = record
@@ -121,10 +122,10 @@ class SkipBadSamples:
 
 
 class BadSampleLedger:
-    """Counts, in the main process, what was skipped.
+    """Counts the bad samples, in the main process.
 
     Args:
-        limit: so many different ones may be bad.
+        limit: most different samples that may be bad.
     """
 
     def __init__(self, limit: int) -> None:
@@ -132,10 +133,10 @@ class BadSampleLedger:
         self.counts: Counter[str] = Counter()
 
     def add(self, skipped: Iterable[BadSample]) -> None:
-        """Logs what is new, with its file and the reason.
+        """Counts bad samples, and logs each that is new with its file and the reason.
 
         Raises:
-            TooManyBadSamplesError: more different ones than the limit.
+            TooManyBadSamplesError: more different samples than the limit are bad.
         """
         for bad in skipped:
             self.counts[bad.reason] += 1
@@ -145,7 +146,7 @@ class BadSampleLedger:
             raise TooManyBadSamplesError(list(self.counts), self.limit)
 
     def summary(self) -> str:
-        """A line for each bad sample, with how often it was drawn; empty where there were none."""
+        """A line for each bad sample, with how often it was drawn; empty if there was none."""
         if not self.counts:
             return ""
         lines = "".join(f"\n  {times}x {reason}" for reason, times in self.counts.items())

@@ -199,8 +199,8 @@ class MovedOutlines:
         polygons: for each of N instances its parts, float64 (P, 2).
         boxes: float64 (N, 4), the parts' extent, xyxy; may reach beyond the frame.
         clips: corners (4, 2), in the final frame, of each frame on the way that cut off a part of
-            an outline. What lies outside of one of them is no longer in the picture, though later
-            padding or turning may have brought its place into the frame again.
+            an outline. Parts outside of one of them are no longer in the picture, though later
+            padding or turning may have brought their place into the frame again.
     """
 
     polygons: list[list[np.ndarray]]

@@ -1,4 +1,4 @@
-"""The training loader: detectron2's, whose every record carries its number in the stream."""
+"""detectron2's training loader, in which every sample has a number that decides what it is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mask2former_mt.data.seeding import seeded
 
 
 class DrawSampler(Sampler):
-    """Numbers what a sampler of detectron2 draws, by its place in the stream of all processes.
+    """Adds to each draw of a sampler of detectron2 its position in the stream of all processes.
 
     Those samplers shuffle one endless stream, the same in every process, of which process r of W
     takes the elements r, r + W, r + 2W ... So a number stands for the same sample whatever the
@@ -47,12 +47,12 @@ class DrawSampler(Sampler):
 
 
 class MappedRecords(Dataset):
-    """Maps the record that a draw stands for, once it is asked for.
+    """Maps the record of a draw when it is asked for.
 
     Args:
         records: dataset dicts.
-        mapper: makes a sample of one, which has the key `draw` besides. None asks for the next
-            record instead, as the same draw.
+        mapper: makes a sample of a record with the key `draw`; if it returns None, the next record
+            is mapped with the same draw.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class TrainLoader:
         self.class_counts = class_counts or {}
 
     def start_at(self, draw: int) -> None:
-        """Leaves out the samples before `draw`; to be called before the first batch is asked for.
+        """Leaves out the samples before `draw`. Call it before the first batch is asked for.
 
         Args:
-            draw: how many samples all processes together have used.
+            draw: number of samples that all processes together have used.
         """
         self.sampler.first = draw
 
@@ -110,8 +110,8 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -
 
     Args:
         cfg: with SEED not negative, the order of the records follows from it alone.
-        mapper: what each record, with its `draw`, goes through. If it has a method `paste_from`,
-            that is given the records.
+        mapper: makes a sample of each record with its `draw`. If it has a method `paste_from`,
+            that is called with the records.
 
     Raises:
         ValueError: a dataset without a length, whose samples cannot be numbered.

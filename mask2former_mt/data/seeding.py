@@ -1,4 +1,4 @@
-"""All the randomness of one sample comes from two numbers."""
+"""All that is random in a sample follows from its seed and its draw."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 # detectron2's augmentations draw from NumPy's global generator, a user's own perhaps from Python's
-# or PyTorch's; a generator of ours would reach none of them.
+# or PyTorch's; a generator of our own would reach none of them.
 # ruff: noqa: NPY002
 
 
@@ -19,14 +19,14 @@ def seeded(*numbers: int) -> Iterator[None]:
     """Seeds the global generators of NumPy, Python and PyTorch's CPU, and puts them back after.
 
     Args:
-        numbers: at least 0 each; other numbers give other, unrelated streams.
+        numbers: each at least 0; different numbers give unrelated streams.
 
     Raises:
         ValueError: a negative number.
     """
     if min(numbers) < 0:
         raise ValueError(f"seed and draw must be at least 0, got {numbers}")
-    # With their count in front: to a SeedSequence (1, 2) and (1, 2, 0) are the same.
+    # The count comes first: for a SeedSequence (1, 2) and (1, 2, 0) are the same.
     words = np.random.SeedSequence((len(numbers), *numbers)).generate_state(4)
     before = np.random.get_state(), random.getstate(), torch.default_generator.get_state()
     np.random.seed(words)
