@@ -136,7 +136,8 @@ def _split(
 def _read_file(
     file: Path, image_root: Path | None, survey: Survey, report: Report
 ) -> _LabelledPicture:
-    """
+    """Reads one JSON and the header of its picture.
+
     Raises:
         FileNotFoundError: its picture.
         ValueError: not LabelMe's JSON, a broken picture, or one of another size than it says.
