@@ -23,7 +23,7 @@ MASK_STRIDE = 4
 _MAX_ROUNDING_PX = 0.1
 # An outline that encloses less may miss the centre of every pixel.
 _MAX_MISSED_PX = 16.0
-# Longer sides of a picture are not drawn to find out.
+# A narrow outline longer than this is not drawn to find out.
 _MAX_DRAWN_SIDE = 4096
 # A box is unlike its mask if one of its sides is off by more pixels and the two overlap by less.
 _MAX_BOX_OFF_PX = 2.0
@@ -52,7 +52,7 @@ class ScannedAnnotation(NamedTuple):
 
     Args:
         annotation: of the split's records, or of its unsound ones.
-        problems: what the reader did not know yet.
+        problems: in addition to those of the reader.
         area: of the mask, in pixels; None after any error, or where it is not known.
     """
 
@@ -81,7 +81,7 @@ def scan_annotations(
     Args:
         record: the picture's; its annotations are sound.
         unsound: its others, each with its `index`.
-        told: of `problems_by_index`.
+        told: what the reader said of annotations, from `problems_by_index`.
     """
     known: set[tuple] = set()
     for annotation in (*record["annotations"], *unsound):

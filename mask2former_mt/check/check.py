@@ -137,7 +137,7 @@ class _Scanned(NamedTuple):
 
     Args:
         record: the dataset dict.
-        problems: that the reader did not know yet.
+        problems: in addition to those of the reader.
         faulty: annotations, each with something that is wrong with it.
         picture: the file.
         measures: of the sound annotations.

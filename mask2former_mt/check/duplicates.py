@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Listing:
-    """The files of one split, as little of them as is needed here.
+    """The files of one split: what comparing them needs.
 
     Args:
         split: its name.
@@ -55,7 +55,7 @@ def find_copies(
     is not seen.
 
     Args:
-        listings: one per split, the one that stays first.
+        listings: one per split; of two copies the one in the later split is reported.
         digest_all: maps `digest_of` over paths; None: only the paths are compared.
     """
     if digest_all is None:
@@ -89,7 +89,7 @@ def _same_size(listings: Sequence[Listing]) -> list[_File]:
         or [np.zeros(0, dtype=np.int64)]
     )
     _, positions, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    # An empty file is no picture, and all are alike.
+    # Empty files are all alike; that they are no pictures is told elsewhere.
     is_shared = (counts[positions] > 1) & (sizes > 0)
     return [file for file, keep in zip(_all_files(listings), is_shared, strict=True) if keep]
 

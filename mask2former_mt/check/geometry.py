@@ -20,16 +20,17 @@ except ModuleNotFoundError as error:
 
 # P points of a ring, xy in pixels.
 
-# Every edge is compared with every other: of a longer ring, shapely's word is taken.
+# Every edge is compared with every other: of a ring with more points only shapely is asked.
 _MAX_COMPARED = 1024
-# Areas that points alone do not tell are counted on a grid of so many cells along the longer side.
+# Where a ring crosses itself, or parts overlap, the area is counted on a grid of this many cells in
+# each direction.
 _GRID = 256
-# So much of it may be an error of the grid.
+# Share of an area that may be an error of the grid.
 _GRID_ERROR = 0.05
 
 
 class Outline(NamedTuple):
-    """What is known of one ring.
+    """A closed outline and what was measured of it.
 
     Args:
         points: float64 (P, 2).
@@ -81,7 +82,10 @@ def united_area(outlines: Sequence[Outline]) -> float:
 
 
 def _signed_area(points: np.ndarray) -> float:
-    """Source: the shoelace formula."""
+    """The area of a ring that does not cross itself; its sign tells the direction.
+
+    Source: the shoelace formula.
+    """
     x, y = (points - points[0]).T
     # The edge back to the first point adds nothing: that one is at (0, 0).
     return float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2

@@ -64,7 +64,14 @@ def _find_untaught(
 def _find_untaught_values(
     split: str, subcategory: Subcategory, counts: np.ndarray, elsewhere: np.ndarray
 ) -> Iterator[tuple[str, str, str]]:
-    """Args: objects by value, none and unknown, in this split and in the others."""
+    """Kinds, messages and remedies.
+
+    Args:
+        split: its name.
+        subcategory: with K_s values.
+        counts, elsewhere: int64 (K_s + 2,), objects with each value, with none and unknown, in this
+            split and in the others.
+    """
     known = counts[:-1]
     if not known.any():
         message = f"no object of split {split!r} has a label of subcategory {subcategory.name!r}"

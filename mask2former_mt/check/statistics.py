@@ -24,7 +24,7 @@ class Measure(NamedTuple):
         class_index: 0..K-1.
         labels: S labels in {-1, 0..K_s}.
         area: in pixels of the picture.
-        is_crowd: a crowd is no object that training sees.
+        is_crowd: whether it is a crowd, from which training does not learn.
     """
 
     class_index: int
@@ -51,7 +51,7 @@ class SplitStatistics:
         self.value_counts = [
             np.zeros((len(self.class_names), s.num_values + 2), dtype=np.int64) for s in self.spec
         ]
-        # One number each, 4 or 8 bytes, and no object: a picture costs 12, an instance 12.
+        # Packed numbers instead of lists of objects: a picture costs 12 bytes, an instance 8.
         self.per_image = array("l")
         self.short_sides = array("f")
         self.sides = array("f")  # square roots of the areas
@@ -97,7 +97,7 @@ class SplitStatistics:
         return mean, np.sqrt(variance)
 
     def to_json(self) -> dict:
-        """Everything as JSON holds it."""
+        """All numbers, for report.json."""
         colours = self.colours
         return {
             "images": self.num_images,

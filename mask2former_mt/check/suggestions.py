@@ -10,10 +10,11 @@ import numpy as np
 from mask2former_mt.check.annotation_rules import MASK_STRIDE
 from mask2former_mt.check.statistics import SplitStatistics
 
-# Small objects are to cover so many cells of the mask grid in each direction.
+# Small objects should cover this many cells of the mask grid in each direction.
 _CELLS = 4
 _SMALL_PERCENTILE = 5
-# A picture is not enlarged or reduced further than by this: it gains nothing, or loses the labels.
+# Pictures are enlarged or reduced by at most this factor: more adds nothing to them, or loses the
+# details that labels depend on.
 _MAX_SCALE = 2.0
 _SIZE_MULTIPLE = 32  # the backbone's coarsest stride
 _BUSY_PERCENTILE = 99
@@ -34,7 +35,7 @@ class Suggestion:
 
 
 def suggest(statistics: SplitStatistics) -> list[Suggestion]:
-    """What to write into a config; nothing where the split says nothing of it.
+    """What to write into a config; a setting is left out where the numbers tell nothing of it.
 
     Args:
         statistics: of the training split.
@@ -50,7 +51,7 @@ def _colours(statistics: SplitStatistics) -> Suggestion | None:
     return Suggestion(
         {"INPUT.FORMAT": "RGB", "MODEL.PIXEL_MEAN": mean, "MODEL.PIXEL_STD": deviation},
         f"mean and standard deviation of the pixels of {statistics.num_decoded} pictures, each "
-        "counting the same, in the order of INPUT.FORMAT RGB; turn both lists around for BGR. For "
+        "counting the same, in the order of INPUT.FORMAT RGB; reverse both lists for BGR. For "
         "a backbone trained on other pictures, keep the numbers that it was trained with",
     )
 
@@ -85,5 +86,5 @@ def _input_size(statistics: SplitStatistics) -> Suggestion | None:
 
 
 def _up_to(value: float, multiple: int) -> int:
-    # Not for the sake of the last bit of a percentile.
+    # The rounding error of a percentile must not add a whole multiple.
     return max(multiple, math.ceil(value / multiple - 1e-6) * multiple)
