@@ -88,8 +88,8 @@ class AnnotationReader:
             height, width: of its image, in pixels; infinite where the JSON does not tell.
 
         Returns:
-            `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none),
-            `bbox_mode`, `segmentation` (polygons in pixels, or RLE with compressed counts, of which
+            `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none, which
+            `has_bbox` says), `bbox_mode`, `segmentation` (polygons in pixels, or RLE with compressed counts, of which
             is not known yet whether the lengths add up), `category_id` (contiguous), `iscrowd`,
             `area` (as the JSON says, in pixels; None where it does not), `subcategories` (S labels
             in {-1, 0..K_s}). And what is wrong with it: after an error a part may be None, or hold
@@ -129,6 +129,7 @@ class AnnotationReader:
         return {
             "id": get("id"),
             "bbox": box,
+            "has_bbox": "bbox" in entry,
             "bbox_mode": _BOX_MODE,
             "segmentation": segmentation,
             "category_id": category,

@@ -20,7 +20,7 @@ from mask2former_mt.structures import SubcategorySpec
 _MASKS_AT_ONCE = 200
 # COCO leaves such annotations out.
 _LEFT_OUT = ("unknown-image", "unknown-category")
-_COLUMNS = ("category_id", "iscrowd", "bbox", "area", "subcategories")
+_COLUMNS = ("category_id", "iscrowd", "bbox", "has_bbox", "area", "subcategories")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class GroundTruth:
         areas: float64 (G,), pixels, as annotated, else the mask's; decides on small, medium and
             large.
         crowds: bool (G,): a region of many objects, which counts neither way.
-        boxes: float64 (G, 4), xywh in pixels, as annotated, else the outline's extent.
+        boxes: float64 (G, 4), xywh in pixels, as annotated, else the mask's extent.
         labels: int64 (G, S) in {-1, 0..K_s}.
         rles: G masks as compressed RLE.
         mask_areas: float64 (G,), pixels of the masks.
@@ -143,7 +143,7 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
     image_ids, file_names, sizes, objects = zip(*images, strict=True) if images else [()] * 4
     counts_I = [len(of_image) for of_image in objects]
     rows = [row for of_image in objects for row in of_image]
-    rles, classes, crowds, boxes, areas, labels = (
+    rles, classes, crowds, boxes, has_box, areas, labels = (
         zip(*rows, strict=True) if rows else [()] * (1 + len(_COLUMNS))
     )
     mask_areas_G, extents_G4 = measure_masks(rles)
@@ -161,7 +161,11 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
         firsts=np.cumsum([0, *counts_I]),
         areas=np.where(np.isnan(areas_G), mask_areas_G, areas_G),
         crowds=np.array(crowds, dtype=bool),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        boxes=np.where(
+            np.array(has_box, dtype=bool)[:, None],
+            np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            extents_G4,
+        ),
         labels=np.array([row[:num_labels] for row in labels], dtype=np.int64).reshape(
             len(rows), num_labels
         ),

@@ -49,6 +49,7 @@ def test_the_dicts_are_detectron2s_with_labels(dataset):
     assert polygon == {
         "id": 100,
         "bbox": [5, 5, 10, 10],
+        "has_bbox": True,
         "bbox_mode": BoxMode.XYWH_ABS,
         "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]],
         "category_id": 1,

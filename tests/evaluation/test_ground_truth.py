@@ -38,6 +38,14 @@ def test_an_annotation_without_area_box_or_iscrowd_is_measured_by_its_mask():
     assert arrays.crowds.tolist() == [False]
 
 
+def test_a_missing_box_is_the_extent_of_the_mask_and_not_of_the_outline():
+    entry = {**truth(4, 8), "segmentation": [[4.3, 8.3, 23.6, 8.3, 23.6, 27.6, 4.3, 27.6]]}
+    del entry["bbox"]
+    (box,) = ground_truth([entry]).boxes.tolist()
+    # Whole pixels, as pycocotools draws the outline.
+    assert box == [4, 8, 20, 20]
+
+
 def test_an_empty_dataset():
     arrays = ground_truth([], num_images=0)
     assert len(arrays) == 0
