@@ -89,8 +89,8 @@ class AnnotationReader:
 
         Returns:
             `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none, which
-            `has_bbox` says), `bbox_mode`, `segmentation` (polygons in pixels, or RLE with compressed counts, of which
-            is not known yet whether the lengths add up), `category_id` (contiguous), `iscrowd`,
+            `has_bbox` says), `bbox_mode`, `segmentation` (polygons in pixels, or RLE with
+            compressed counts, whose lengths may not add up), `category_id` (contiguous), `iscrowd`,
             `area` (as the JSON says, in pixels; None where it does not), `subcategories` (S labels
             in {-1, 0..K_s}). And what is wrong with it: after an error a part may be None, or hold
             only what could be read.
