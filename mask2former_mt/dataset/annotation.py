@@ -222,10 +222,12 @@ class AnnotationReader:
             try:
                 length = len(polygon)
                 is_sound = type(polygon) is list and length % 2 == 0 and math.isfinite(sum(polygon))
-                low, high = min(polygon, default=0), max(polygon, default=0)
-                is_sound = is_sound and low >= -_LARGEST and high <= _LARGEST
             except (TypeError, OverflowError):
                 is_sound = False
+            if is_sound and length >= 6:
+                # Integers that no float can hold may have a sum that one can.
+                low, high = min(polygon), max(polygon)
+                is_sound = low >= -_LARGEST and high <= _LARGEST
             if not is_sound or length < 6:
                 damaged.append(polygon)
                 faults.append(_damaged_polygon(polygon, is_list_of_numbers=is_sound))
