@@ -19,8 +19,6 @@ from detectron2.config import CfgNode
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
 from mask2former_mt.data.rasterize import RASTERIZERS
-from mask2former_mt.engine.lr_scaling import LR_SCALINGS
-from mask2former_mt.engine.optimizer import CLIPPERS, OPTIMIZERS
 from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
@@ -29,6 +27,8 @@ from mask2former_mt.ops.implementation import IMPLEMENTATIONS
 from mask2former_mt.ops.resize_masks import MASK_RESIZES
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
+from mask2former_mt.solver.lr_scaling import LR_SCALINGS
+from mask2former_mt.solver.optimizer import CLIPPERS, OPTIMIZERS
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -66,9 +66,7 @@ def each(rule: Rule) -> Rule:
 
 
 POSITIVE = Rule("positive", lambda x: x > 0)
-DECODER_NAME = Rule(
-    "a name in TRANSFORMER_DECODER_REGISTRY", lambda x: x in TRANSFORMER_DECODER_REGISTRY
-)
+PIXEL_DECODER = MSDeformAttnPixelDecoder.__name__
 # The default of a key that detectron2 declares, and that has a rule here.
 OF_DETECTRON2 = object()
 
@@ -79,8 +77,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Deformable attention: "auto" takes the compiled operator where there is one for the
         # device, "native" insists on it, "torch" takes the slower PyTorch implementation.
         Key("MS_DEFORM_ATTN_IMPL", "auto", one_of(IMPLEMENTATIONS)),
-        # torch.compile of backbone and head: takes minutes at the first picture of each size, and
-        # makes the following steps faster.
+        # torch.compile of backbone and head: minutes at the first picture of each size, and faster
+        # steps from then on.
         Key("COMPILE", False),
     ),
     "MODEL.MASK_FORMER": (
@@ -116,13 +114,18 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("ENFORCE_INPUT_PROJ", False),
         # Batches are padded to a multiple of this many pixels.
         Key("SIZE_DIVISIBILITY", 32),
-        # "MultiTaskTransformerDecoder"; the published "MultiScaleMaskedTransformerDecoder" is the
-        # same.
-        Key("TRANSFORMER_DECODER_NAME", "MultiTaskTransformerDecoder", DECODER_NAME),
+        # The published name, "MultiScaleMaskedTransformerDecoder", stands for the same.
+        Key(
+            "TRANSFORMER_DECODER_NAME",
+            "MultiTaskTransformerDecoder",
+            Rule(
+                "a name in TRANSFORMER_DECODER_REGISTRY",
+                lambda x: x in TRANSFORMER_DECODER_REGISTRY,
+            ),
+        ),
         # Points per mask in the mask losses and the matcher.
         Key("TRAIN_NUM_POINTS", 112 * 112, at_least(1)),
-        # TRAIN_NUM_POINTS times this many candidate points are drawn, of which the most uncertain
-        # ones are kept.
+        # Candidate points per point of TRAIN_NUM_POINTS; the most uncertain ones are kept.
         Key("OVERSAMPLE_RATIO", 3.0, at_least(1)),
         # Share of the points that are the most uncertain candidates; the rest are uniform.
         Key("IMPORTANCE_SAMPLE_RATIO", 0.75, between(0, 1)),
@@ -185,11 +188,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Channels of the mask features, whose product with a query's embedding is its mask.
         Key("MASK_DIM", 256, at_least(1)),
         # There is only this one.
-        Key(
-            "PIXEL_DECODER_NAME",
-            MSDeformAttnPixelDecoder.__name__,
-            one_of([MSDeformAttnPixelDecoder.__name__]),
-        ),
+        Key("PIXEL_DECODER_NAME", PIXEL_DECODER, one_of([PIXEL_DECODER])),
         # Layers of the pixel decoder's encoder.
         Key("TRANSFORMER_ENC_LAYERS", 0, at_least(0)),
         # Inner width of the encoder's feed-forward blocks; the published model fixes 1024.
@@ -206,8 +205,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("NAMES", []),
         # Numbers of values, none not counted, in the order of NAMES; empty where NAMES is.
         Key("NUM_CLASSES", [], each(at_least(1))),
-        # Subcategories of which every object has a value, `"none": false` in the dataset; empty: as
-        # the training dataset says.
+        # Subcategories of which every object has a value. Empty: those that the training dataset
+        # marks with `"none": false`.
         Key("WITHOUT_NONE", []),
         # Weights of the subcategories' losses, one per subcategory or one for all.
         Key("LOSS_WEIGHTS", [1.0], each(at_least(0))),
@@ -299,8 +298,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "SOLVER.CLIP_GRADIENTS": (Key("CLIP_TYPE", OF_DETECTRON2, one_of(CLIPPERS)),),
     "SOLVER.AMP": (
         # With SOLVER.AMP.ENABLED: "float16" (CUDA, gradients scaled), "bfloat16" (CUDA and CPU), or
-        # "auto": float16 on CUDA as published, float32 on a CPU, as few CPUs multiply bfloat16
-        # fast.
+        # "auto": float16 on CUDA as published, float32 on a CPU, as few multiply bfloat16 fast.
         Key("DTYPE", "auto", one_of(("auto", "float16", "bfloat16"))),
     ),
     "TEST": (
@@ -370,16 +368,12 @@ def check_config(cfg: CfgNode) -> None:
         for name, _, rule in keys:
             if rule is not None and not rule.holds(node[name]):
                 raise ValueError(f"{section}.{name} must be {rule.expected}, got {node[name]!r}")
-    _check_together(cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY)
-
-
-def _check_together(former: CfgNode, subcategory: CfgNode) -> None:
-    """Checks keys whose values must go together."""
-    outputs = ("INSTANCE_ON", "SEMANTIC_ON", "PANOPTIC_ON")
-    if not any(former.TEST[output] for output in outputs):
+    # Keys whose values must go together.
+    former, subcategory = cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY
+    if not (former.TEST.INSTANCE_ON or former.TEST.SEMANTIC_ON or former.TEST.PANOPTIC_ON):
         raise ValueError(
-            f"one of MODEL.MASK_FORMER.TEST.{{{', '.join(outputs)}}} must be True, else nothing is "
-            "predicted; got False for all of them"
+            "one of MODEL.MASK_FORMER.TEST.{INSTANCE_ON, SEMANTIC_ON, PANOPTIC_ON} must be True, "
+            "else nothing is predicted; got False for all of them"
         )
     if former.HIDDEN_DIM % former.NHEADS:
         raise ValueError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
@@ -22,13 +23,13 @@ def tiny_config() -> CfgNode:
 
 
 def leaves(node: Mapping, prefix: str = "") -> dict[str, object]:
-    found = {}
+    values = {}
     for key, value in node.items():
         if isinstance(value, Mapping):
-            found.update(leaves(value, f"{prefix}{key}."))
+            values.update(leaves(value, f"{prefix}{key}."))
         else:
-            found[prefix + key] = value
-    return found
+            values[prefix + key] = value
+    return values
 
 
 def changed(key: str, value: object, cfg: CfgNode | None = None) -> CfgNode:
@@ -38,6 +39,19 @@ def changed(key: str, value: object, cfg: CfgNode | None = None) -> CfgNode:
 
 
 def rows(table: list[tuple]):
+    """Parametrizes a test by key, new value, how to look at what is built, and what to see then.
+
+    Args:
+        table: rows (key, value, look) or (key, value, look, expected). `look` is a function, or the
+            path of an attribute; where nothing else is expected, it is the value itself.
+    """
+    whole = [(*row, row[1])[:4] for row in table]
     return pytest.mark.parametrize(
-        ("key", "value", "look", "expected"), table, ids=[row[0] for row in table]
+        ("key", "value", "look", "expected"),
+        [(key, value, looking(look), expected) for key, value, look, expected in whole],
+        ids=[row[0] for row in table],
     )
+
+
+def looking(look: str | Callable) -> Callable:
+    return operator.attrgetter(look) if isinstance(look, str) else look

@@ -30,14 +30,14 @@ from mask2former_mt.config import (
     each,
     one_of,
 )
-from mask2former_mt.engine.optimizer import build_optimizer
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.modeling.meta_arch import MaskFormer
 from mask2former_mt.modeling.transformer_decoder import MultiScaleMaskedTransformerDecoder
-
-PUBLISHED = Path(__file__).parent / "data_files" / "published" / "maskformer2_R50_bs16_50ep.yaml"
+from mask2former_mt.solver.optimizer import build_optimizer
 
 PACKAGE = Path(mask2former_mt.config.__file__).parent
+TESTS = Path(__file__).parent
+PUBLISHED = TESTS / "data_files" / "published" / "maskformer2_R50_bs16_50ep.yaml"
 
 # Keys that no table lists, and the file that tests them.
 ELSEWHERE = {
@@ -46,8 +46,8 @@ ELSEWHERE = {
     "TEST.REPORT": "engine/test_train.py",
     "SOLVER.AMP.DTYPE": "modeling/test_precision.py",
     "DATASETS.FILES": "engine/test_setup.py",
-    "SOLVER.REFERENCE_IMS_PER_BATCH": "engine/test_lr_scaling.py",
-    "SOLVER.LR_SCALING": "engine/test_lr_scaling.py",
+    "SOLVER.REFERENCE_IMS_PER_BATCH": "solver/test_lr_scaling.py",
+    "SOLVER.LR_SCALING": "solver/test_lr_scaling.py",
     "DATALOADER.ON_BAD_SAMPLE": "engine/test_hooks.py",
     "DATALOADER.MAX_BAD_SAMPLES": "engine/test_hooks.py",
     "INPUT.PANEL_PERIOD": "engine/test_hooks.py",
@@ -103,9 +103,7 @@ def test_every_key_has_a_test_that_it_has_an_effect_or_says_that_it_has_none():
     # No file of the package reads the keys without effect.
     code = "".join(f.read_text("utf-8") for f in PACKAGE.rglob("*.py") if f.name != "config.py")
     assert [key for key in without_effect if f".{key.rpartition('.')[2]}" in code] == []
-    assert {Path(__file__).parent / f for f in ELSEWHERE.values()} <= set(
-        Path(__file__).parent.rglob("test_*.py")
-    )
+    assert all((TESTS / file).is_file() for file in ELSEWHERE.values())
 
 
 # Any text, any number, or checked with the features and the dataset that it names.
@@ -166,35 +164,11 @@ def test_a_rule_holds_for_the_values_that_it_says(rule, expected, good, bad):
     ("key", "value", "message"),
     [
         (FORMER + "TEST.INSTANCE_ON", False, "one of .*INSTANCE_ON, SEM.* must be True, else noth"),
-        (
-            FORMER + "TEST.MASK_RESIZE",
-            "nearest",
-            "RESIZE must be one of 'parity', 'direct', g",
-        ),
         ("SOLVER.OPTIMIZER", "ADAM", "SOLVER.OPTIMIZER must be one of 'ADAMW', 'SGD', got 'ADAM'"),
-        ("SOLVER.IMS_PER_BATCH", 0, "SOLVER.IMS_PER_BATCH must be positive, got 0"),
-        (
-            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
-            "twice",
-            "TYPE must be one of 'full_model', 'norm', ",
-        ),
-        (
-            FORMER + "TRANSFORMER_DECODER_NAME",
-            "Other",
-            "must be a name in TRANSFORMER_DECODER_REG",
-        ),
+        (FORMER + "TRANSFORMER_DECODER_NAME", "Other", "must be a name in TRANSFORMER_DECODER_REG"),
         (FORMER + "HIDDEN_DIM", 30, r"HIDDEN_DIM must be a multiple of NHEADS \(4\), got 30"),
-        (
-            "MODEL.SUBCATEGORY.WITHOUT_NONE",
-            ["hue"],
-            r"_NONE must hold some of NAMES .*'hue'",
-        ),
-        (
-            "MODEL.SUBCATEGORY.NAMES",
-            ["a"],
-            r"NAMES and NUM_CLASSES must be equally long, got \['a'\] and \[2, 3\]",
-        ),
-        ("MODEL.SUBCATEGORY.NUM_CLASSES", [2, 0], r"each value of it at least 1, got \[2, 0\]"),
+        ("MODEL.SUBCATEGORY.WITHOUT_NONE", ["hue"], r"_NONE must hold some of NAMES .*'hue'"),
+        ("MODEL.SUBCATEGORY.NAMES", ["a"], r"equally long, got \['a'\] and \[2, 3\]"),
     ],
 )
 def test_values_that_could_only_fail_later_are_refused(key, value, message):

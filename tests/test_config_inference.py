@@ -18,38 +18,34 @@ def built(cfg) -> Inference:
     return build_inference(cfg, names)
 
 
-# Key, new value, what to look at in what is built, and what it must be then.
+# See `config_tools.rows`.
 INFERENCE_ROWS = [
-    (TEST + "RANKING", "joint", lambda i: i.instances.ranking, "joint"),
-    (TEST + "RANKING_GAMMA", 0.5, lambda i: i.instances.gamma, 0.5),
-    (TEST + "ONE_CLASS_PER_QUERY", True, lambda i: i.instances.one_class_per_query, True),
-    (TEST + "MASK_RESIZE", "direct", lambda i: i.instances.mask_resize, "direct"),
-    (TEST + "SCORE_THRESHOLD", 0.4, lambda i: i.instances.filters.score, 0.4),
-    (TEST + "CLASS_THRESHOLD", 0.4, lambda i: i.instances.filters.class_score, 0.4),
-    (
-        TEST + "SUBCATEGORY_THRESHOLDS",
-        [0.4],
-        lambda i: i.instances.filters.subcategory_scores,
-        (0.4, 0.4),
-    ),
-    (TEST + "MIN_AREA", 7, lambda i: i.instances.filters.min_area, 7),
-    (TEST + "NMS", "linear", lambda i: i.instances.filters.nms, "linear"),
-    (TEST + "NMS_THRESHOLD", 0.7, lambda i: i.instances.filters.nms_threshold, 0.7),
-    (TEST + "NMS_SIGMA", 0.7, lambda i: i.instances.filters.nms_sigma, 0.7),
-    (TEST + "NMS_CLASS_AWARE", False, lambda i: i.instances.filters.nms_class_aware, False),
-    (TEST + "KEEP_TOP_K", 7, lambda i: i.instances.filters.keep, 7),
-    (TEST + "SEMANTIC_ON", True, lambda i: i.semantic is not None, True),
-    (TEST + "PANOPTIC_ON", True, lambda i: i.panoptic is not None, True),
-    ("TEST.DETECTIONS_PER_IMAGE", 7, lambda i: i.instances.top_k, 7),
-    ("MODEL.MS_DEFORM_ATTN_IMPL", "torch", lambda i: i.implementation.value, "torch"),
+    (TEST + "RANKING", "joint", "instances.ranking"),
+    (TEST + "RANKING_GAMMA", 0.5, "instances.gamma"),
+    (TEST + "ONE_CLASS_PER_QUERY", True, "instances.one_class_per_query"),
+    (TEST + "MASK_RESIZE", "direct", "instances.mask_resize"),
+    (TEST + "SCORE_THRESHOLD", 0.4, "instances.filters.score"),
+    (TEST + "CLASS_THRESHOLD", 0.4, "instances.filters.class_score"),
+    (TEST + "SUBCATEGORY_THRESHOLDS", [0.4], "instances.filters.subcategory_scores", (0.4, 0.4)),
+    (TEST + "SUBCATEGORY_THRESHOLDS", [1, 0.2], "instances.filters.subcategory_scores", (1, 0.2)),
+    (TEST + "MIN_AREA", 7, "instances.filters.min_area"),
+    (TEST + "NMS", "linear", "instances.filters.nms"),
+    (TEST + "NMS_THRESHOLD", 0.7, "instances.filters.nms_threshold"),
+    (TEST + "NMS_SIGMA", 0.7, "instances.filters.nms_sigma"),
+    (TEST + "NMS_CLASS_AWARE", False, "instances.filters.nms_class_aware"),
+    (TEST + "KEEP_TOP_K", 7, "instances.filters.keep"),
+    (TEST + "SEMANTIC_ON", True, lambda i: i.semantic is not None),
+    (TEST + "PANOPTIC_ON", True, lambda i: i.panoptic is not None),
+    ("TEST.DETECTIONS_PER_IMAGE", 7, "instances.top_k"),
+    ("MODEL.MS_DEFORM_ATTN_IMPL", "torch", "implementation.value"),
 ]
 # The same with panoptic output on.
 PANOPTIC_ROWS = [
-    (TEST + "OBJECT_MASK_THRESHOLD", 0.8, lambda i: i.panoptic.object_mask_threshold, 0.8),
-    (TEST + "OVERLAP_THRESHOLD", 0.8, lambda i: i.panoptic.overlap_threshold, 0.8),
-    (TEST + "STUFF_CLASSES", [2], lambda i: i.panoptic.stuff_classes, (2,)),
-    (TEST + "MASK_RESIZE", "direct", lambda i: i.panoptic.mask_resize, "direct"),
-    (TEST + "INSTANCE_ON", False, lambda i: i.instances, None),
+    (TEST + "OBJECT_MASK_THRESHOLD", 0.8, "panoptic.object_mask_threshold"),
+    (TEST + "OVERLAP_THRESHOLD", 0.8, "panoptic.overlap_threshold"),
+    (TEST + "STUFF_CLASSES", [2], "panoptic.stuff_classes", (2,)),
+    (TEST + "MASK_RESIZE", "direct", "panoptic.mask_resize"),
+    (TEST + "INSTANCE_ON", False, "instances", None),
 ]
 
 
@@ -72,36 +68,39 @@ def test_filters_are_off_by_default():
     assert (filters.min_area, filters.keep, filters.nms) == (0, 0, "none")
 
 
-def test_none_is_dropped_where_the_dataset_has_none():
-    def needs_value(**keys) -> tuple[bool, ...]:
-        cfg = tiny_config()
-        cfg.MODEL.SUBCATEGORY.WITHOUT_NONE = keys.get("without_none", [])
-        cfg.MODEL.MASK_FORMER.TEST.DROP_NONE = keys.get("drop_none", False)
-        return built(cfg).instances.filters.needs_value
+@pytest.mark.parametrize(
+    ("drop_none", "without_none", "needs_value"),
+    [
+        (False, [], (False, False)),
+        (False, ["finish"], (False, False)),
+        (True, [], (False, False)),
+        (True, ["finish"], (False, True)),
+    ],
+)
+def test_none_is_dropped_where_the_dataset_has_none(drop_none, without_none, needs_value):
+    cfg = changed("MODEL.SUBCATEGORY.WITHOUT_NONE", without_none)
+    filters = built(changed(TEST + "DROP_NONE", drop_none, cfg)).instances.filters
+    assert filters.needs_value == needs_value
+    assert filters.num_values == (2, 3)
 
-    assert needs_value() == (False, False)
-    assert needs_value(without_none=["finish"]) == (False, False)
-    assert needs_value(drop_none=True) == (False, False)
-    assert needs_value(drop_none=True, without_none=["finish"]) == (False, True)
-    assert built(tiny_config()).instances.filters.num_values == (2, 3)
 
-
-def test_a_threshold_per_subcategory_or_one_for_all():
-    cfg = changed(TEST + "SUBCATEGORY_THRESHOLDS", [0.4, 0.2])
-    assert built(cfg).instances.filters.subcategory_scores == (0.4, 0.2)
+def test_thresholds_are_one_per_subcategory_or_one_for_all():
     with pytest.raises(
         ValueError, match=r"SUBCATEGORY_THRESHOLDS must hold 1 number .* \(2\), got"
     ):
         built(changed(TEST + "SUBCATEGORY_THRESHOLDS", [0.4, 0.2, 0.1]))
 
 
-def test_semantic_masks_are_resized_first_where_other_outputs_need_them():
-    def first(**keys) -> bool:
-        cfg = tiny_config()
-        cfg.MODEL.MASK_FORMER.TEST.update({"SEMANTIC_ON": True, "INSTANCE_ON": False, **keys})
-        return built(cfg).semantic.resize_masks_first
-
-    assert not first()
-    assert first(SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE=True)
-    assert first(INSTANCE_ON=True)
-    assert first(PANOPTIC_ON=True)
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        ({}, False),
+        ({"SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": True}, True),
+        ({"INSTANCE_ON": True}, True),
+        ({"PANOPTIC_ON": True}, True),
+    ],
+)
+def test_semantic_masks_are_resized_first_where_other_outputs_need_them(keys, first):
+    cfg = tiny_config()
+    cfg.MODEL.MASK_FORMER.TEST.update({"SEMANTIC_ON": True, "INSTANCE_ON": False, **keys})
+    assert built(cfg).semantic.resize_masks_first == first

@@ -6,32 +6,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from config_tools import changed, tiny_config
+from config_tools import changed, looking, tiny_config
 from detectron2.data import transforms as T
 from detectron2.solver import build_lr_scheduler
 from torch import nn
 
 from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
-from mask2former_mt.engine.optimizer import build_optimizer
+from mask2former_mt.solver.optimizer import build_optimizer
 from mask2former_mt.structures import SubcategorySpec
 
 
-def group_of(optimizer, model, parameter: Callable) -> dict:
-    (group,) = [
-        g for g in optimizer.param_groups if any(p is parameter(model) for p in g["params"])
-    ]
-    return group
-
-
 def optimized(cfg):
-    model = small_model(cfg)
-    return build_optimizer(cfg, model), model
-
-
-def small_model(cfg):
-    """A model with the module names and kinds that the optimizer distinguishes."""
-    return nn.ModuleDict(
+    """The optimizer, and a model with the names and kinds of modules that it distinguishes."""
+    model = nn.ModuleDict(
         {
             "backbone": nn.Linear(2, 2),
             "head": nn.Linear(2, 2),
@@ -39,10 +27,19 @@ def small_model(cfg):
             "embed": nn.Embedding(2, 2),
         }
     )
+    return build_optimizer(cfg, model), model
 
 
-def setting(parameter: Callable, name: str) -> Callable:
-    return lambda built: group_of(*built, parameter)[name]
+def setting(module: str, name: str) -> Callable:
+    """Looks at what the optimizer does with the weight of a module."""
+
+    def look(built) -> float:
+        optimizer, model = built
+        weight = model[module].weight
+        (group,) = [g for g in optimizer.param_groups if any(p is weight for p in g["params"])]
+        return group[name]
+
+    return look
 
 
 def used_gradient(built) -> list[float]:
@@ -61,7 +58,7 @@ def rates(cfg) -> list[float]:
     scheduler = build_lr_scheduler(cfg, optimizer)
     shares = []
     for _ in range(6):
-        lr = group_of(optimizer, model, lambda m: m["head"].weight)["lr"]
+        lr = setting("head", "lr")((optimizer, model))
         shares.append(round(lr / cfg.SOLVER.BASE_LR, 4))
         optimizer.step()
         scheduler.step()
@@ -72,7 +69,7 @@ def kinds(augmentations) -> list[str]:
     return [type(a).__name__ for a in augmentations]
 
 
-def found(kind: type, name: str) -> Callable:
+def of_the(kind: type, name: str) -> Callable:
     return lambda augmentations: next(
         getattr(a, name) for a in augmentations if isinstance(a, kind)
     )
@@ -85,12 +82,12 @@ def mapper(cfg) -> MultiTaskInstanceMapper:
 # Key, new value, what to look at in what is built, and what it must be then.
 OPTIMIZER_ROWS = [
     ("SOLVER.OPTIMIZER", "SGD", lambda b: type(b[0]).__name__, "SGD"),
-    ("SOLVER.BASE_LR", 0.5, setting(lambda m: m["head"].weight, "lr"), 0.5),
+    ("SOLVER.BASE_LR", 0.5, setting("head", "lr"), 0.5),
     # BASE_LR is 0.001.
-    ("SOLVER.BACKBONE_MULTIPLIER", 0.5, setting(lambda m: m["backbone"].weight, "lr"), 0.0005),
-    ("SOLVER.WEIGHT_DECAY", 0.5, setting(lambda m: m["head"].weight, "weight_decay"), 0.5),
-    ("SOLVER.WEIGHT_DECAY_NORM", 0.5, setting(lambda m: m["norm"].weight, "weight_decay"), 0.5),
-    ("SOLVER.WEIGHT_DECAY_EMBED", 0.5, setting(lambda m: m["embed"].weight, "weight_decay"), 0.5),
+    ("SOLVER.BACKBONE_MULTIPLIER", 0.5, setting("backbone", "lr"), 0.0005),
+    ("SOLVER.WEIGHT_DECAY", 0.5, setting("head", "weight_decay"), 0.5),
+    ("SOLVER.WEIGHT_DECAY_NORM", 0.5, setting("norm", "weight_decay"), 0.5),
+    ("SOLVER.WEIGHT_DECAY_EMBED", 0.5, setting("embed", "weight_decay"), 0.5),
     ("SOLVER.AMP.ENABLED", True, lambda b: b[0].defaults["fused"], None),
     # The gradients' norm is sqrt(9 + 16 + 1) = 5.099; CLIP_VALUE is 1.
     ("SOLVER.CLIP_GRADIENTS.ENABLED", False, used_gradient, [3, 4, 0, 0, 1, 0]),
@@ -110,16 +107,11 @@ SCHEDULE_ROWS = [
     ),
 ]
 TRAIN_ROWS = [
-    (
-        "INPUT.DATASET_MAPPER_NAME",
-        "coco_instance_lsj",
-        kinds,
-        ["ResizeScale", "FixedSizeCrop"],
-    ),
+    ("INPUT.DATASET_MAPPER_NAME", "coco_instance_lsj", kinds, ["ResizeScale", "FixedSizeCrop"]),
     ("INPUT.COLOR_AUG_SSD", True, len, 4),  # three of colour beside the resize
     ("INPUT.RANDOM_FLIP", "horizontal", kinds, ["ResizeShortestEdge", "RandomFlip"]),
-    ("INPUT.MIN_SIZE_TRAIN", (40, 50), found(T.ResizeShortestEdge, "short_edge_length"), (40, 50)),
-    ("INPUT.MAX_SIZE_TRAIN", 90, found(T.ResizeShortestEdge, "max_size"), 90),
+    ("INPUT.MIN_SIZE_TRAIN", (40, 50), of_the(T.ResizeShortestEdge, "short_edge_length"), (40, 50)),
+    ("INPUT.MAX_SIZE_TRAIN", 90, of_the(T.ResizeShortestEdge, "max_size"), 90),
     (
         "INPUT.AUGMENTATIONS",
         [{"name": "flip"}, {"name": "crop", "size": 50}],
@@ -128,21 +120,21 @@ TRAIN_ROWS = [
     ),
 ]
 LSJ_ROWS = [
-    ("INPUT.IMAGE_SIZE", 96, found(T.FixedSizeCrop, "crop_size"), (96, 96)),
-    ("INPUT.MIN_SCALE", 0.5, found(T.ResizeScale, "min_scale"), 0.5),
-    ("INPUT.MAX_SCALE", 1.5, found(T.ResizeScale, "max_scale"), 1.5),
+    ("INPUT.IMAGE_SIZE", 96, of_the(T.FixedSizeCrop, "crop_size"), (96, 96)),
+    ("INPUT.MIN_SCALE", 0.5, of_the(T.ResizeScale, "min_scale"), 0.5),
+    ("INPUT.MAX_SCALE", 1.5, of_the(T.ResizeScale, "max_scale"), 1.5),
 ]
 TEST_ROWS = [
-    ("INPUT.MIN_SIZE_TEST", 40, found(T.ResizeShortestEdge, "short_edge_length"), (40, 40)),
-    ("INPUT.MAX_SIZE_TEST", 90, found(T.ResizeShortestEdge, "max_size"), 90),
+    ("INPUT.MIN_SIZE_TEST", 40, of_the(T.ResizeShortestEdge, "short_edge_length"), (40, 40)),
+    ("INPUT.MAX_SIZE_TEST", 90, of_the(T.ResizeShortestEdge, "max_size"), 90),
 ]
 MAPPER_ROWS = [
-    ("INPUT.FORMAT", "BGR", lambda m: m.image_format, "BGR"),
-    ("INPUT.SIZE_DIVISIBILITY", 32, lambda m: m.size_divisibility, 32),
-    ("INPUT.MIN_VISIBLE", 0.3, lambda m: m.targets.min_visible, 0.3),
-    ("INPUT.RASTERIZER", "pycocotools", lambda m: m.targets.rasterizer, "pycocotools"),
-    ("INPUT.MASK_OVERLAP", "last", lambda m: m.targets.mask_overlap, "last"),
-    ("SEED", 17, lambda m: m.seed, 17),
+    ("INPUT.FORMAT", "BGR", "image_format", "BGR"),
+    ("INPUT.SIZE_DIVISIBILITY", 32, "size_divisibility", 32),
+    ("INPUT.MIN_VISIBLE", 0.3, "targets.min_visible", 0.3),
+    ("INPUT.RASTERIZER", "pycocotools", "targets.rasterizer", "pycocotools"),
+    ("INPUT.MASK_OVERLAP", "last", "targets.mask_overlap", "last"),
+    ("SEED", 17, "seed", 17),
 ]
 # What is built, the key that is set beforehand, and the rows.
 BUILT = (
@@ -162,6 +154,6 @@ TRAINING_ROWS = [row for _, _, rows in BUILT for row in rows]
     ids=[row[0] for row in TRAINING_ROWS],
 )
 def test_a_key_changes_what_is_built(build, before, key, value, look, expected):
-    cfg = changed(*before) if before else tiny_config()
+    cfg, look = changed(*before) if before else tiny_config(), looking(look)
     assert look(build(cfg)) != expected
     assert look(build(changed(key, value, cfg))) == expected

@@ -1,11 +1,13 @@
-"""Who may import whom, and who may read the config: the package's layers, held by its syntax."""
+"""Who may import whom, who may read the config, and what is private: held by the syntax alone."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,42 +16,32 @@ import mask2former_mt
 
 PACKAGE = Path(mask2former_mt.__file__).parent
 NAME = PACKAGE.name
+# Stands beside the package, and is installed within it.
+IMPORTERS = PACKAGE.parent / "importers"
 
-# A module or package and what of ours it may import; the most specific row holds. A row stands for
-# all modules below it, and the modules of one package may import each other where it says so.
+# From the bottom to the top: a package or module, and what it may import besides itself. The most
+# specific row holds for a module; a row names only rows above it, so no import leads upwards.
 RULES = {
     "structures": (),
-    # Takes the names of choices from where they are implemented; none of these imports it.
-    "config": (
-        "data",
-        "engine.lr_scaling",
-        "engine.optimizer",
-        "evaluation",
-        "modeling",
-        "ops",
-        "postprocess",
-    ),
     "files": (),
-    "ops": ("ops", "structures"),
+    "ops": ("structures",),
     "collect_env": ("ops",),
-    "engine.lr_scaling": (),
-    "engine.optimizer": (),
-    "engine.convert_weights": (),
-    "layers": ("layers", "ops"),
-    "dataset": ("dataset", "structures", "files"),
-    "data": ("data", "dataset", "structures"),
-    "check": ("check", "dataset", "data", "files", "structures", "visualization"),
-    "modeling.backbone": ("modeling.backbone", "layers", "ops", "structures"),
+    "solver": (),
+    "layers": ("ops",),
+    "visualization": ("structures",),
+    "dataset": ("structures", "files"),
+    "data": ("dataset", "structures"),
+    "losses": ("layers.point_sampling", "ops.implementation", "structures"),
+    "postprocess": ("ops", "structures"),
+    "modeling.backbone": ("layers", "ops", "structures"),
     "modeling.pixel_decoder": ("layers", "ops", "structures"),
     "modeling.heads": ("layers", "ops", "structures"),
-    "modeling.transformer_decoder": ("layers", "ops", "structures", "modeling.heads"),
+    "modeling.transformer_decoder": ("modeling.heads", "layers", "ops", "structures"),
     "modeling.sem_seg_head": (
         "modeling.pixel_decoder",
         "modeling.transformer_decoder",
         "structures",
     ),
-    "losses": ("losses", "layers.point_sampling", "ops.implementation", "structures"),
-    "postprocess": ("postprocess", "ops", "structures"),
     "modeling.inference": ("ops.implementation", "postprocess", "structures"),
     "modeling.meta_arch": (
         "modeling.backbone",
@@ -59,48 +51,39 @@ RULES = {
         "ops.implementation",
         "structures",
     ),
-    "evaluation": ("evaluation", "dataset", "files", "structures", "ops.encode_masks"),
-    # Draws the worst and best pictures.
+    "evaluation": ("dataset", "files", "structures", "ops.encode_masks"),
+    # Draws the best and the worst pictures.
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
-    "visualization": ("visualization", "structures"),
-    "predict": (
-        "predict",
-        "config",
-        "data",
-        "dataset",
-        "engine.checkpoint",
-        "evaluation",
-        "files",
-        "structures",
-        "visualization",
-    ),
+    "check": ("dataset", "data", "files", "structures", "visualization"),
+    # The names that a key may take are written once, where they are implemented, and the config
+    # takes its rules from there. None of these imports the config: each is handed its values.
+    "config": ("data", "evaluation", "modeling", "ops", "postprocess", "solver"),
+    # Everything but programs.
     "engine": (
-        "collect_env",
-        "config",
-        "data",
-        "dataset",
-        "engine",
-        "evaluation",
-        "files",
-        "layers",
-        "losses",
-        "modeling",
-        "ops",
-        "postprocess",
-        "structures",
+        *("collect_env", "config", "data", "dataset", "evaluation", "files", "layers", "losses"),
+        *("modeling", "ops", "postprocess", "solver", "structures", "visualization"),
+    ),
+    # Loads a checkpoint, and trains nothing.
+    "predict": (
+        *("config", "data", "dataset", "engine.checkpoint", "evaluation", "files", "structures"),
         "visualization",
     ),
-    "importers": ("importers", "dataset", "files", "structures"),
+    "importers": ("dataset", "files", "structures"),
 }
-# Free: the package's own first lines.
+# The package's own first lines, which import all that registers something.
 FREE = {"", "_requirements"}
 # Functions that may read the config, besides everything in these places.
-CONFIG_PLACES = ("config", "engine")
+CONFIG_PLACES = ("config", "engine", "solver")
 CONFIG_READERS = ("from_config", "build_")
-
-
-# They stand beside the package, and are installed within it.
-IMPORTERS = PACKAGE.parent / "importers"
+# Private by their names only: of libraries, which offer no other way.
+PRIVATE_OF_LIBRARIES = {
+    "_asdict": "public, of named tuples",
+    "_convert_ndarray_to_tensor": "a step of fvcore's Checkpointer, for those that derive from it",
+    "_last_eval_results": "where detectron2's trainer keeps what `results` gives",
+    "_version": "the number of in-place changes of a tensor",
+    "_conv_forward": "a step of nn.Conv2d, for those that derive from it",
+    "_modules": "the names that an nn.Module has taken",
+}
 
 
 def module_name(file: Path) -> str:
@@ -109,32 +92,29 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+FILES = sorted([*PACKAGE.rglob("*.py"), *IMPORTERS.rglob("*.py")])
 # An empty __init__.py imports nothing, and has no row.
-MODULES = {
-    module_name(file): file
-    for folder in (PACKAGE, IMPORTERS)
-    for file in sorted(folder.rglob("*.py"))
-    if file.stat().st_size
-}
+MODULES = {module_name(file): file for file in FILES if file.stat().st_size}
+SOURCES = {module: file.read_text(encoding="utf-8") for module, file in MODULES.items()}
+every_module = pytest.mark.parametrize("module", sorted(MODULES))
 
 
 def covers(row: str, module: str) -> bool:
     return module == row or module.startswith(f"{row}.")
 
 
-def allowed(module: str) -> tuple[str, ...] | None:
-    """What the most specific row allows; None where no row stands for the module."""
-    rows = [row for row in RULES if covers(row, module)]
-    return RULES[max(rows, key=len)] if rows else None
+def row_of(module: str) -> str | None:
+    """The most specific row that stands for a module or package; None where none does."""
+    return max((row for row in RULES if covers(row, module)), key=len, default=None)
 
 
-def imports_of(source: str, module: str, *, is_package: bool) -> set[str]:
+def imports_of(source: str, module: str, *, is_package: bool = False) -> set[str]:
     """The modules of ours that a source imports, anywhere in it, without the package's name."""
     # What relative imports count from.
     base = [NAME, *filter(None, module.split("."))]
     if not is_package:
         base = base[:-1]
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -146,24 +126,86 @@ def imports_of(source: str, module: str, *, is_package: bool) -> set[str]:
         else:
             continue
         for name in names:
-            if name != NAME and not name.startswith(f"{NAME}."):
+            if not (covers(NAME, name) or covers(IMPORTERS.name, name)):
                 continue
-            name = name[len(NAME) + 1 :]
+            name = name.removeprefix(NAME).removeprefix(".")
             while name and name not in MODULES:
                 name = name.rpartition(".")[0]
-            found.add(name)
-    return found
+            imported.add(name)
+    return imported
+
+
+IMPORTS = {
+    module: imports_of(SOURCES[module], module, is_package=file.name == "__init__.py")
+    for module, file in MODULES.items()
+}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - FREE))
+def test_a_module_imports_only_what_its_row_names(module):
+    row = row_of(module)
+    assert row is not None, f"{module} stands in no row of the table"
+    allowed = (row, *RULES[row])
+    assert {name for name in IMPORTS[module] if not any(covers(a, name) for a in allowed)} == set()
+
+
+def test_a_row_names_only_rows_above_it_and_stands_for_something():
+    rows = list(RULES)
+    for position, row in enumerate(rows):
+        assert any(covers(row, module) for module in MODULES), row
+        above = rows[:position]
+        for name in RULES[row]:
+            assert any(covers(a, name) or covers(name, a) for a in above), f"{row}: {name}"
+            assert not any(covers(name, below) for below in rows[position + 1 :]), f"{row}: {name}"
+
+
+@pytest.mark.parametrize("of_packages", [True, False], ids=["packages", "modules"])
+def test_no_imports_form_a_circle(of_packages):
+    graph: dict[str, set[str]] = {}
+    for module, imported in IMPORTS.items():
+        if module in FREE:
+            continue
+        for name in imported - FREE:
+            ends = [end.split(".")[0] if of_packages else end for end in (module, name)]
+            if ends[0] != ends[1]:
+                graph.setdefault(ends[0], set()).add(ends[1])
+    graphlib.TopologicalSorter(graph).prepare()  # a circle raises CycleError, which names it
+
+
+def test_file_names_are_unique():
+    names = Counter(file.name for file in FILES if file.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def foreign_private(source: str) -> set[str]:
+    """Private attributes that a source uses, and private names that it imports, but not defines."""
+    used, defined = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            (defined if isinstance(node.ctx, ast.Store) else used).add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            used |= {alias.name for alias in node.names}
+    return {name for name in used - defined if name.startswith("_") and not name.startswith("__")}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - FREE))
+def test_no_module_uses_what_is_private_to_another(module):
+    assert foreign_private(SOURCES[module]) - set(PRIVATE_OF_LIBRARIES) == set()
 
 
 def config_readers(source: str) -> set[str]:
     """The outermost functions, as Class.function, that touch an attribute or item of `cfg`."""
-    found = set()
+    readers = set()
 
     def visit(node: ast.AST, path: tuple[str, ...]) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             path = (*path, node.name)
         elif isinstance(node, (ast.Attribute, ast.Subscript)) and is_config(node.value):
-            found.add(".".join(path))
+            readers.add(".".join(path))
         for child in ast.iter_child_nodes(node):
             visit(child, path)
 
@@ -173,35 +215,18 @@ def config_readers(source: str) -> set[str]:
         )
 
     visit(ast.parse(source), ())
-    return found
+    return readers
 
 
 def may_read_config(function: str) -> bool:
     return any(part.startswith(CONFIG_READERS) for part in function.split("."))
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - FREE))
-def test_a_module_imports_only_what_its_layer_may(module):
-    rule = allowed(module)
-    assert rule is not None, f"{module} stands in no row of the table"
-    file = MODULES[module]
-    imported = imports_of(
-        file.read_text(encoding="utf-8"), module, is_package=file.name == "__init__.py"
-    )
-    assert {name for name in imported if not any(covers(row, name) for row in rule)} == set()
-
-
-def test_every_row_stands_for_something():
-    for row in RULES:
-        assert any(covers(row, module) for module in MODULES), row
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
+@every_module
 def test_only_those_who_build_read_the_config(module):
-    if module.split(".")[0] in CONFIG_PLACES:
-        return
-    readers = config_readers(MODULES[module].read_text(encoding="utf-8"))
-    assert {function for function in readers if not may_read_config(function)} == set()
+    if module.split(".")[0] not in CONFIG_PLACES:
+        readers = config_readers(SOURCES[module])
+        assert {function for function in readers if not may_read_config(function)} == set()
 
 
 @pytest.mark.parametrize(
@@ -212,6 +237,7 @@ def test_only_those_who_build_read_the_config(module):
         (f"from {NAME} import structures", {"structures"}),
         (f"from {NAME}.structures import UNKNOWN", {"structures"}),
         (f"def f():\n    from {NAME}.dataset import catalog", {"dataset.catalog"}),
+        ("from importers.yolo import import_yolo", {"importers.yolo"}),
         ("from .heads import class_head", {"modeling.heads"}),
         ("from ..ops import ms_deform_attn", {"ops.ms_deform_attn"}),
         ("from .. import structures", {"structures"}),
@@ -219,7 +245,7 @@ def test_only_those_who_build_read_the_config(module):
     ],
 )
 def test_the_check_sees_every_form_of_import(source, imported):
-    assert imports_of(source, "modeling.transformer_decoder", is_package=False) == imported
+    assert imports_of(source, "modeling.transformer_decoder") == imported
 
 
 @pytest.mark.parametrize(
@@ -235,6 +261,11 @@ def test_the_check_sees_who_reads_the_config(source, readers):
     assert config_readers(source) == readers
     assert may_read_config("build_a.h")
     assert not may_read_config("A.g")
+
+
+def test_the_check_sees_what_is_private_to_another():
+    source = "from a import _b\nclass C:\n    def d(self, e): self._f = e._g; return self._f"
+    assert foreign_private(source) == {"_b", "_g"}
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:

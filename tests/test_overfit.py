@@ -18,9 +18,9 @@ from tiny import tiny_cfg, tiny_model
 
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
-from mask2former_mt.engine.optimizer import build_optimizer
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.evaluation.summary import flat_metrics
+from mask2former_mt.solver.optimizer import build_optimizer
 
 SIZE = 96
 NUM_SCENES = 8

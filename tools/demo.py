@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog
-from detectron2.engine import default_argument_parser
 
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.main import main as train
@@ -40,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         # In this process alone, whatever the number of GPUs: the demo's batch fits one. An
         # interrupted training goes on from its last checkpoint.
-        train_arguments = ["--config-file", args.config_file, "--resume"]
-        train(default_argument_parser().parse_args(train_arguments))
+        train(args.config_file, resume=True)
     metrics = {
         key: math.nan if value is None else value
         for key, value in json.loads(metrics_file.read_text(encoding="utf-8")).items()

@@ -92,11 +92,10 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
     """detectron2's checkpointer; stores the dataset's names and reports what it loads.
 
     Args:
-        model, save_dir: as for `DetectionCheckpointer`.
+        model, save_dir, checkpointables: as for `DetectionCheckpointer`.
         dataset: result of `engine.setup.dataset_description`, stored under "dataset"; None: nothing
             is stored.
         strict: whether a checkpoint is refused that does not fit entirely.
-        checkpointables: other objects with a state_dict to save and load.
     """
 
     def __init__(
@@ -115,19 +114,12 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         self._path = ""
 
     def save(self, name: str, **kwargs) -> None:
-        """Saves, with the dataset's description beside the weights."""
         if self.dataset is not None:
             kwargs["dataset"] = self.dataset
         super().save(name, **kwargs)
 
     def load(self, path: str, *args, **kwargs) -> dict:
-        """Loads the model and the other checkpointables; `report` then says what was loaded.
-
-        Args:
-            path: a file or URL; "" loads nothing. The rest is as for `DetectionCheckpointer`.
-
-        Returns:
-            The rest of the checkpoint.
+        """Loads as detectron2 does; `report` then says what was loaded.
 
         Raises:
             ValueError: the file cannot be read or nothing in it fits; with `strict`, something in

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 
 from mask2former_mt.data.bad_samples import TooManyBadSamplesError
-from mask2former_mt.dataset.catalog import spec_of
+from mask2former_mt.dataset.catalog import check_registered, spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import (
     errors_named,
@@ -41,34 +39,38 @@ def launch_training(arguments: Sequence[str] | None = None) -> None:
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        args=(args,),
+        args=(args.config_file, args.opts, args.resume, args.eval_only),
     )
 
 
-def main(args: argparse.Namespace) -> dict[str, float]:
-    """Trains and evaluates, or evaluates only, in one process.
+def main(
+    config_file: str, opts: Sequence[str] = (), resume: bool = False, eval_only: bool = False
+) -> dict[str, float]:
+    """Trains and evaluates, or evaluates only, in one process; ends it where input is at fault.
 
     Args:
-        args: result of detectron2's argument parser.
+        config_file, opts: as for `load_config`.
+        resume: whether a training goes on from the last checkpoint in OUTPUT_DIR, if there is one.
+        eval_only: whether nothing is trained.
 
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
     """
     log_to_console()
     with errors_named():
-        cfg = fill_from_datasets(load_config(args.config_file, args.opts))
-    if args.eval_only:
-        return evaluate(cfg, config_file=args.config_file)
-    return train(cfg, resume=args.resume, config_file=args.config_file)
+        cfg = fill_from_datasets(load_config(config_file, opts), for_training=not eval_only)
+    if eval_only:
+        return evaluate(cfg, config_file)
+    return train(cfg, config_file, resume=resume)
 
 
-def train(cfg: CfgNode, *, resume: bool, config_file: str) -> dict[str, float]:
+def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
     """Trains, evaluates, and writes checkpoints, config.yaml and metrics.json into OUTPUT_DIR.
 
     Args:
         cfg: result of `fill_from_datasets`.
-        resume: whether to go on from the last checkpoint in OUTPUT_DIR, if there is one.
         config_file: where `cfg` is from, for the log.
+        resume: as for `main`.
 
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
@@ -76,7 +78,7 @@ def train(cfg: CfgNode, *, resume: bool, config_file: str) -> dict[str, float]:
     with errors_named():
         if not cfg.DATASETS.TRAIN:
             raise ValueError("DATASETS.TRAIN is empty: name a dataset")
-        _read([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
         prepare_run(cfg, config_file)
         trainer = MultiTaskTrainer(cfg)
         trainer.resume_or_load(resume=resume)
@@ -89,7 +91,7 @@ def train(cfg: CfgNode, *, resume: bool, config_file: str) -> dict[str, float]:
     return _report(cfg, trainer.results, {"train/seconds": trainer.train_seconds})
 
 
-def evaluate(cfg: CfgNode, *, config_file: str) -> dict[str, float]:
+def evaluate(cfg: CfgNode, config_file: str) -> dict[str, float]:
     """Evaluates MODEL.WEIGHTS, or else OUTPUT_DIR/model_final.pth; writes metrics.json.
 
     Args:
@@ -102,7 +104,7 @@ def evaluate(cfg: CfgNode, *, config_file: str) -> dict[str, float]:
     with errors_named():
         if not cfg.DATASETS.TEST:
             raise ValueError("DATASETS.TEST is empty: name a dataset")
-        _read(cfg.DATASETS.TEST)
+        _check_datasets(cfg.DATASETS.TEST)
         model = MultiTaskTrainer.build_model(cfg)
         weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
         checkpoint = MultiTaskCheckpointer(model, strict=True).load(weights)
@@ -113,30 +115,20 @@ def evaluate(cfg: CfgNode, *, config_file: str) -> dict[str, float]:
     return _report(cfg, results, {} if seconds is None else {"train/seconds": seconds})
 
 
-def _read(datasets: Iterable[str]) -> None:
-    """Reads and checks every annotation before anything is written."""
-    for dataset in datasets:
-        DatasetCatalog.get(dataset)
+def _check_datasets(names: Iterable[str]) -> None:
+    """Refuses unusable annotations before anything is written."""
+    for name in names:
+        check_registered(name)
 
 
 def _report(cfg: CfgNode, results: Mapping, metrics: dict[str, float]) -> dict[str, float]:
-    """Prints the tables and writes metrics.json.
-
-    Args:
-        cfg: config of the run.
-        results: result of `MultiTaskTrainer.test`.
-        metrics: further flat metrics, which stand first.
-
-    Returns:
-        All flat metrics, empty on processes that evaluate nothing.
-    """
+    """Prints the tables of the test `results`, and writes all figures after those of `metrics`."""
     if not comm.is_main_process():
         return {}
     several = len(cfg.DATASETS.TEST) > 1
     for dataset in cfg.DATASETS.TEST:
         flat = flat_metrics(results[dataset] if several else results)
         print(f"\n{dataset}\n{format_table(flat, spec_of(dataset))}\n")
-        metrics.update({f"{dataset}/{k}": v for k, v in flat.items()} if several else flat)
-    path = write_metrics(metrics, cfg.OUTPUT_DIR)
-    LOGGER.info(f"wrote {path}")
+        metrics |= {f"{dataset}/{k}": v for k, v in flat.items()} if several else flat
+    LOGGER.info(f"wrote {write_metrics(metrics, cfg.OUTPUT_DIR)}")
     return metrics

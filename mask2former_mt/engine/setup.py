@@ -18,15 +18,11 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from mask2former_mt.config import (
-    add_mask2former_mt_config,
-    check_config,
-    require_instances,
-)
+from mask2former_mt.config import add_mask2former_mt_config, check_config, require_instances
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
-from mask2former_mt.engine.lr_scaling import scale_for_batch_size
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
+from mask2former_mt.solver.lr_scaling import scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
 # Their messages are shown and recorded.
@@ -112,11 +108,13 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
         raise KeyError(f"config file {config_file}: {error.args[0]}") from error
 
 
-def fill_from_datasets(cfg: CfgNode) -> CfgNode:
+def fill_from_datasets(cfg: CfgNode, *, for_training: bool = True) -> CfgNode:
     """Registers DATASETS.FILES and takes classes and subcategories from the training dataset.
 
     Args:
         cfg: result of `load_config`.
+        for_training: whether DATASETS.TRAIN will be asked for its annotations; if not, they are not
+            kept in memory.
 
     Returns:
         A frozen copy with SEM_SEG_HEAD.NUM_CLASSES, SUBCATEGORY.{NAMES, NUM_CLASSES, WITHOUT_NONE}
@@ -127,16 +125,12 @@ def fill_from_datasets(cfg: CfgNode) -> CfgNode:
     """
     cfg = cfg.clone()
     cfg.defrost()
-    register_dataset_files(cfg.DATASETS.FILES)
     datasets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    needed = datasets if for_training else cfg.DATASETS.TEST
+    register_dataset_files(cfg.DATASETS.FILES, needed=needed)
     if not datasets:
         raise ValueError("DATASETS.TRAIN and DATASETS.TEST are empty: name a dataset")
     for name in datasets:
-        if name not in MetadataCatalog.list():
-            raise ValueError(
-                f"dataset {name!r} is not registered; its YAML file belongs into DATASETS.FILES "
-                f"(now {list(cfg.DATASETS.FILES)})"
-            )
         _fill_from(cfg, name)
     check_config(cfg)
     if cfg.DATASETS.TEST:
@@ -146,32 +140,32 @@ def fill_from_datasets(cfg: CfgNode) -> CfgNode:
 
 
 def _fill_from(cfg: CfgNode, dataset: str) -> None:
+    """Fills in what is empty, and refuses what differs from the dataset."""
     head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
-    classes = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
-    if head.NUM_CLASSES == 0:
-        head.NUM_CLASSES = len(classes)
-    if len(classes) != head.NUM_CLASSES:
+    spec, metadata = spec_of(dataset), MetadataCatalog.get(dataset)
+    num_classes = len(metadata.get("thing_classes", ()))
+    head.NUM_CLASSES = head.NUM_CLASSES or num_classes
+    if num_classes != head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but dataset {dataset!r} has "
-            f"{len(classes)} classes; set it to 0 to take the dataset's"
+            f"{num_classes} classes; set it to 0 to take the dataset's"
         )
-    spec = spec_of(dataset)
     if not subcategory.NAMES:
         subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
+    ours = list(zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True))
+    theirs = list(zip(spec.names, spec.num_classes, strict=True))
+    if ours != theirs:
+        raise ValueError(
+            f"MODEL.SUBCATEGORY says {dict(ours)}, but dataset {dataset!r} has {dict(theirs)}; "
+            "leave NAMES and NUM_CLASSES empty to take the dataset's"
+        )
     if not subcategory.WITHOUT_NONE:
         subcategory.WITHOUT_NONE = list(spec.without_none)
     test = cfg.MODEL.MASK_FORMER.TEST
-    things = MetadataCatalog.get(dataset).get("thing_dataset_id_to_contiguous_id", None)
+    things = metadata.get("thing_dataset_id_to_contiguous_id", None)
     if things and not test.STUFF_CLASSES:
         # detectron2's panoptic datasets list all classes, and map the ids of things only.
-        test.STUFF_CLASSES = sorted(set(range(head.NUM_CLASSES)) - set(things.values()))
-    ours = (tuple(subcategory.NAMES), tuple(subcategory.NUM_CLASSES))
-    if ours != (spec.names, spec.num_classes):
-        raise ValueError(
-            f"MODEL.SUBCATEGORY says {dict(zip(*ours, strict=True))}, but dataset {dataset!r} has "
-            f"{dict(zip(spec.names, spec.num_classes, strict=True))}; leave NAMES and NUM_CLASSES "
-            "empty to take the dataset's"
-        )
+        test.STUFF_CLASSES = sorted(set(range(num_classes)) - set(things.values()))
 
 
 def dataset_description(dataset: str) -> dict:
@@ -201,19 +195,13 @@ def log_to_console() -> None:
 
 def prepare_run(cfg: CfgNode, config_file: str) -> None:
     """Makes the output folder, starts logging into it, readies the allocator, and seeds."""
-    output = pathlib.Path(cfg.OUTPUT_DIR)
+    output, rank = cfg.OUTPUT_DIR, comm.get_rank()
     if comm.is_main_process():
-        output.mkdir(parents=True, exist_ok=True)
-    rank = comm.get_rank()
+        pathlib.Path(output).mkdir(parents=True, exist_ok=True)
+    # The console has its handler already; a second one would print every line twice.
+    only_file = {"output": str(output), "configure_stdout": False}
     for name in _LOGGERS:
-        # The console has its handler already; a second one would print every line twice.
-        setup_logger(
-            str(output),
-            distributed_rank=rank,
-            name=name,
-            abbrev_name=name,
-            configure_stdout=False,
-        )
+        setup_logger(distributed_rank=rank, name=name, abbrev_name=name, **only_file)
     LOGGER.info(f"config file {config_file}, output folder {output}, device {cfg.MODEL.DEVICE}")
     if cfg.MODEL.DEVICE == "cpu":
         keep_large_blocks()
@@ -236,5 +224,4 @@ def save_config(cfg: CfgNode) -> None:
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     if automatic == saved.MODEL.DEVICE:
         saved.MODEL.DEVICE = "auto"
-    path = pathlib.Path(cfg.OUTPUT_DIR) / "config.yaml"
-    write_whole({path: saved.dump().encode()})
+    write_whole({pathlib.Path(cfg.OUTPUT_DIR) / "config.yaml": saved.dump().encode()})

@@ -30,15 +30,15 @@ from mask2former_mt.data.monitor import ShareWatch, WatchedLoader
 from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
-from mask2former_mt.engine.optimizer import (
-    build_optimizer,
-    match_memory_layout,
-    scales_gradients,
-)
 from mask2former_mt.engine.run_description import describe_run
 from mask2former_mt.engine.setup import dataset_description
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
+from mask2former_mt.solver.optimizer import (
+    build_optimizer,
+    match_memory_layout,
+    scales_gradients,
+)
 
 LOGGER = logging.getLogger("mask2former_mt")
 

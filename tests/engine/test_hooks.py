@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import pytest
-from detectron2.engine import default_argument_parser
 from registered import restored_datasets
 from training_files import CLASSES, write_config, write_dataset
 
@@ -33,7 +32,7 @@ def dataset(tmp_path) -> Path:
 def run(folder: Path, dataset: Path, **changes: object) -> None:
     changes = {**NO_EVALUATION, **{k.replace("__", "."): v for k, v in changes.items()}}
     config = write_config(folder / "c.yaml", dataset, changes)
-    main(default_argument_parser().parse_args(["--config-file", str(config)]))
+    main(str(config))
 
 
 def truncate(dataset: Path, name: str) -> Path:

@@ -6,11 +6,14 @@ import hashlib
 import json
 import math
 import shutil
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.engine import default_argument_parser
+from PIL import Image
 from registered import restored_datasets
 from training_files import CLASSES, write_config, write_dataset
 
@@ -45,8 +48,8 @@ METRICS = {
 
 
 def run(config_file: Path, *arguments: str) -> dict[str, float]:
-    argv = ["--config-file", str(config_file), *arguments]
-    return main(default_argument_parser().parse_args(argv))
+    args = default_argument_parser().parse_args(["--config-file", str(config_file), *arguments])
+    return main(args.config_file, args.opts, args.resume, args.eval_only)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -228,6 +231,49 @@ def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeyp
     # A line is written every 20 iterations, and at the end: of iteration 2, then of 4.
     assert [line["iteration"] for line in losses_in(output)] == [2, 4]
     assert "resuming at iteration 2 of 5" in (output / "log.txt").read_text()
+
+
+def json_files_opened(folder: Path) -> Counter[str]:
+    """How often each JSON file of a folder is opened from now on, by whatever reader."""
+    counts = Counter()
+
+    # An audit hook sees what any Python code opens; it stays until the process ends.
+    def count(event: str, arguments: tuple) -> None:
+        if event == "open" and str(arguments[0]).endswith(".json"):
+            path = Path(arguments[0])
+            if path.parent == folder:
+                counts[path.name] += 1
+
+    sys.addaudithook(count)
+    return counts
+
+
+def test_a_training_reads_each_json_once_and_each_header_once(tmp_path, monkeypatch):
+    folder = tmp_path / "shapes"
+    dataset = write_dataset(folder, "shapes_counted")
+    shutil.copytree(folder / "images", folder / "val")
+    text = dataset.read_text()
+    dataset.write_text(text.replace("val.json\n  images: images", "val.json\n  images: val"))
+    pictures, at_each_step = Counter(), []
+    step, open_picture = MultiTaskTrainer.run_step, Image.open
+
+    def counted_open(file, *args, **kwargs):
+        pictures[str(Path(getattr(file, "name", file)).relative_to(folder))] += 1
+        return open_picture(file, *args, **kwargs)
+
+    def noted_step(trainer):
+        at_each_step.append(dict(pictures))
+        step(trainer)
+
+    monkeypatch.setattr(Image, "open", counted_open)
+    monkeypatch.setattr(MultiTaskTrainer, "run_step", noted_step)
+    documents = json_files_opened(folder)
+    run(write_config(tmp_path / "c.yaml", dataset, {"TEST.EVAL_PERIOD": 1}))
+    names = ["images/0.png", "images/1.png", "images/2.png", "images/3.png", "val/0.png"]
+    assert at_each_step[0] == dict.fromkeys([*names, "val/1.png"], 1)
+    # For the header, and by an evaluation after each of two iterations.
+    assert (len(at_each_step), pictures["val/0.png"]) == (2, 3)
+    assert documents == {"train.json": 1, "val.json": 1}
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["evaluation", "training"])

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, get_cfg
 from torch import nn
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.engine.optimizer import (
+from mask2former_mt.solver.optimizer import (
     build_optimizer,
     match_memory_layout,
     parameter_groups,

@@ -11,8 +11,8 @@ from detectron2.config import CfgNode, get_cfg
 from training_files import write_config
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.engine.lr_scaling import scale_for_batch_size
 from mask2former_mt.engine.setup import load_config, prepare_run, save_config
+from mask2former_mt.solver.lr_scaling import scale_for_batch_size
 
 # The published schedule, stated for 16 images.
 STATED = {
