@@ -82,6 +82,7 @@ def mapper(cfg) -> MultiTaskInstanceMapper:
 # Key, new value, what to look at in what is built, and what it must be then.
 OPTIMIZER_ROWS = [
     ("SOLVER.OPTIMIZER", "SGD", lambda b: type(b[0]).__name__, "SGD"),
+    ("SOLVER.OPTIMIZER", "SGD", lambda b: b[0].defaults.get("momentum"), 0.9),
     ("SOLVER.BASE_LR", 0.5, setting("head", "lr"), 0.5),
     # BASE_LR is 0.001.
     ("SOLVER.BACKBONE_MULTIPLIER", 0.5, setting("backbone", "lr"), 0.0005),
@@ -92,6 +93,9 @@ OPTIMIZER_ROWS = [
     # The gradients' norm is sqrt(9 + 16 + 1) = 5.099; CLIP_VALUE is 1.
     ("SOLVER.CLIP_GRADIENTS.ENABLED", False, used_gradient, [3, 4, 0, 0, 1, 0]),
     ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", used_gradient, [0.6, 0.8, 0, 0, 1, 0]),
+    ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value", used_gradient, [1, 1, 0, 0, 1, 0]),
+    ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.0, used_gradient, [3, 4, 0, 0, 1, 0]),  # off
+    ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 6.0, used_gradient, [3, 4, 0, 0, 1, 0]),
     # 2 / 5.099 = 0.39223 times each.
     ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, used_gradient, [1.1767, 1.5689, 0, 0, 0.3922, 0]),
     # The 1-norm is 3 + 4 + 1 = 8.

@@ -62,32 +62,39 @@ def test_without_a_dataset_none_is_stored(tmp_path):
     assert set(torch.load(tmp_path / "model.pth", weights_only=True)) == {"model"}
 
 
-def test_another_number_of_classes_is_skipped_and_named(config_file, tmp_path, caplog):
-    file = saved(model_of(config_file, classes=2), tmp_path)
-    model = model_of(config_file, classes=5)
-    before = model.state_dict()[f"{PREDICTOR}.class_embed.weight"].clone()
+@pytest.mark.parametrize(
+    ("other", "skipped"),
+    [
+        # 2 classes and "no object" are 3 outputs, 5 are 6.
+        (
+            {"classes": 5},
+            ["class_embed.weight (3, 32) -> (6, 32)", "class_embed.bias (3,) -> (6,)"],
+        ),
+        # Likewise 2 or 3 values and none.
+        (
+            {"tints": 3},
+            [
+                "subcategory_embed.tint.weight (3, 32) -> (4, 32)",
+                "subcategory_embed.tint.bias (3,) -> (4,)",
+            ],
+        ),
+    ],
+)
+def test_another_number_of_labels_is_skipped_and_named(
+    config_file, tmp_path, caplog, other, skipped
+):
+    file = saved(model_of(config_file), tmp_path)
+    model = model_of(config_file, **other)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
     checkpointer = MultiTaskCheckpointer(model)
     with caplog.at_level("INFO", logger="mask2former_mt"):
         checkpointer.load(file)
-    # 2 classes and "no object" are 3 outputs, 5 are 6.
-    assert checkpointer.report.skipped == [
-        f"{PREDICTOR}.class_embed.weight (3, 32) -> (6, 32)",
-        f"{PREDICTOR}.class_embed.bias (3,) -> (6,)",
-    ]
-    assert len(checkpointer.report.loaded) == len(model.state_dict()) - 2
-    assert torch.equal(model.state_dict()[f"{PREDICTOR}.class_embed.weight"], before)
-    assert "skipped, of another shape" in caplog.text
-    assert "class_embed.weight (3, 32) -> (6, 32)" in caplog.text
-
-
-def test_another_number_of_values_is_skipped(config_file, tmp_path):
-    file = saved(model_of(config_file, tints=2), tmp_path)
-    checkpointer = MultiTaskCheckpointer(model_of(config_file, tints=3))
-    checkpointer.load(file)
-    assert [line.split()[0] for line in checkpointer.report.skipped] == [
-        f"{PREDICTOR}.subcategory_embed.tint.weight",
-        f"{PREDICTOR}.subcategory_embed.tint.bias",
-    ]
+    assert checkpointer.report.skipped == [f"{PREDICTOR}.{line}" for line in skipped]
+    assert len(checkpointer.report.loaded) == len(before) - 2
+    for line in checkpointer.report.skipped:
+        name = line.split()[0]
+        assert torch.equal(model.state_dict()[name], before[name])
+    assert f"skipped, of another shape: {PREDICTOR}.{skipped[0]}" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from registered import restored_datasets
 from training_files import write_config, write_dataset
 
+from mask2former_mt.dataset import document
 from mask2former_mt.engine.setup import (
     dataset_description,
     errors_named,
@@ -21,12 +21,6 @@ from mask2former_mt.engine.setup import (
     prepare_run,
     save_config,
 )
-
-
-@pytest.fixture(autouse=True)
-def _forget_datasets():
-    with restored_datasets():
-        yield
 
 
 @pytest.fixture
@@ -49,19 +43,12 @@ def test_a_leaf_takes_what_it_does_not_say_from_its_base(config_file, tmp_path):
     assert (former.NHEADS, former.HIDDEN_DIM) == (2, 32)
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config file .*nowhere.yaml does not exist"):
-        load_config(str(tmp_path / "nowhere.yaml"))
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         (["MODEL.MASKFORMER.NHEADS", "2"], AssertionError, "key.*MODEL.MASKFORMER.NHEADS"),
-        (["MODEL.MASK_FORMER.HEADS", "2"], AssertionError, "key.*MODEL.MASK_FORMER.HEADS"),
         (["SOLVER.BASE_LR"], ValueError, r"must be KEY VALUE pairs, got \['SOLVER.BASE_LR'\]"),
         (["SOLVER.BASE_LR", "fast"], ValueError, "Type mismatch.*SOLVER.BASE_LR"),
-        (["MODEL.TIMM.NORM", "GN"], ValueError, "MODEL.TIMM.NORM must be"),
     ],
 )
 def test_overrides_that_do_not_fit_are_refused(config_file, options, error, message):
@@ -78,7 +65,6 @@ def test_overrides_that_do_not_fit_are_refused(config_file, options, error, mess
         ("A: !!python/object/apply:os.getcwd []", ValueError, r"c.yaml is not valid YAML"),
         ("_BASE_: unsafe.yaml", ValueError, r"c.yaml is not valid YAML"),
         ("", ValueError, r"c.yaml must hold keys"),
-        ("- a\n- b", ValueError, r"c.yaml must hold keys"),
         ("just text", ValueError, r"c.yaml must hold keys"),
         ("_BASE_: nowhere.yaml", FileNotFoundError, r"nowhere.yaml"),
         ("SOLVER: {BASE_LR: fast}", ValueError, "Type mismatch.*SOLVER.BASE_LR"),
@@ -111,6 +97,18 @@ def test_classes_and_subcategories_come_from_the_training_dataset(config_file):
     assert fill_from_datasets(filled) == filled
     # What was passed stays as it was.
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 0
+
+
+@pytest.mark.parametrize(("for_training", "reads"), [(True, 1), (False, 2)])
+def test_an_evaluation_keeps_no_annotations_of_the_training_split(
+    config_file, monkeypatch, for_training, reads
+):
+    parsed, parse = [], document.parse_json
+    monkeypatch.setattr(document, "parse_json", lambda p: parsed.append(p.name) or parse(p))
+    fill_from_datasets(load_config(config_file), for_training=for_training)
+    # Who asks for them all the same has the file read again.
+    DatasetCatalog.get("shapes_train")
+    assert parsed.count("train.json") == reads
 
 
 @pytest.mark.parametrize(
@@ -177,12 +175,6 @@ def test_datasets_that_differ_are_refused(config_file, tmp_path):
         fill_from_datasets(cfg)
 
 
-def test_a_missing_dataset_file_is_named(config_file):
-    cfg = load_config(config_file, ["DATASETS.FILES", "('nowhere.yaml',)"])
-    with pytest.raises(FileNotFoundError, match=r"dataset file .*nowhere.yaml does not exist"):
-        fill_from_datasets(cfg)
-
-
 def test_what_a_checkpoint_remembers_of_its_dataset(config_file):
     fill_from_datasets(load_config(config_file))
     assert dataset_description("shapes_train") == {
@@ -215,14 +207,6 @@ def test_the_saved_config_chooses_its_device_again(config_file, tmp_path):
     # As text: YAML has no tuples.
     assert yaml.safe_load(load_config(str(saved)).dump()) == yaml.safe_load(cfg.dump())
     assert (tmp_path / "output" / "log.txt").is_file()
-
-
-def test_a_run_is_seeded(config_file):
-    numbers = []
-    for _ in range(2):
-        prepare_run(load_config(config_file), config_file)
-        numbers.append(torch.rand(3))
-    torch.testing.assert_close(*numbers, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

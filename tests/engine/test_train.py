@@ -115,8 +115,11 @@ def test_a_training_writes_metrics_config_log_and_results(finished):
     for name in ("config.yaml", "log.txt", "inference/coco_instances_results.json"):
         assert (output / name).stat().st_size > 0, name
     assert not (output / "inference" / "report.html").exists()  # TEST.REPORT is False
-    # The JSON is without NaN, which is no JSON.
+    # NaN is no JSON.
     assert "NaN" not in (output / "metrics.json").read_text()
+    saved = load_config(str(output / "config.yaml")).MODEL
+    assert saved.SEM_SEG_HEAD.NUM_CLASSES == 3
+    assert saved.SUBCATEGORY.NAMES == ["tint", "finish"]
 
     (line,) = losses_in(output)
     assert line["iteration"] == 1
@@ -149,36 +152,20 @@ def test_the_checkpoint_knows_its_dataset_and_the_state_of_the_training(finished
     }
 
 
-def test_the_saved_config_says_what_the_dataset_filled_in(finished):
-    cfg = load_config(str(finished / "output" / "config.yaml"))
-    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
-    assert list(cfg.MODEL.SUBCATEGORY.NAMES) == ["tint", "finish"]
-    assert list(cfg.MODEL.SUBCATEGORY.NUM_CLASSES) == [2, 3]
-
-
-@pytest.mark.parametrize("config", ["c.yaml", "output/config.yaml"])
-def test_evaluating_again_gives_the_same_metrics(trained, config):
+@pytest.mark.parametrize(
+    ("config", "weights"), [("c.yaml", False), ("c.yaml", True), ("output/config.yaml", True)]
+)
+def test_evaluating_again_gives_the_same_metrics(trained, config, weights):
+    """With the weights named, or else with the last ones in the output folder."""
     output = trained / "output"
-    before = json.loads((output / "metrics.json").read_text())
-    saved = (output / "config.yaml").read_text()
-    weights = contents(output)["model_final.pth"]
-    returned = run(
-        trained / config,
-        "--eval-only",
-        *("OUTPUT_DIR", str(output), "MODEL.WEIGHTS", str(output / "model_final.pth")),
-    )
-    after = json.loads((output / "metrics.json").read_text())
-    # The checkpoint remembers how long it was trained.
-    assert after == before
-    assert {k: None if math.isnan(v) else v for k, v in returned.items()} == before
-    assert (output / "config.yaml").read_text() == saved
-    assert contents(output)["model_final.pth"] == weights
-
-
-def test_the_last_weights_are_evaluated_where_none_are_named(trained):
-    before = json.loads((trained / "output" / "metrics.json").read_text())
-    run(trained / "c.yaml", "--eval-only")
-    assert json.loads((trained / "output" / "metrics.json").read_text()) == before
+    before, metrics = contents(output), json.loads((output / "metrics.json").read_text())
+    named = ("MODEL.WEIGHTS", str(output / "model_final.pth")) if weights else ()
+    returned = run(trained / config, "--eval-only", "OUTPUT_DIR", str(output), *named)
+    assert {k: None if math.isnan(v) else v for k, v in returned.items()} == metrics
+    after = contents(output)
+    # The checkpoint remembers how long it was trained, so even that is the same.
+    for name in ("metrics.json", "config.yaml", "model_final.pth"):
+        assert after[name] == before[name], name
 
 
 def test_an_interrupted_training_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
@@ -382,23 +369,14 @@ def test_a_training_without_test_data_has_no_metrics(dataset, tmp_path):
 def refused(config: Path, *arguments: str, match: str) -> None:
     with pytest.raises(SystemExit, match=match) as caught:
         run(config, *arguments)
-    # Python prints a text to stderr and exits with 1.
-    assert isinstance(caught.value.code, str)
     assert caught.value.code.startswith("error: ")
 
 
-@pytest.fixture(scope="module")
-def four_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("four") / "shapes"
-    return write_dataset(folder, "shapes_four", classes=(*CLASSES, "bow"))
-
-
 @pytest.mark.parametrize("mode", ["--eval-only", "--resume"])
-def test_a_checkpoint_of_other_classes_is_refused_and_nothing_written_over(
-    trained, four_classes, mode
-):
+def test_a_checkpoint_of_other_classes_is_refused_and_nothing_written_over(trained, mode):
     output = trained / "output"
-    config = write_config(trained / "four.yaml", four_classes)
+    other = write_dataset(trained / "shapes", "shapes_four", classes=(*CLASSES, "bow"))
+    config = write_config(trained / "four.yaml", other)
     before = contents(output)
     refused(
         config,
@@ -409,25 +387,13 @@ def test_a_checkpoint_of_other_classes_is_refused_and_nothing_written_over(
     after = contents(output)
     if mode == "--resume":
         # The log says what was refused.
-        assert set(after) - set(before) == set()
         before.pop("log.txt"), after.pop("log.txt")
     assert after == before
-
-
-@pytest.mark.parametrize("mode", ["--eval-only", "--resume"])
-def test_a_checkpoint_of_other_queries_is_refused(trained, mode):
-    refused(
-        trained / "c.yaml",
-        mode,
-        *("MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"),
-        match=r"(?s)does not fit.*resized: .*query_feat.weight \(6, 32\) -> \(9, 32\)",
-    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["--eval-only", "MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth not found"),
         (["--eval-only", "DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
     ],

@@ -73,22 +73,8 @@ def refused(folder: Path, *arguments: object, match: str) -> None:
     with pytest.raises(SystemExit, match=match) as caught:
         launch_training(["--config-file", str(folder / "c.yaml"), *map(str, arguments)])
     # Python prints a text to stderr and exits with 1.
-    assert isinstance(caught.value.code, str)
     assert caught.value.code.startswith("error: ")
-    assert "Traceback" not in caught.value.code
     assert files_of(folder) == before
-
-
-@pytest.mark.parametrize("mode", [(), ("--eval-only",), ("--resume",)])
-def test_a_missing_config_file_is_named(folder, mode):
-    (folder / "c.yaml").unlink()
-    refused(folder, *mode, match=r"error: config file .*c\.yaml does not exist")
-
-
-def test_an_unknown_key_of_the_file_is_named(folder):
-    with (folder / "c.yaml").open("a") as file:
-        file.write("\nFANCY: {KEY: 1}\n")
-    refused(folder, match=r"error: config file .*c\.yaml: .*FANCY")
 
 
 @pytest.mark.parametrize(
@@ -99,29 +85,17 @@ def test_an_unknown_key_of_the_file_is_named(folder):
         (["SOLVER.MAX_ITER", 1, "--resume"], "must be KEY VALUE pairs.*--resume"),
         (["--eval-only"], r"error: .*output/model_final\.pth not found"),
         (["--eval-only", "MODEL.WEIGHTS", __file__], r"error: checkpoint .* cannot be read"),
+        (["DATASETS.FILES", "('no.yaml',)"], r"error: dataset file .*no\.yaml does not exist"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(folder, arguments, match):
     refused(folder, *arguments, match=match)
 
 
-@pytest.mark.parametrize(
-    ("file", "match"),
-    [
-        ("shapes.yaml", r"error: dataset file .*shapes\.yaml does not exist"),
-        ("val.json", r"error: .*val\.annotations: .*val\.json does not exist"),
-        ("images/2.png", r"(?s)error: .*train\.json.*1 of 4 image files are missing.*2\.png"),
-    ],
-)
-def test_a_missing_file_of_the_dataset_is_named(folder, file, match):
-    (folder / "shapes" / file).unlink()
-    refused(folder, match=match)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"images": [], "annotations": []}'])
-def test_a_json_that_is_not_coco_is_named(folder, text):
-    (folder / "shapes" / "train.json").write_text(text)
-    refused(folder, match=r"error: .*train\.json (is not valid JSON|must be a COCO|is not a COCO)")
+@pytest.mark.parametrize("mode", [(), ("--eval-only",), ("--resume",)])
+def test_a_missing_config_file_is_named(folder, mode):
+    (folder / "c.yaml").unlink()
+    refused(folder, *mode, match=r"error: config file .*c\.yaml does not exist")
 
 
 # Split, list in its JSON, index in the list, what is changed there.
@@ -131,22 +105,6 @@ def test_a_json_that_is_not_coco_is_named(folder, text):
         (
             *("train", "annotations", 0, {"subcategories": {"tint": "green"}}),
             r"annotation 1 of .*'tint' has no value 'green'; listed are \['red'",
-        ),
-        (
-            *("train", "annotations", 0, {"subcategories": {"colour": "red"}}),
-            r"annotation 1 of .*'colour' is not listed; listed are \['tint'",
-        ),
-        (
-            *("train", "annotations", 0, {"subcategories": {"tint": 3}}),
-            r"annotation 1 of .*'tint': index must be in \[-1, 2\].*got 3",
-        ),
-        (
-            *("train", "annotations", 2, {"category_id": 8}),
-            r"annotation 3 of .*category_id 8 is not listed",
-        ),
-        (
-            *("train", "annotations", 0, {"bbox": [60, 8, 40, 12]}),
-            r"annotation 1 of .*must lie inside the image",
         ),
         (
             *("train", "subcategories", 1, {"values": []}),
@@ -165,13 +123,3 @@ def test_what_is_wrong_in_an_annotation_file_is_named(folder, split, place, inde
     document[place][index].update(change)
     file.write_text(json.dumps(document))
     refused(folder, match=rf"(?s)error: .*{match}")
-
-
-def test_a_name_that_is_registered_twice_is_named(folder):
-    other = write_dataset(folder / "more", "shapes")
-    refused(
-        folder,
-        "DATASETS.FILES",
-        f"('{folder}/shapes/shapes.yaml', '{other}')",
-        match=r"error: dataset 'shapes_train' of .* is already registered by .*change 'name'",
-    )
