@@ -16,14 +16,8 @@ NUM_CLASSES, NUM_POINTS, NUM_CHANNELS = 3, 16, 4
 # None is 3 for ink, 1 for size, 5 for state.
 SPEC = SubcategorySpec.from_counts(["ink", "size", "state"], [3, 1, 5])
 NO_SPEC = SubcategorySpec()
-LOSSES = [
-    "loss_ce",
-    "loss_mask",
-    "loss_dice",
-    "loss_subcategory_ink",
-    "loss_subcategory_size",
-    "loss_subcategory_state",
-]
+LOSSES = ["loss_ce", "loss_mask", "loss_dice"]
+LOSSES += [f"loss_subcategory_{name}" for name in SPEC.names]
 
 
 def make_criterion(spec=SPEC, **changed):
@@ -79,27 +73,16 @@ def changed_output(output, change):
 
 def leaves(output):
     """The tensors of all layers."""
-    return [
-        output.mask_factors.features,
-        *(
-            x
-            for layer in output.layers
-            for x in (
-                layer.pred_logits,
-                layer.mask_factors.embedding,
-                *layer.pred_subcategories.values(),
-            )
-        ),
-    ]
+    tensors = [output.mask_factors.features]
+    for layer in output.layers:
+        tensors += [layer.pred_logits, layer.mask_factors.embedding]
+        tensors += layer.pred_subcategories.values()
+    return tensors
 
 
 def strided(x):
     """The same numbers, not contiguous."""
     return x.transpose(0, -1).contiguous().transpose(0, -1)
-
-
-def strided_targets(targets):
-    return [ImageTargets(t.classes, strided(t.masks), strided(t.subcategories)) for t in targets]
 
 
 def random_image(N, seed=0, spec=SPEC):

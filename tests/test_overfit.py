@@ -79,7 +79,19 @@ def write_dataset(folder: Path) -> Path:
             labels = {"colour": colour, "fill": fill}
             if number % 7 == 6:
                 del labels["colour"]
-            annotations.append(annotation(number, scene, SHAPES.index(shape) + 1, mask, labels))
+            rle = mask_util.encode(np.asfortranarray(mask))
+            annotations.append(
+                {
+                    "id": number,
+                    "image_id": scene,
+                    "category_id": SHAPES.index(shape) + 1,
+                    "bbox": mask_util.toBbox(rle).tolist(),
+                    "area": int(mask_util.area(rle)),
+                    "iscrowd": 0,
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                    "subcategories": labels,
+                }
+            )
             number += 1
         Image.fromarray(picture).save(folder / "images" / f"{scene}.png")
         images.append({"id": scene, "file_name": f"{scene}.png", "height": SIZE, "width": SIZE})
@@ -99,22 +111,6 @@ def write_dataset(folder: Path) -> Path:
         encoding="utf-8",
     )
     return path
-
-
-def annotation(
-    number: int, image_id: int, category_id: int, mask: np.ndarray, subcategories: dict
-) -> dict:
-    rle = mask_util.encode(np.asfortranarray(mask))
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": mask_util.toBbox(rle).tolist(),
-        "area": int(mask_util.area(rle)),
-        "iscrowd": 0,
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-        "subcategories": subcategories,
-    }
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -23,6 +24,7 @@ from mask2former_mt.structures import UNKNOWN, DecoderOutput, SubcategorySpec
 Matches = Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]]
 
 
+@dataclasses.dataclass(kw_only=True)
 class Criterion:
     """Losses of matched and unmatched queries, all layers at once.
 
@@ -40,28 +42,15 @@ class Criterion:
     are gathered and sampled together.
     """
 
-    def __init__(
-        self,
-        *,
-        matcher: HungarianMatcher,
-        num_classes: int,
-        spec: SubcategorySpec,
-        no_object_weight: float,
-        subcategory_no_object_weight: float,
-        num_points: int,
-        oversample_ratio: float,
-        importance_sample_ratio: float,
-        deep_supervision: bool = True,
-    ) -> None:
-        self.matcher = matcher
-        self.num_classes = num_classes
-        self.spec = spec
-        self.no_object_weight = no_object_weight
-        self.subcategory_no_object_weight = subcategory_no_object_weight
-        self.num_points = num_points
-        self.oversample_ratio = oversample_ratio
-        self.importance_sample_ratio = importance_sample_ratio
-        self.deep_supervision = deep_supervision
+    matcher: HungarianMatcher
+    num_classes: int
+    spec: SubcategorySpec
+    no_object_weight: float
+    subcategory_no_object_weight: float
+    num_points: int
+    oversample_ratio: float
+    importance_sample_ratio: float
+    deep_supervision: bool = True
 
     def __call__(
         self,
@@ -168,9 +157,6 @@ def _label_loss(
         matched_labels: int64 (Y, N); an unknown one teaches nothing.
         background: the label of unmatched queries.
         background_weight: their weight; a matched query weighs 1.
-
-    Returns:
-        (Y,).
     """
     logits_YBQK = full_precision(torch.stack(list(logits)))
     labels = torch.full(logits_YBQK.shape[:-1], background, device=logits_YBQK.device)
@@ -193,11 +179,8 @@ def _mean_num_masks(count: int, device: torch.device) -> torch.Tensor | int:
 def _match_index(matches: Matches, sizes: Sequence[int]) -> torch.Tensor:
     """The matches of all layers as int64 (4, Y, N): layer, image, query, target in the batch.
 
-    Every layer has the same number N of matches, so they make a rectangle.
-
-    Args:
-        matches: as the matcher returns them.
-        sizes: number of targets of each image.
+    Every layer has the same number N of matches, so they make a rectangle. `sizes` are the numbers
+    of targets of the images.
     """
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     layers = []

@@ -35,6 +35,7 @@ class MatchCosts:
     subcategories: tuple[float, ...] = ()
 
 
+@dataclasses.dataclass(kw_only=True)
 class HungarianMatcher:
     """Assigns each target its own query so that the summed cost is least, per layer and image.
 
@@ -50,23 +51,17 @@ class HungarianMatcher:
     and serve all layers, and all costs reach the host in one copy.
     """
 
-    def __init__(
-        self,
-        *,
-        costs: MatchCosts,
-        spec: SubcategorySpec,
-        num_points: int,
-        implementation: Implementation = Implementation.AUTO,
-    ) -> None:
-        if len(costs.subcategories) != len(spec):
+    costs: MatchCosts
+    spec: SubcategorySpec
+    num_points: int
+    implementation: Implementation = Implementation.AUTO
+
+    def __post_init__(self) -> None:
+        if len(self.costs.subcategories) != len(self.spec):
             raise ValueError(
-                f"one matching cost per subcategory is needed: {list(spec.names)}, "
-                f"got {list(costs.subcategories)}"
+                f"one matching cost per subcategory is needed: {list(self.spec.names)}, "
+                f"got {list(self.costs.subcategories)}"
             )
-        self.costs = costs
-        self.spec = spec
-        self.num_points = num_points
-        self.implementation = implementation
 
     @torch.no_grad()
     def __call__(

@@ -86,9 +86,16 @@ class MultiTaskMaskFormer(nn.Module):
                 subcategory.MATCH_COSTS, len(spec), "MODEL.SUBCATEGORY.MATCH_COSTS"
             ),
         )
+        loss_weights = {
+            "loss_ce": former.CLASS_WEIGHT,
+            "loss_mask": former.MASK_WEIGHT,
+            "loss_dice": former.DICE_WEIGHT,
+        }
         weights = per_subcategory(
             subcategory.LOSS_WEIGHTS, len(spec), "MODEL.SUBCATEGORY.LOSS_WEIGHTS"
         )
+        for name, weight in zip(spec.names, weights, strict=True):
+            loss_weights[f"loss_subcategory_{name}"] = weight
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
@@ -108,15 +115,7 @@ class MultiTaskMaskFormer(nn.Module):
                 importance_sample_ratio=former.IMPORTANCE_SAMPLE_RATIO,
                 deep_supervision=former.DEEP_SUPERVISION,
             ),
-            "loss_weights": {
-                "loss_ce": former.CLASS_WEIGHT,
-                "loss_mask": former.MASK_WEIGHT,
-                "loss_dice": former.DICE_WEIGHT,
-                **{
-                    f"loss_subcategory_{name}": weight
-                    for name, weight in zip(spec.names, weights, strict=True)
-                },
-            },
+            "loss_weights": loss_weights,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": former.SIZE_DIVISIBILITY,
@@ -206,11 +205,7 @@ class MaskFormer(MultiTaskMaskFormer):
 
 
 def _checked_masks(instances: Instances, image_size: tuple[int, int]) -> torch.Tensor:
-    """The masks of a mapper's instances, (N, H, W).
-
-    Raises:
-        ValueError: they are not tensors of the image's size.
-    """
+    """The masks of a mapper's instances, (N, H, W), refused unless of the image's size."""
     masks = instances.get(structures.GT_MASKS)
     if isinstance(masks, BitMasks):
         masks = masks.tensor
@@ -230,22 +225,13 @@ def _checked_masks(instances: Instances, image_size: tuple[int, int]) -> torch.T
 def _checked_labels(
     instances: Instances, index: int, *, num_classes: int, spec: SubcategorySpec
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classes and subcategories of a mapper's instances, before they index anything.
+    """Classes, int64 (N,), and subcategories, int64 (N, S), before they index anything.
 
-    The values are looked at on the CPU only: for a tensor on a GPU it would wait for the device.
-
-    Args:
-        instances: N instances; without subcategories, as of a plain COCO mapper, all are unknown.
-        index: image index in the batch, for the error.
-        num_classes: K.
-        spec: the subcategories.
-
-    Returns:
-        int64 (N,) and int64 (N, S).
+    Without subcategories, as of a plain COCO mapper, all are unknown. The values are looked at on
+    the CPU only: for a tensor on a GPU it would wait for the device.
 
     Raises:
-        ValueError: labels that no head has an output for; it names the field, what was expected
-            and what it is.
+        ValueError: labels that no head has an output for.
     """
     classes = instances.get(structures.GT_CLASSES)
     if instances.has(structures.GT_SUBCATEGORIES):

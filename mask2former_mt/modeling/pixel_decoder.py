@@ -41,12 +41,7 @@ class EncoderLayer(nn.Module):
     """Deformable self-attention over all scales and a feed-forward block, norms after the sums."""
 
     def __init__(
-        self,
-        *,
-        self_attn: MSDeformAttn,
-        channels: int,
-        hidden_channels: int,
-        dropout: float,
+        self, *, self_attn: MSDeformAttn, channels: int, hidden_channels: int, dropout: float
     ) -> None:
         super().__init__()
         self.self_attn = self_attn
@@ -74,21 +69,14 @@ class EncoderLayer(nn.Module):
         return self.norm2(features + drop(self.linear2(hidden)))
 
 
-class Encoder(nn.Module):
-    """The encoder layers, under the name that published checkpoints have for them."""
-
-    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-
 class DeformableTransformer(nn.Module):
     """Level embeddings and the encoder, named as in published checkpoints."""
 
-    def __init__(self, *, num_levels: int, channels: int, encoder: Encoder) -> None:
+    def __init__(self, *, num_levels: int, channels: int, layers: Sequence[EncoderLayer]) -> None:
         super().__init__()
         self.level_embed = nn.Parameter(torch.empty(num_levels, channels))
-        self.encoder = encoder
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(layers)
         nn.init.normal_(self.level_embed)
         for name, parameter in self.encoder.named_parameters():
             if parameter.dim() > 1 and ".self_attn." not in f".{name}":
@@ -196,44 +184,33 @@ class MSDeformAttnPixelDecoder(nn.Module):
         for projection in self.input_proj:
             nn.init.xavier_uniform_(projection[0].weight)
             nn.init.zeros_(projection[0].bias)
+        num_levels = len(self.encoder_features)
+        layers = [
+            EncoderLayer(
+                self_attn=MSDeformAttn(
+                    channels=conv_dim,
+                    num_levels=num_levels,
+                    num_heads=num_heads,
+                    num_points=num_points,
+                    implementation=implementation,
+                ),
+                channels=conv_dim,
+                hidden_channels=feedforward_dim,
+                dropout=dropout,
+            )
+            for _ in range(num_encoder_layers)
+        ]
         self.transformer = DeformableTransformer(
-            num_levels=len(self.encoder_features),
-            channels=conv_dim,
-            encoder=Encoder(
-                [
-                    EncoderLayer(
-                        self_attn=MSDeformAttn(
-                            channels=conv_dim,
-                            num_levels=len(self.encoder_features),
-                            num_heads=num_heads,
-                            num_points=num_points,
-                            implementation=implementation,
-                        ),
-                        channels=conv_dim,
-                        hidden_channels=feedforward_dim,
-                        dropout=dropout,
-                    )
-                    for _ in range(num_encoder_layers)
-                ]
-            ),
+            num_levels=num_levels, channels=conv_dim, layers=layers
         )
+
+        def normed(in_channels: int, **convolution) -> Conv2d:
+            norm_layer = get_norm(norm, conv_dim)
+            return Conv2d(in_channels, conv_dim, bias=norm == "", norm=norm_layer, **convolution)
+
         for number, name in enumerate(self.fpn_features, start=1):
-            adapter = Conv2d(
-                input_shape[name].channels,
-                conv_dim,
-                kernel_size=1,
-                bias=norm == "",
-                norm=get_norm(norm, conv_dim),
-            )
-            layer = Conv2d(
-                conv_dim,
-                conv_dim,
-                kernel_size=3,
-                padding=1,
-                bias=norm == "",
-                norm=get_norm(norm, conv_dim),
-                activation=F.relu,
-            )
+            adapter = normed(input_shape[name].channels, kernel_size=1)
+            layer = normed(conv_dim, kernel_size=3, padding=1, activation=F.relu)
             self.add_module(f"adapter_{number}", adapter)
             self.add_module(f"layer_{number}", layer)
         self.mask_features = Conv2d(conv_dim, mask_dim, kernel_size=1)

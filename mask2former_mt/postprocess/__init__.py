@@ -2,23 +2,15 @@
 
 from mask2former_mt.postprocess.filters import Filters
 from mask2former_mt.postprocess.panoptic import PanopticOptions, predict_panoptic
-from mask2former_mt.postprocess.predicted_instances import (
-    InstanceOptions,
-    PredictedInstances,
-    predict_instances,
-)
-from mask2former_mt.postprocess.selection import SelectedQueries, select_queries
+from mask2former_mt.postprocess.predicted_instances import InstanceOptions, predict_instances
 from mask2former_mt.postprocess.semantic import SemanticOptions, predict_semantic
 
 __all__ = [
     "Filters",
     "InstanceOptions",
     "PanopticOptions",
-    "PredictedInstances",
-    "SelectedQueries",
     "SemanticOptions",
     "predict_instances",
     "predict_panoptic",
     "predict_semantic",
-    "select_queries",
 ]

@@ -8,6 +8,7 @@ from criterion_tools import (
     LOSSES,
     NO_SPEC,
     NUM_CLASSES,
+    SPEC,
     H,
     W,
     changed_output,
@@ -19,7 +20,6 @@ from criterion_tools import (
     random_image,
     random_output,
     strided,
-    strided_targets,
     total,
 )
 from torch import nn
@@ -36,19 +36,15 @@ LN2, LN3 = math.log(2), math.log(3)
 # --- shapes and values --------------------------------------------------------------------------
 
 
-def test_one_number_per_loss_and_layer():
-    losses = make_criterion()(random_output(Y=3), [random_image(2), random_image(3, seed=1)])
-    assert list(losses) == LOSSES
+@pytest.mark.parametrize(("spec", "names"), [(SPEC, LOSSES), (NO_SPEC, LOSSES[:3])])
+def test_one_number_per_loss_and_layer(spec, names):
+    losses = make_criterion(spec)(
+        random_output(Y=3, spec=spec), [random_image(2, spec=spec), random_image(3, spec=spec)]
+    )
+    assert list(losses) == names
     for loss in losses.values():
         assert loss.shape == (3,)
         assert loss.isfinite().all()
-
-
-def test_without_subcategories_there_are_the_published_three():
-    losses = make_criterion(NO_SPEC)(
-        random_output(spec=NO_SPEC), [random_image(2, spec=NO_SPEC), random_image(0, spec=NO_SPEC)]
-    )
-    assert list(losses) == LOSSES[:3]
 
 
 def test_hand_computed_losses():
@@ -81,11 +77,12 @@ def test_hand_computed_losses():
     torch.testing.assert_close(losses["loss_subcategory_ink"], torch.tensor([expected]))
 
 
-def test_mask_losses_are_those_of_the_matched_pairs():
-    output, targets = random_output(), [random_image(2), random_image(1, seed=1)]
-    points = mask_points(1, 3)
+def test_mask_losses_are_the_mean_of_the_matched_pairs():
+    # The image without objects counts for nothing: the sum is divided by 3 masks.
+    targets = [random_image(2), random_image(1, seed=1), random_image(0)]
+    output, points = random_output(B=3), mask_points(1, 3)
     # Targets out of order: points and pairs follow the matches, image by image.
-    matches = [pairs([(1, 1), (4, 0)], [(2, 0)])]
+    matches = [pairs([(1, 1), (4, 0)], [(2, 0)], [])]
     losses = make_criterion()(output, targets, matches=matches, points=points)
     expected = {"loss_mask": 0.0, "loss_dice": 0.0}
     for i, (b, q, t) in enumerate([(0, 1, 1), (0, 4, 0), (1, 2, 0)]):
@@ -131,54 +128,17 @@ def test_no_targets_in_one_image():
 
 
 def test_more_targets_than_queries():
-    output, targets = random_output(1, 2), [random_image(5)]
-    points = mask_points(1, 2)
-    matches = [pairs([(0, 3), (1, 1)])]
-    losses = make_criterion()(output, targets, matches=matches, points=points)
-    alone = make_criterion()(
-        output,
-        [
-            ImageTargets(
-                targets[0].classes[[3, 1]],
-                targets[0].masks[[3, 1]],
-                targets[0].subcategories[[3, 1]],
-            )
-        ],
-        matches=[pairs([(0, 0), (1, 1)])],
-        points=points,
-    )
+    output, target = random_output(1, 2), random_image(5)
+    given = {"matches": [pairs([(0, 1), (1, 0)])], "points": mask_points(1, 2)}
+    losses = make_criterion()(output, [target], **given)
+    matched = ImageTargets(target.classes[:2], target.masks[:2], target.subcategories[:2])
+    alone = make_criterion()(output, [matched], **given)
     # The same two pairs, but the sum is divided by the 5 masks of the batch instead of 2.
     for name in ("loss_mask", "loss_dice"):
         torch.testing.assert_close(losses[name] * 5, alone[name] * 2)
     torch.testing.assert_close(losses["loss_ce"], alone["loss_ce"])
     # And the matcher finds as many.
-    assert all(x.isfinite().all() for x in make_criterion()(output, targets).values())
-
-
-def test_mask_losses_are_divided_by_the_number_of_masks():
-    # Two copies of an image: twice the sum, twice the masks.
-    output, points = random_output(1), mask_points(1, 2)
-    twice = changed_output(output, lambda x: x.expand(2, *x.shape[1:]))
-    target, match = random_image(2), [(0, 1), (3, 0)]
-    single = make_criterion()(output, [target], matches=[pairs(match)], points=points)
-    double = make_criterion()(
-        twice, [target] * 2, matches=[pairs(match, match)], points=points.repeat(1, 2, 1, 1)
-    )
-    for name in LOSSES:
-        torch.testing.assert_close(double[name], single[name])
-
-
-def test_mask_losses_are_not_diluted_by_an_empty_image():
-    # Divided by masks, not by images.
-    output, points = random_output(2), mask_points(1, 2)
-    first = changed_output(output, lambda x: x[:1])
-    target, match = random_image(2), [(0, 1), (3, 0)]
-    single = make_criterion()(first, [target], matches=[pairs(match)], points=points)
-    both = make_criterion()(
-        output, [target, random_image(0)], matches=[pairs(match, [])], points=points
-    )
-    for name in ("loss_mask", "loss_dice"):
-        torch.testing.assert_close(both[name], single[name])
+    assert all(x.isfinite().all() for x in make_criterion()(output, [target]).values())
 
 
 def test_processes_share_the_number_of_masks(tmp_path):
@@ -209,17 +169,6 @@ def test_layers_together_equal_each_layer_alone():
         total(alone).backward()
     for x, expected in zip(leaves(output), gradients, strict=True):
         torch.testing.assert_close(x.grad, expected)
-
-
-def test_without_deep_supervision_only_the_last_layer_counts():
-    output = random_output(Y=3)
-    targets = [random_image(2), random_image(1)]
-    losses = make_criterion(deep_supervision=False)(output, targets)
-    assert all(loss.shape == (1,) for loss in losses.values())
-    total(losses).backward()
-    for layer in output.aux_outputs:
-        assert layer.pred_logits.grad is None
-    assert output.pred_logits.grad.any()
 
 
 def test_matches_come_from_the_matcher():
@@ -285,9 +234,8 @@ def test_memory_layout_does_not_matter():
     expected = make_criterion()(output, targets, matches=matches, points=points)
     turned = changed_output(output, strided)
     assert not turned.pred_logits.is_contiguous()
-    actual = make_criterion()(
-        turned, strided_targets(targets), matches=matches, points=strided(points)
-    )
+    targets = [ImageTargets(t.classes, strided(t.masks), strided(t.subcategories)) for t in targets]
+    actual = make_criterion()(turned, targets, matches=matches, points=strided(points))
     torch.testing.assert_close(actual, expected)
 
 

@@ -94,6 +94,9 @@ def test_what_is_kept_follows_the_parameters():
     assert folded_weight().dtype == torch.float32
     ours.norm.running_mean.add_(2.0)
     check()
+    # A weight that is not trained is folded once, also where gradients are.
+    ours.weight.requires_grad_(False)
+    assert ours.weight_and_bias()[0] is folded_weight()
     # Training does not keep what only inference uses.
     kept = folded_weight()
     ours.train()

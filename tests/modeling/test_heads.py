@@ -8,20 +8,6 @@ import torch
 from mask2former_mt.modeling.heads import SubcategoryHeads
 from mask2former_mt.structures import SubcategorySpec
 
-SPEC = SubcategorySpec.from_counts(["colour", "fill"], [4, 2])
-
-
-def test_each_subcategory_head_has_a_slot_for_none():
-    heads = SubcategoryHeads(channels=8, spec=SPEC)
-    logits = heads(torch.zeros(2, 5, 8))
-    # K_s + 1: 4 colours and none, 2 fills and none.
-    assert {name: tuple(t.shape) for name, t in logits.items()} == {
-        "colour": (2, 5, 5),
-        "fill": (2, 5, 3),
-    }
-    assert list(logits) == list(SPEC.names)
-    assert set(heads.state_dict()) == {"colour.weight", "colour.bias", "fill.weight", "fill.bias"}
-
 
 def test_subcategory_logits_are_linear_in_the_query():
     heads = SubcategoryHeads(channels=2, spec=SubcategorySpec.from_counts(["fill"], [2]))
@@ -31,12 +17,6 @@ def test_subcategory_logits_are_linear_in_the_query():
     # Query (3, 4): 3 + 0.5 = 3.5; 2 * 4 = 8; 3 - 4 - 1 = -2.
     logits = heads(torch.tensor([[[3.0, 4.0]]]))["fill"]
     torch.testing.assert_close(logits, torch.tensor([[[3.5, 8.0, -2.0]]]))
-
-
-def test_without_subcategories_there_are_no_heads():
-    heads = SubcategoryHeads(channels=8, spec=SubcategorySpec())
-    assert heads(torch.zeros(1, 1, 8)) == {}
-    assert heads.state_dict() == {}
 
 
 def test_a_subcategory_may_be_called_like_a_method_of_modules():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from tiny import (
     NUM_CLASSES,
@@ -29,40 +28,43 @@ def model():
 
 
 def training_input(height=64, width=64, *, seed=0, objects=2, labelled=True) -> dict:
-    boxes = [(4, 8, 30, 40), (20, 30, 60, 50)][:objects]
+    masks = rectangles(height, width, [(4 + i, 8, 30 + i, 40) for i in range(objects)])
     # The first object's colour is unknown (-1), the second has no fill (2, none).
-    labels = [[-1, 0], [3, 2]][:objects] if labelled else None
-    masks = rectangles(height, width, boxes)
+    labels = [[3, 2] if i else [-1, 0] for i in range(objects)] if labelled else None
     return {
         "image": random_image(height, width, seed=seed),
         "height": height,
         "width": width,
-        "instances": ground_truth(masks, [0, 2][:objects], labels),
+        "instances": ground_truth(masks, [i % NUM_CLASSES for i in range(objects)], labels),
     }
-
-
-# --- registration --------------------------------------------------------------------------------
-
-
-def test_published_names_and_ours_are_registered_with_detectron2():
-    published = META_ARCH_REGISTRY.get("MaskFormer")
-    assert issubclass(published, META_ARCH_REGISTRY.get("MultiTaskMaskFormer"))
-    for name in ("MaskFormerHead", "MSDeformAttnPixelDecoder"):
-        assert SEM_SEG_HEADS_REGISTRY.get(name).__name__ == name
 
 
 # --- training ------------------------------------------------------------------------------------
 
 
-def test_losses_are_named_finite_and_reach_every_parameter():
+@pytest.mark.parametrize(
+    "batch",
+    [
+        # The smaller image and its masks are padded.
+        [training_input(64, 96), training_input(64, 64, seed=1)],
+        [training_input(objects=0), training_input(seed=1)],
+        [training_input(objects=0), training_input(objects=0)],
+        [training_input(objects=NUM_QUERIES + 2)],
+    ],
+    ids=["two sizes", "one without objects", "no objects", "more objects than queries"],
+)
+def test_losses_are_named_finite_and_reach_every_parameter(batch):
     model = tiny_model().train()
-    # Two sizes in a batch: the smaller image and its masks are padded.
-    losses = model([training_input(64, 96), training_input(64, 64, seed=1)])
+    losses = model(batch)
     assert set(losses) == LOSSES
-    assert all(loss.dim() == 0 and loss.isfinite() and loss > 0 for loss in losses.values())
+    assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
+    # Without a mask to learn, the heads still learn "no object" and none.
+    no_masks = not any(len(image["instances"]) for image in batch)
+    assert {name for name, loss in losses.items() if loss == 0} == (
+        {"loss_mask", "loss_dice"} if no_masks else set()
+    )
     sum(losses.values()).backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None]
-    assert without == []
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
 def test_losses_are_weighted_and_summed_over_the_layers(monkeypatch):
@@ -89,30 +91,6 @@ def test_losses_are_weighted_and_summed_over_the_layers(monkeypatch):
         torch.testing.assert_close(losses[name], weight * received[name].sum())
 
 
-def test_images_without_objects_train():
-    model = tiny_model().train()
-    losses = model([training_input(objects=0), training_input(objects=0, seed=1)])
-    assert set(losses) == LOSSES
-    assert all(loss.isfinite() for loss in losses.values())
-    # No mask to learn; the class and subcategory heads learn "no object" and none.
-    assert losses["loss_mask"] == losses["loss_dice"] == 0
-    assert losses["loss_ce"] > 0
-    assert losses["loss_subcategory_colour"] > 0
-    sum(losses.values()).backward()
-    assert model.sem_seg_head.predictor.class_embed.weight.grad.abs().sum() > 0
-    # Beside an image with objects too.
-    assert all(v.isfinite() for v in model([training_input(objects=0), training_input()]).values())
-
-
-def test_an_image_with_more_objects_than_queries_trains(model):
-    boxes = [(i, i, i + 20, i + 20) for i in range(NUM_QUERIES + 2)]
-    masks = rectangles(64, 64, boxes)
-    count = len(boxes)
-    instances = ground_truth(masks, [0] * count, [[0, 0]] * count)
-    losses = model.train()([{"image": random_image(64, 64), "instances": instances}])
-    assert all(loss.isfinite() for loss in losses.values())
-
-
 def test_masks_are_padded_like_their_image(model):
     image = training_input(45, 70)
     (target,) = model.targets([image], (64, 96))
@@ -125,8 +103,6 @@ def test_masks_are_padded_like_their_image(model):
 def test_instances_without_subcategories_are_unknown(model):
     (target,) = model.targets([training_input(labelled=False)], (64, 64))
     assert target.subcategories.tolist() == [[-1, -1], [-1, -1]]
-    losses = model.train()([training_input(labelled=False)])
-    assert all(loss.isfinite() for loss in losses.values())
 
 
 def test_bit_masks_of_detectron2_are_taken_and_polygons_refused(model):
@@ -163,9 +139,6 @@ def test_every_label_of_the_ranges_is_taken(model):
     (target,) = model.targets([labelled([0, 1, 2, 0, 0, 0], labels)], (64, 64))
     assert target.classes.tolist() == [0, 1, 2, 0, 0, 0]
     assert target.subcategories.tolist() == labels
-    assert len(target) == 6
-    (target,) = model.targets([labelled([0] * 0, torch.zeros(0, 2).long())], (64, 64))
-    assert len(target) == 0
 
 
 @pytest.mark.parametrize(
@@ -221,27 +194,20 @@ def test_predictions_have_the_agreed_fields(model):
         instances = output["instances"]
         H, W, N, S = image["height"], image["width"], 10, len(SPEC)
         assert instances.image_size == (H, W)
-        assert set(instances.get_fields()) == {
-            "pred_masks",
-            "pred_boxes",
-            "scores",
-            "pred_classes",
-            "pred_subcategories",
-            "subcategory_scores",
+        fields = instances.get_fields()
+        assert isinstance(fields["pred_boxes"], Boxes)
+        tensors = {k: (tuple(v.shape), v.dtype) for k, v in fields.items() if k != "pred_boxes"}
+        assert tensors == {
+            "pred_masks": ((N, H, W), torch.bool),
+            "scores": ((N,), torch.float32),
+            "pred_classes": ((N,), torch.int64),
+            "pred_subcategories": ((N, S), torch.int64),
+            "subcategory_scores": ((N, S), torch.float32),
         }
-        assert (instances.pred_masks.shape, instances.pred_masks.dtype) == ((N, H, W), torch.bool)
-        assert isinstance(instances.pred_boxes, Boxes)
-        assert instances.scores.dtype == torch.float32
         assert (instances.scores.diff() <= 0).all()
-        assert instances.pred_classes.dtype == torch.int64
         assert instances.pred_classes.max() < NUM_CLASSES
         values = instances.pred_subcategories
-        assert (values.shape, values.dtype) == ((N, S), torch.int64)
-        assert (values >= 0).all()
-        assert (values <= torch.tensor(SPEC.num_classes)).all()
-        assert instances.subcategory_scores.shape == (N, S)
-        # The best of K_s + 1 probabilities is at least their mean.
-        assert (instances.subcategory_scores >= 1 / (torch.tensor(SPEC.num_classes) + 1)).all()
+        assert ((values >= 0) & (values <= torch.tensor(SPEC.num_classes))).all()
 
 
 def test_without_height_and_width_the_images_own_size_is_used(model):
@@ -256,10 +222,3 @@ def test_pixels_are_normalised_and_padding_is_the_mean_colour(model):
     assert images.tensor.shape == (1, 3, 64, 64)
     assert (images.tensor[..., :33, :40] == 1).all()
     assert images.tensor.sum() == 3 * 33 * 40
-
-
-def test_a_subcategory_called_mask_leaves_the_mask_loss_alone():
-    model = tiny_model(tiny_cfg(subcategories={"mask": 2, "ce": 2}))
-    assert {"loss_ce", "loss_mask", "loss_dice"} <= set(model.loss_weights)
-    assert {"loss_subcategory_mask", "loss_subcategory_ce"} <= set(model.loss_weights)
-    assert len(model.loss_weights) == 5

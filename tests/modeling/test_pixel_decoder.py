@@ -54,21 +54,23 @@ def test_reference_points_are_the_centres_of_all_levels():
     torch.testing.assert_close(points, expected[None, :, None])
 
 
-def test_shapes_coarse_to_fine():
-    mask_features, memories = pixel_decoder()(features(64, 96))
-    assert mask_features.shape == (2, 16, 16, 24)
-    assert [tuple(m.shape) for m in memories] == [
-        (2, CHANNELS, 2, 3),
-        (2, CHANNELS, 4, 6),
-        (2, CHANNELS, 8, 12),
-    ]
-
-
-def test_maps_of_an_odd_size_are_upsampled_to_each_other():
-    # Rounded up, 75 / 8 is 10 and 75 / 4 is 19: the FPN must not simply double. 93: 12 and 24.
-    mask_features, memories = pixel_decoder()(features(75, 93))
-    assert mask_features.shape == (2, 16, 19, 24)
-    assert memories[2].shape == (2, CHANNELS, 10, 12)
+@pytest.mark.parametrize(
+    ("size", "encoded", "mask_size", "memory_sizes"),
+    [
+        ((64, 96), 3, (16, 24), [(2, 3), (4, 6), (8, 12)]),
+        # Rounded up, 75 / 8 is 10 and 75 / 4 is 19: the FPN must not simply double. 93: 12 and 24.
+        ((75, 93), 3, (19, 24), [(3, 3), (5, 6), (10, 12)]),
+        # res5, res4, and the first of the two maps of the FPN.
+        ((64, 96), 2, (16, 24), [(2, 3), (4, 6), (8, 12)]),
+    ],
+)
+def test_shapes_coarse_to_fine(size, encoded, mask_size, memory_sizes):
+    names = list(STRIDES)
+    decoder = pixel_decoder(transformer_in_features=names[-encoded:])
+    assert decoder.fpn_features == names[:-encoded]
+    mask_features, memories = decoder(features(*size))
+    assert mask_features.shape == (2, 16, *mask_size)
+    assert [tuple(m.shape) for m in memories] == [(2, CHANNELS, *size) for size in memory_sizes]
 
 
 def test_fpn_adds_the_lateral_map_and_the_upsampled_memory():
@@ -93,36 +95,6 @@ def test_fpn_adds_the_lateral_map_and_the_upsampled_memory():
     torch.testing.assert_close(mask_features, expected.expand(1, CHANNELS, 2, 4), atol=1e-4, rtol=0)
 
 
-def test_every_scale_sees_every_other():
-    decoder = pixel_decoder().eval()
-    maps = features(64, 64, batch=1)
-    # Sampling offsets reach a few pixels only; all of the coarse map changes, so that all see it.
-    changed = {**maps, "res5": maps["res5"].flip(1)}
-    with torch.no_grad():
-        _, before = decoder(maps)
-        _, after = decoder(changed)
-    for one, other in zip(before, after, strict=True):
-        assert (one - other).abs().amax() > 1e-3
-
-
-def test_images_of_a_batch_do_not_see_each_other():
-    decoder = pixel_decoder().eval()
-    maps = features(64, 96)
-    with torch.no_grad():
-        together, _ = decoder(maps)
-        alone, _ = decoder({name: m[1:] for name, m in maps.items()})
-    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-5)
-
-
-def test_two_fpn_levels_when_the_encoder_starts_at_stride_16():
-    decoder = pixel_decoder(transformer_in_features=["res4", "res5"])
-    assert decoder.fpn_features == ["res2", "res3"]
-    mask_features, memories = decoder(features(64, 96))
-    assert mask_features.shape == (2, 16, 16, 24)
-    # res5, res4, and the first of the FPN's maps.
-    assert [m.shape[-1] for m in memories] == [3, 6, 12]
-
-
 def test_dropout_acts_in_training_only():
     decoder = pixel_decoder(dropout=0.5)
     maps = features(32, 32)
@@ -132,15 +104,16 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(first, second)
 
 
-def test_a_feature_that_the_backbone_does_not_give_is_named():
-    with pytest.raises(ValueError, match=r"gives \['res2', 'res3', 'res4'\], not 'res5'"):
-        pixel_decoder({name: SHAPES[name] for name in ("res2", "res3", "res4")})
-
-
-def test_no_map_at_the_common_stride_is_refused():
-    match = r"stride 4 need backbone features of strides \[4\], got \[8\]"
-    with pytest.raises(ValueError, match=match):
-        pixel_decoder({name: SHAPES[name] for name in ("res3", "res4", "res5")})
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["res2", "res3", "res4"], r"gives \['res2', 'res3', 'res4'\], not 'res5'"),
+        (["res3", "res4", "res5"], r"stride 4 need backbone features of strides \[4\], got \[8\]"),
+    ],
+)
+def test_features_that_do_not_serve_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        pixel_decoder({name: SHAPES[name] for name in names})
 
 
 def test_a_feature_that_the_config_does_not_list_is_left_alone():

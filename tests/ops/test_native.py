@@ -6,14 +6,12 @@ import sysconfig
 
 import pytest
 import torch
+from compiled_ops import needs_native
 
 from mask2former_mt.ops import native
 from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
 
 SHAPES = [(6, 5), (3, 2)]
-compiled = pytest.mark.skipif(
-    native.library_file() is None, reason=f"nothing is compiled: {native.BUILD_COMMAND}"
-)
 
 
 def arguments(dtype=torch.float64, B=2, Q=7, M=4, D=8):
@@ -32,9 +30,8 @@ def test_it_is_compiled_where_there_is_a_compiler():
     assert native.is_available(), native.BUILD_COMMAND
 
 
-@compiled
+@needs_native
 def test_pytorch_finds_nothing_wrong_with_the_operator():
-    assert native.is_available()
     value, locations, weights = arguments()
     sizes = [size for shape in SHAPES for size in shape]
     # Schema, autograd registration, fake kernels, and AOT dispatch with dynamic shapes.
@@ -43,7 +40,7 @@ def test_pytorch_finds_nothing_wrong_with_the_operator():
     )
 
 
-@compiled
+@needs_native
 def test_the_bits_do_not_depend_on_the_number_of_threads():
     before = torch.get_num_threads()
     results = []

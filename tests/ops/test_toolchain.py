@@ -12,7 +12,7 @@ from mask2former_mt.ops import toolchain
 def fake_nvcc(folder, release):
     """A script that says what nvcc would; the real one need not be there."""
     nvcc = folder / "bin" / "nvcc"
-    nvcc.parent.mkdir(parents=True)
+    nvcc.parent.mkdir(parents=True, exist_ok=True)
     nvcc.write_text(f'#!/bin/sh\necho "Cuda compilation tools, release {release}, V{release}.1"\n')
     nvcc.chmod(0o755)
     return nvcc
@@ -51,19 +51,14 @@ def test_architectures_of_another_form_are_refused(bad):
         toolchain.gencode_flags(bad)
 
 
-def test_nvcc_of_another_major_version_does_not_serve(tmp_path, monkeypatch):
+def test_nvcc_serves_if_it_is_of_the_same_major_version(tmp_path, monkeypatch):
     needs_compiler()
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6 9.0+PTX")
     assert "no nvcc" in toolchain.cuda_toolchain().missing
     fake_nvcc(tmp_path, "9.2")
     assert "is of CUDA 9.2, this PyTorch of" in toolchain.cuda_toolchain().missing
-
-
-def test_nvcc_of_the_same_major_version_serves(tmp_path, monkeypatch):
-    needs_compiler()
     nvcc = fake_nvcc(tmp_path, torch.version.cuda.split(".")[0] + ".99")
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6 9.0+PTX")
     toolkit = toolchain.cuda_toolchain()
     assert (toolkit.missing, toolkit.compiler) == ("", str(nvcc))
     assert toolkit.architectures == "8.6;9.0+PTX"

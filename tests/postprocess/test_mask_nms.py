@@ -24,14 +24,6 @@ def test_iou_of_all_pairs():
     torch.testing.assert_close(mask_iou(masks), expected)
 
 
-def test_iou_of_no_masks_and_of_views():
-    assert mask_iou(torch.zeros(0, 4, 4, dtype=torch.bool)).shape == (0, 0)
-    masks = rectangles(4, 8, [(0, 0, 4, 4), (2, 1, 7, 3)])
-    torch.testing.assert_close(
-        mask_iou(masks.transpose(1, 2)), mask_iou(masks.transpose(1, 2).contiguous())
-    )
-
-
 # 0 is better than 1 is better than 2. 1 lies over 0, 2 over 1.
 CHAIN = torch.tensor([[1, 0.6, 0.1], [0.6, 1, 0.6], [0.1, 0.6, 1]])
 SCORES = torch.tensor([0.9, 0.8, 0.7])
@@ -78,10 +70,3 @@ def test_copies_of_the_best_get_nothing_and_lower_nobody_else():
     decay = overlap_decay(iou, torch.tensor([0.9, 0.8, 0.7, 0.6]), kind="linear")
     # 3 is lowered by 0 alone: (1 - .5) / (1 - 0).
     torch.testing.assert_close(decay, torch.tensor([1.0, 0.0, 0.0, 0.5]))
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one(count):
-    iou, scores = torch.ones(count, count), torch.full((count,), 0.5)
-    assert keep_by_overlap(iou, scores, threshold=0.5).tolist() == [True] * count
-    assert overlap_decay(iou, scores, kind="linear").tolist() == [1.0] * count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from postprocess_tools import output_of, sizes, soft_discs
+from postprocess_tools import image_sizes, output_of, soft_discs
 
 from mask2former_mt.ops import resize_masks as resize_module
 from mask2former_mt.ops.resize_masks import upsampled_chunks
@@ -39,7 +39,7 @@ def hand_made() -> DecoderOutput:
 
 def test_segments_of_things_and_stuff():
     panoptic, segments = predict_panoptic(
-        hand_made(), 0, spec=SPEC, **sizes((4, 8)), options=PanopticOptions(stuff_classes=(1,))
+        hand_made(), 0, image_sizes((4, 8)), spec=SPEC, options=PanopticOptions(stuff_classes=(1,))
     )
     # The surer of two things has what both claim; the sky's two queries are one segment; what
     # nobody but the query without object claims is nobody's.
@@ -66,16 +66,10 @@ def test_segments_of_things_and_stuff():
         assert segment["score"] == pytest.approx(prob * sure, abs=1e-5)
 
 
-def test_without_stuff_classes_all_are_things():
-    panoptic, segments = predict_panoptic(hand_made(), 0, spec=SPEC, **sizes((4, 8)))
-    assert panoptic[0].tolist() == [3] * 4 + [4] * 4
-    assert [s["isthing"] for s in segments] == [True] * 4
-
-
 def test_thresholds():
     def ids(**options) -> list[int]:
         panoptic, segments = predict_panoptic(
-            hand_made(), 0, spec=SPEC, **sizes((4, 8)), options=PanopticOptions(**options)
+            hand_made(), 0, image_sizes((4, 8)), spec=SPEC, options=PanopticOptions(**options)
         )
         assert [s["id"] for s in segments] == list(range(1, len(segments) + 1))
         return panoptic.unique().tolist()
@@ -93,7 +87,7 @@ def published_rule(output, index, where, options) -> tuple[torch.Tensor, list[tu
     probs, classes = output.pred_logits[index].softmax(-1).max(-1)
     no_object = output.pred_logits.shape[-1] - 1
     kept = (classes != no_object) & (probs > options.object_mask_threshold)
-    (chunk,) = upsampled_chunks(output.pred_masks[index][kept], **where, chunk_elements=2**40)
+    (chunk,) = upsampled_chunks(output.pred_masks[index][kept], where, chunk_elements=2**40)
     masks = chunk[1].sigmoid()
     owner = (probs[kept][:, None, None] * masks).argmax(0)
     result, segments, stuff = torch.zeros_like(owner, dtype=torch.int32), [], {}
@@ -121,12 +115,10 @@ def test_chunks_give_what_the_published_rule_gives(monkeypatch, chunk, overlap):
         pred_masks=torch.stack([soft_discs(14, 16, 24, seed=i) for i in (1, 2)]),
         pred_subcategories={},
     )
-    where = sizes((64, 96), (60, 91), (131, 203))
+    where = image_sizes((64, 96), (60, 91), (131, 203))
     options = PanopticOptions(0.2, overlap, stuff_classes=(2, 3))
     for index in range(2):
-        panoptic, segments = predict_panoptic(
-            output, index, spec=NO_LABELS, **where, options=options
-        )
+        panoptic, segments = predict_panoptic(output, index, where, spec=NO_LABELS, options=options)
         expected, expected_segments = published_rule(output, index, where, options)
         assert torch.equal(panoptic, expected)
         assert [(s["id"], s["category_id"]) for s in segments] == expected_segments
@@ -139,14 +131,14 @@ def test_of_two_that_are_equally_sure_the_first_has_the_pixel(monkeypatch, chunk
     monkeypatch.setitem(resize_module.CHUNK_ELEMENTS, "cpu", chunk)
     # Two queries of the same mask and the same probability, of classes 1 and 0.
     output = output_of([[[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]], masks=torch.full((1, 2, 4, 4), 2.0))
-    panoptic, segments = predict_panoptic(output, 0, spec=NO_LABELS, **sizes((16, 16)))
+    panoptic, segments = predict_panoptic(output, 0, image_sizes((16, 16)), spec=NO_LABELS)
     assert [(s["id"], s["category_id"]) for s in segments] == [(1, 1)]
     assert (panoptic == 1).all()
 
 
 def test_nothing_is_sure_enough():
     output = output_of([[[0.1, 0.9], [0.2, 0.8]]])
-    panoptic, segments = predict_panoptic(output, 0, spec=NO_LABELS, **sizes((16, 16), (9, 5)))
+    panoptic, segments = predict_panoptic(output, 0, image_sizes((16, 16), (9, 5)), spec=NO_LABELS)
     assert panoptic.shape == (9, 5)
     assert panoptic.dtype == torch.int32
     assert not panoptic.any()
@@ -155,10 +147,10 @@ def test_nothing_is_sure_enough():
 
 def test_empty_masks_and_a_picture_of_one_pixel():
     output = output_of([[[0.9, 0.1], [0.8, 0.2]]], masks=torch.full((1, 2, 4, 4), -1.0))
-    panoptic, segments = predict_panoptic(output, 0, spec=NO_LABELS, **sizes((16, 16), (1, 1)))
+    panoptic, segments = predict_panoptic(output, 0, image_sizes((16, 16), (1, 1)), spec=NO_LABELS)
     assert (panoptic.tolist(), segments) == ([[0]], [])
     output.pred_masks[0, 1] = 1.0
-    panoptic, segments = predict_panoptic(output, 0, spec=NO_LABELS, **sizes((16, 16), (1, 1)))
+    panoptic, segments = predict_panoptic(output, 0, image_sizes((16, 16), (1, 1)), spec=NO_LABELS)
     # .8 * sigmoid(1) = .585 against .9 * sigmoid(-1) = .242.
     assert panoptic.tolist() == [[1]]
     assert segments[0]["score"] == pytest.approx(0.8 * 0.731059, abs=1e-5)
@@ -167,10 +159,10 @@ def test_empty_masks_and_a_picture_of_one_pixel():
 def test_masks_that_are_nan_are_empty_and_class_logits_refused():
     output = hand_made()
     output.pred_masks[0, 0] = float("nan")
-    panoptic, segments = predict_panoptic(output, 0, spec=SPEC, **sizes((4, 8)))
+    panoptic, segments = predict_panoptic(output, 0, image_sizes((4, 8)), spec=SPEC)
     # As if the mask were empty: query 1 has all of its own.
     assert panoptic[1].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
     assert len(segments) == 3
     output.pred_logits[0, 0] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
-        predict_panoptic(output, 0, spec=SPEC, **sizes((4, 8)))
+        predict_panoptic(output, 0, image_sizes((4, 8)), spec=SPEC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from postprocess_tools import output_of, sizes, soft_discs
+from postprocess_tools import image_sizes, output_of, soft_discs
 
 from mask2former_mt.ops import resize_masks as resize_module
 from mask2former_mt.postprocess import (
@@ -39,11 +39,11 @@ def scene():
     return output_of([CLASSES], {name: [probs] for name, probs in LABELS.items()}, masks)
 
 
-def predicted(*, one_class_per_query=True, top_k=10, **filters):
-    options = InstanceOptions(
-        top_k=top_k, one_class_per_query=one_class_per_query, filters=Filters(**filters)
-    )
-    return predict_instances(scene(), 0, **sizes(SIZE), options=options)
+def predicted(output=None, sizes=None, *, options=None, **filters):
+    """The instances of an output, by default the scene's, with one class per query."""
+    options = {"one_class_per_query": True, **(options or {}), "filters": Filters(**filters)}
+    sizes = sizes or image_sizes(SIZE)
+    return predict_instances(output or scene(), 0, sizes, options=InstanceOptions(**options))
 
 
 def test_without_filters_all_are_there_best_first():
@@ -108,14 +108,8 @@ def test_a_soft_nms_lowers_the_score_and_ranks_anew():
     output.pred_logits = torch.tensor(
         [[[0.9, 0.01, 0.09], [0.5, 0.01, 0.49], [0.2, 0.01, 0.79], [0.01, 0.01, 0.98]]]
     ).log()
-    options = {"top_k": 3, "one_class_per_query": True}
-    before = predict_instances(output, 0, **sizes(SIZE), options=InstanceOptions(**options))
-    after = predict_instances(
-        output,
-        0,
-        **sizes(SIZE),
-        options=InstanceOptions(**options, filters=Filters(nms="gaussian", nms_sigma=0.5)),
-    )
+    before = predicted(output, options={"top_k": 3})
+    after = predicted(output, options={"top_k": 3}, nms="gaussian", nms_sigma=0.5)
     assert before.queries.tolist() == [0, 1, 2]
     assert after.queries.tolist() == [0, 2, 1]
     # exp(-1^2 / .5) = .135335.
@@ -125,12 +119,9 @@ def test_a_soft_nms_lowers_the_score_and_ranks_anew():
 @pytest.mark.parametrize(("class_aware", "count"), [(True, 2), (False, 1)])
 def test_nms_is_class_aware_or_not(class_aware, count):
     # One query, two classes: one mask.
-    instances = predict_instances(
-        output_of([[[0.5, 0.4, 0.1]]], masks=torch.full((1, 1, 4, 4), 5.0)),
-        0,
-        **sizes((16, 16)),
-        options=InstanceOptions(filters=Filters(nms="hard", nms_class_aware=class_aware)),
-    )
+    output = output_of([[[0.5, 0.4, 0.1]]], masks=torch.full((1, 1, 4, 4), 5.0))
+    options = {"one_class_per_query": False}
+    instances = predicted(output, options=options, nms="hard", nms_class_aware=class_aware)
     assert instances.classes.tolist() == [0, 1][:count]
 
 
@@ -141,12 +132,10 @@ def test_nms_sees_nothing_of_the_padding():
     masks[0, :, 4:] = 5.0
     masks[0, 0, :2] = 5.0
     masks[0, 1, 2:4] = 5.0
-    options = InstanceOptions(filters=Filters(nms="hard", nms_threshold=0.1))
     output = output_of([[[0.9, 0.1], [0.8, 0.2]]], masks=masks)
-    padded = predict_instances(output, 0, **sizes((32, 16), (16, 16)), options=options)
-    assert len(padded.scores) == 2
-    whole = predict_instances(output, 0, **sizes((32, 16)), options=options)
-    assert len(whole.scores) == 1
+    for image, count in (((16, 16), 2), ((32, 16), 1)):
+        kept = predicted(output, image_sizes((32, 16), image), nms="hard", nms_threshold=0.1)
+        assert len(kept.scores) == count
 
 
 def test_only_masks_that_remain_are_resized(monkeypatch):
@@ -166,17 +155,12 @@ def test_only_masks_that_remain_are_resized(monkeypatch):
     assert resized == [4, 3, 2, 1]
     # Several classes of a query are one mask.
     resized.clear()
-    assert len(predicted(one_class_per_query=False).scores) == 8
+    assert len(predicted(options={"one_class_per_query": False}).scores) == 8
     assert resized == [4]
 
 
 def test_the_score_follows_the_ranking():
-    output = scene()
-    options = InstanceOptions(ranking="sum", one_class_per_query=True)
-    by_class = predict_instances(
-        output, 0, **sizes(SIZE), options=InstanceOptions(one_class_per_query=True)
-    )
-    by_sum = predict_instances(output, 0, **sizes(SIZE), options=options)
+    by_class, by_sum = predicted(), predicted(options={"ranking": "sum"})
     # Query 0: (.9 + .8 + .55) / 3 = .75; its mask score is its score over .9.
     mask_score = by_class.scores[0] / 0.9
     where = by_sum.queries.tolist().index(0)
@@ -186,9 +170,9 @@ def test_the_score_follows_the_ranking():
 @pytest.mark.parametrize("mode", ["parity", "direct"])
 def test_the_resize_is_the_one_asked_for(mode):
     output = output_of([[[0.9, 0.1]] * 5], masks=soft_discs(5, 16, 24)[None])
-    where = sizes((64, 96), (60, 91), (131, 203))
-    instances = predict_instances(output, 0, **where, options=InstanceOptions(mask_resize=mode))
-    expected, scores, _ = resize_module.resize_masks(output.pred_masks[0], **where, mode=mode)
+    where = image_sizes((64, 96), (60, 91), (131, 203))
+    instances = predicted(output, where, options={"mask_resize": mode})
+    expected, scores, _ = resize_module.resize_masks(output.pred_masks[0], where, mode=mode)
     assert torch.equal(instances.masks, expected[instances.queries])
     torch.testing.assert_close(instances.scores, (0.9 * scores)[instances.queries])
 
@@ -205,50 +189,15 @@ def test_nothing_remains(nms):
     assert instances.subcategories.shape == instances.subcategory_scores.shape == (0, 2)
 
 
-def test_a_picture_of_one_pixel_and_one_query():
-    instances = predict_instances(
-        output_of([[[0.9, 0.1]]], masks=torch.full((1, 1, 8, 8), 2.0)),
-        0,
-        **sizes((32, 32), (1, 1), (1, 1)),
-        options=InstanceOptions(filters=Filters(nms="hard", min_area=1)),
-    )
-    assert instances.masks.tolist() == [[[True]]]
-    assert instances.boxes.tolist() == [[0, 0, 1, 1]]
-    # sigmoid(2) = .8808.
-    torch.testing.assert_close(instances.scores, torch.tensor([0.9 * 0.8808]), atol=1e-4, rtol=0)
-
-
-def test_class_or_label_logits_that_are_nan_are_refused():
+# Filters, which no NaN passes, do not hide it.
+@pytest.mark.parametrize("filters", [{}, {"score": 0.5}])
+@pytest.mark.parametrize("bad", ["class", "label"])
+def test_class_or_label_logits_that_are_nan_are_refused(bad, filters):
     output = scene()
-    output.pred_logits[0, 2, 1] = float("nan")
+    logits = output.pred_logits if bad == "class" else output.pred_subcategories["tint"]
+    logits[0, 1, 0] = float("nan")
     with pytest.raises(ValueError, match="logits of image 0 of the batch are not finite; the wei"):
-        predict_instances(output, 0, **sizes(SIZE))
-    # Filters, which no NaN passes, do not hide it.
-    options = InstanceOptions(one_class_per_query=True, filters=Filters(score=0.5))
-    with pytest.raises(ValueError, match="not finite"):
-        predict_instances(output, 0, **sizes(SIZE), options=options)
-    output = scene()
-    output.pred_subcategories["tint"][0, 1, 0] = float("nan")
-    with pytest.raises(ValueError, match="not finite"):
-        predict_instances(output, 0, **sizes(SIZE))
-
-
-@pytest.mark.parametrize("implementation", ["auto", "torch"])
-def test_a_mask_that_is_nan_is_empty(implementation):
-    output = scene()
-    output.pred_masks[0, 0] = float("nan")
-    instances = predict_instances(
-        output,
-        0,
-        **sizes(SIZE),
-        options=InstanceOptions(one_class_per_query=True),
-        implementation=implementation,
-    )
-    assert instances.queries.tolist()[:2] == [2, 1]
-    assert instances.scores.isfinite().all()
-    where = instances.queries.tolist().index(0)
-    assert instances.scores[where] == 0
-    assert not instances.masks[where].any()
+        predicted(output, **filters)
 
 
 @pytest.mark.parametrize(

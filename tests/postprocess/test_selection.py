@@ -6,7 +6,7 @@ import pytest
 import torch
 from postprocess_tools import output_of
 
-from mask2former_mt.postprocess import select_queries
+from mask2former_mt.postprocess.selection import select_queries
 
 
 def test_the_best_pairs_of_query_and_class_are_selected():
@@ -25,37 +25,11 @@ def test_the_best_pairs_of_query_and_class_are_selected():
     torch.testing.assert_close(selected.subcategory_scores, torch.tensor([[0.7], [0.8], [0.7]]))
 
 
-def test_each_image_of_a_batch_is_selected_from_its_own_queries():
-    output = output_of(
-        [[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]]],
-        {"fill": [[[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.8, 0.2]]]},
-    )
-    first, second = (select_queries(output, image, top_k=1) for image in (0, 1))
-    assert (first.queries.tolist(), first.subcategories.tolist()) == ([0], [[0]])
-    assert (second.queries.tolist(), second.subcategories.tolist()) == ([1], [[0]])
-    torch.testing.assert_close(second.subcategory_scores, torch.tensor([[0.8]]))
-
-
 def test_columns_are_in_the_order_of_the_subcategories():
     output = output_of([[[0.9, 0.1]]], {"b": [[[0.1, 0.9]]], "a": [[[0.2, 0.2, 0.6]]]})
     selected = select_queries(output, 0, top_k=1)
     assert selected.subcategories.tolist() == [[1, 2]]
     torch.testing.assert_close(selected.subcategory_scores, torch.tensor([[0.9, 0.6]]))
-
-
-def test_without_subcategories_the_tensors_have_no_columns():
-    selected = select_queries(output_of([[[0.9, 0.1], [0.2, 0.8]]]), 0, top_k=2)
-    assert selected.subcategories.shape == selected.subcategory_scores.shape == (2, 0)
-    assert selected.subcategories.dtype == torch.int64
-    assert selected.subcategory_scores.dtype == torch.float32
-
-
-def test_scores_of_half_precision_are_computed_in_full():
-    output = output_of([[[0.9, 0.1]]], {"fill": [[[0.25, 0.75]]]})
-    output.pred_logits = output.pred_logits.half()
-    output.pred_subcategories["fill"] = output.pred_subcategories["fill"].half()
-    selected = select_queries(output, 0, top_k=1)
-    assert selected.class_scores.dtype == selected.subcategory_scores.dtype == torch.float32
 
 
 # --- ranking -------------------------------------------------------------------------------------
@@ -87,13 +61,12 @@ def test_instances_are_ranked_as_asked_for(ranking, gamma, queries, scores):
     torch.testing.assert_close(selected.class_scores, expected)
 
 
-@pytest.mark.parametrize("ranking", ["joint", "sum"])
+@pytest.mark.parametrize("ranking", ["class", "joint", "sum"])
 def test_without_subcategories_every_ranking_is_that_of_the_class(ranking):
-    output = output_of([[[0.5, 0.1, 0.4], [0.3, 0.6, 0.1]]])
-    ranked = select_queries(output, 0, top_k=4, ranking=ranking)
-    by_class = select_queries(output, 0, top_k=4)
-    assert ranked.queries.tolist() == by_class.queries.tolist()
-    torch.testing.assert_close(ranked.scores, by_class.scores)
+    selected = select_queries(output_of(CLASSES), 0, top_k=2, ranking=ranking)
+    torch.testing.assert_close(selected.scores, torch.tensor([0.8, 0.7]))
+    assert selected.subcategories.shape == selected.subcategory_scores.shape == (2, 0)
+    assert selected.subcategories.dtype == torch.int64
 
 
 @pytest.mark.parametrize("ranking", ["class", "joint", "sum"])
