@@ -107,17 +107,3 @@ def test_half_precision_does_not_shift_the_samples():
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match=r"channels \(8\) must be a multiple of num_heads \(3\)"):
         module(num_heads=3)
-
-
-@pytest.mark.parametrize(
-    ("positions", "shapes", "message"),
-    [
-        (15, [(3, 4), (2, 2)], r"sum\(H\*W\) = 16 positions .* got 15"),
-        # The module has 2 levels: one (H, W) too few.
-        (12, [(3, 4)], r"sampling_locations must be \(1, 1, 4, 1, 3, 2\)"),
-    ],
-)
-def test_shapes_that_do_not_fit_memory_or_levels_are_refused(positions, shapes, message):
-    query, memory = torch.zeros(1, 1, 8), torch.zeros(1, positions, 8)
-    with pytest.raises(ValueError, match=message):
-        module()(query, torch.zeros(1, 1, 1, 2), memory, shapes)
