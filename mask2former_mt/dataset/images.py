@@ -93,6 +93,12 @@ def size_of(image: Image.Image, path: str | os.PathLike) -> tuple[int, int]:
     return stored[::-1] if orientation_of(image, path) in QUARTER_TURNS else stored
 
 
+def is_turned(path: str | os.PathLike) -> bool:
+    """Whether a picture is turned by a quarter when it is read, as its EXIF data say."""
+    with Image.open(path) as image:
+        return orientation_of(image, path) in QUARTER_TURNS
+
+
 def orientation_of(image: Image.Image, path: str | os.PathLike) -> object:
     """The EXIF orientation of an opened picture; 1, upright, where it has none."""
     # Pillow decodes a PNG that has no EXIF data, to look for it behind the pixels: 6 ms for

@@ -19,7 +19,7 @@ from mask2former_mt.dataset.document import (
     read_header,
     without_garbage_collection,
 )
-from mask2former_mt.dataset.images import upright_size
+from mask2former_mt.dataset.images import is_turned, upright_size
 from mask2former_mt.dataset.problems import ERROR, Problem, refuse, shown
 from mask2former_mt.dataset.rle import MAX_SIDE, faults_of_counts, is_int
 
@@ -392,6 +392,8 @@ def image_problem(file: str, image_id: int, height: float, width: float) -> Prob
         message = (
             f"the JSON says {width}x{height} (width x height), the file is {size[1]}x{size[0]}"
         )
+        if size == (width, height) and is_turned(file):
+            message += " once it is turned upright as its EXIF data say"
         remedy = "correct the JSON, or put back the picture that was annotated"
         return problem("size-mismatch", message, remedy)
     return None

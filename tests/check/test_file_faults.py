@@ -64,7 +64,7 @@ FILE_FAULTS = [
     (truncate_jpeg, ERROR, "truncated-image", "cannot be decoded to its end"),
     (lambda d: rotate(d, (40, 30)), WARNING, "exif-rotation", IS_TURNED),
     (lambda d: rotate(d, (30, 40)), WARNING, "exif-rotation", IS_TURNED),
-    (lambda d: rotate(d, (30, 40)), ERROR, "size-mismatch", "says 40x30 .*, the file is 30x40;"),
+    (lambda d: rotate(d, (30, 40)), ERROR, "size-mismatch", "the file is 30x40 once it is turned"),
     (
         lambda d: d.write_image(d.image("train", "a.png"), seed=0, size=(30, 41)),
         ERROR,

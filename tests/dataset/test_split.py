@@ -6,6 +6,7 @@ import re
 
 import pytest
 from detectron2.data import DatasetCatalog
+from PIL import Image
 
 from mask2former_mt.dataset import catalog, split
 from mask2former_mt.dataset.annotation import Coordinates
@@ -173,6 +174,17 @@ def test_missing_images_are_counted_and_the_first_named(dataset):
     ]
     _, load = _load(dataset)
     with pytest.raises(ValueError, match=r"5 of 7 image files .*0\.png, 1\.png, 2\.png and 2 more"):
+        load()
+
+
+def test_a_size_that_exif_data_exchange_is_named_as_such(dataset):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.new("RGB", (40, 30)).save(dataset.folder / "images" / "b.png", exif=exif)
+    _, load = _load(dataset)
+    with pytest.raises(
+        ValueError, match="says 40x30 .*the file is 30x40 once it is turned upright"
+    ):
         load()
 
 
