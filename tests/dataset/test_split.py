@@ -183,7 +183,7 @@ def test_a_size_that_exif_data_exchange_is_named_as_such(dataset):
     Image.new("RGB", (40, 30)).save(dataset.folder / "images" / "b.png", exif=exif)
     _, load = _load(dataset)
     with pytest.raises(
-        ValueError, match="says 40x30 .*the file is 30x40 once it is turned upright"
+        ValueError, match=r"says 40x30 .*the file is 30x40 once it is turned upright"
     ):
         load()
 
