@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from mask2former_mt.importers.source import ImportOptions, Report, Source, SourceObject, Texts
@@ -62,46 +61,42 @@ class Survey:
         Raises:
             ValueError: one that was asked for is not there or cannot become a subcategory.
         """
-        names = options.subcategories
-        if names is None:
-            names = [n for n in sorted(self._kinds) if self._is_fit(n, options, report)]
+        asked_for = options.subcategories
         chosen = {}
-        for name in names:
+        for name in sorted(self._kinds) if asked_for is None else asked_for:
             if name not in self._kinds:
                 raise ValueError(
                     f"--subcategories: no object has an attribute {name!r}; "
                     f"there are {sorted(self._kinds)}"
                 )
             why = self._hindrance(name, options)
-            if why:
+            if not why:
+                chosen[name] = self._ordered(name)
+            elif asked_for is None:
+                report.note(f"attribute {name!r} is left out: it {why}")
+            else:
                 raise ValueError(f"--subcategories: attribute {name!r} {why}")
-            chosen[name] = self._ordered(name)
         return chosen
 
-    def _is_fit(self, name: str, options: ImportOptions, report: Report) -> bool:
-        why = self._hindrance(name, options)
-        texts = self._texts[name]
-        if not why and name in _BOOKKEEPING:
-            why = "is CVAT's own"
-        if not why and "number" in self._kinds[name]:
-            why = "holds numbers"
-        if not why and len(texts) == 1:
-            why = f"is {next(iter(texts))!r} wherever it is set"
-        if why:
-            report.note(f"attribute {name!r} is left out: it {why}")
-        return not why
-
     def _hindrance(self, name: str, options: ImportOptions) -> str | None:
-        num_texts = len(self._texts[name])
-        if "other" in self._kinds[name]:
+        """Why the attribute cannot become a subcategory, or does not unless it is asked for."""
+        kinds, texts = self._kinds[name], self._texts[name]
+        if "other" in kinds:
             return "holds more than texts, numbers and yes/no"
-        if num_texts == 0:
+        if not texts:
             return "is set on no object"
-        if num_texts > options.max_values:
+        if len(texts) > options.max_values:
             return (
-                f"has {num_texts} different values, free text rather than a choice; "
-                f"--max-values {num_texts} allows them"
+                f"has {len(texts)} different values, free text rather than a choice; "
+                f"--max-values {len(texts)} allows them"
             )
+        if options.subcategories is None:
+            if name in _BOOKKEEPING:
+                return "is CVAT's own"
+            if "number" in kinds:
+                return "holds numbers"
+            if len(texts) == 1:
+                return f"is {next(iter(texts))!r} wherever it is set"
         return None
 
     def _ordered(self, name: str) -> list[str]:
@@ -115,9 +110,9 @@ class Survey:
 
 def _number_text(value: float) -> str:
     # CVAT writes whole numbers as 3.0.
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
-        value = int(value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.6g}"
+    return str(int(value))
 
 
 class Labeller:
@@ -163,31 +158,26 @@ class Labeller:
         """Value per subcategory, None for none; what is unknown is left out."""
         labels = {}
         for attribute, name in self._names.items():
-            absent = self._absent(attribute, item.entry["category_id"])
-            texts = item.attributes.get(attribute, absent)
+            texts = item.attributes.get(attribute, self._absent(attribute, item))
             if texts is None:
                 continue
             values = [text for text in texts if text not in self._options.none_values]
             if len(values) <= 1:
                 labels[name] = values[0] if values else None
-            elif self._options.several == "first":
-                self._report.note(
-                    f"objects with several values of {name!r}, the first taken", item.origin
-                )
-                labels[name] = values[0]
             elif self._options.several == "refuse":
                 self._report.refuse(
                     f"{item.origin}: {attribute!r} must have one value, got {values}; a "
                     "subcategory holds one: correct it, or choose --several unknown or first"
                 )
             else:
-                self._report.note(
-                    f"objects with several values of {name!r}, now unknown", item.origin
-                )
+                takes_first = self._options.several == "first"
+                become = "the first taken" if takes_first else "now unknown"
+                self._report.note(f"objects with several values of {name!r}, {become}", item.origin)
+                if takes_first:
+                    labels[name] = values[0]
         return labels
 
-    def _absent(self, attribute: str, category_id: int) -> Texts:
-        """What it means that an object of this class does not have the attribute."""
-        if self._absent_is_unknown or attribute in self._carried.get(category_id, ()):
-            return None
-        return ()
+    def _absent(self, attribute: str, item: SourceObject) -> Texts:
+        """What it means that the object does not have the attribute."""
+        carried = self._carried.get(item.entry["category_id"], ())
+        return None if self._absent_is_unknown or attribute in carried else ()

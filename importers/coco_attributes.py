@@ -19,13 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mask2former_mt.importers.attribute_choice import Survey
-from mask2former_mt.importers.source import (
-    Request,
-    Source,
-    SourceObject,
-    SourceSplit,
-    Texts,
-)
+from mask2former_mt.importers.source import Request, Source, SourceObject, SourceSplit, Texts
 
 from mask2former_mt.dataset.document import read_document
 from mask2former_mt.dataset.problems import shown
@@ -39,26 +33,24 @@ _KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area")
 
 def read_coco_attributes(request: Request) -> Source:
     """Reads COCO JSON with `attributes`: `inputs` are JSON files; see `Request`."""
-    files = CocoFiles(request)
+    files, survey = CocoFiles(request), Survey()
     for split, document in files.documents.items():
         if "subcategories" in document:
             raise ValueError(
                 f"{request.inputs[split]} has 'subcategories' already and needs no import; name it "
                 "in a dataset YAML as it is"
             )
-    survey = Survey()
 
     def attributes_of(entry: dict, origin: str) -> dict[str, Texts]:
         attributes = entry.get("attributes")
-        if attributes is None:
-            return {}
-        if not isinstance(attributes, dict):
+        if isinstance(attributes, dict):
+            return survey.add(attributes)
+        if attributes is not None:
             request.report.refuse(
                 f'{origin}: \'attributes\' must be an object such as {{"colour": "red"}}, got '
                 f"{shown(attributes)}"
             )
-            return {}
-        return survey.add(attributes)
+        return {}
 
     source = files.source(attributes_of)
     source.attributes = survey.choose(request.options, request.report)
@@ -143,10 +135,10 @@ class CocoFiles:
             images = [_image(entry, root, kept_image_keys) for entry in document["images"]]
             objects = []
             for entry in filter(is_wanted, document["annotations"]):
-                item = self._object(file, entry)
-                if item is not None:
-                    item.attributes = attributes_of(entry, item.origin)
-                    objects.append(item)
+                origin = f"{file}: annotation {shown(entry.get('id'))}"
+                kept = self._kept(entry, origin)
+                if kept is not None:
+                    objects.append(SourceObject(origin, kept, attributes_of(entry, origin)))
             splits.append(SourceSplit(split, file, root, images, objects))
         return Source(categories, splits, list(self._request.inputs.values()), is_coco=True)
 
@@ -159,10 +151,11 @@ class CocoFiles:
         file, entries = self._request.inputs[split], self.documents[split]["images"]
         names = [entry["file_name"] for entry in entries if isinstance(entry.get("file_name"), str)]
         beside = Path(os.path.abspath(file)).parent
+        candidates = [beside, beside / "images", beside.parent / "images"]
         # CVAT: annotations/instances_<subset>.json and images/<subset>/.
         subset = Path(file).stem.partition("_")[2]
-        folders = [beside, beside / "images", beside.parent / "images"]
-        candidates = [*folders, *([folders[2] / subset] if subset else [])]
+        if subset:
+            candidates.append(beside.parent / "images" / subset)
         for folder in candidates:
             if names and os.path.isfile(folder / _portable(names[0], folder)):
                 return folder
@@ -171,10 +164,9 @@ class CocoFiles:
             "folder with --images"
         )
 
-    def _object(self, file: Path, entry: dict) -> SourceObject | None:
-        origin = f"{file}: annotation {shown(entry.get('id'))}"
-        segmentation = entry.get("segmentation")
-        if segmentation in (None, [], {}):
+    def _kept(self, entry: dict, origin: str) -> dict | None:
+        """What the JSON keeps of an annotation; None if it has no mask."""
+        if entry.get("segmentation") in (None, [], {}):
             self._request.report.unusable(
                 origin,
                 "it has a box but no mask ('segmentation' is empty); draw the outline",
@@ -191,7 +183,7 @@ class CocoFiles:
                 origin,
             )
         kept = {key: entry[key] for key in _KEYS if entry.get(key) is not None}
-        return SourceObject(origin, {**kept, "iscrowd": iscrowd}, attributes={})
+        return {**kept, "iscrowd": iscrowd}
 
 
 def _image(entry: dict, root: Path, kept_keys: tuple[str, ...]) -> dict:

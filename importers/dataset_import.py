@@ -23,12 +23,7 @@ from mask2former_mt.structures import SubcategorySpec
 
 
 class Format(NamedTuple):
-    """A format that can be imported.
-
-    Args:
-        read: its reader.
-        description: one line that says what the input is.
-    """
+    """A format that can be imported: its reader, and one line that says what the input is."""
 
     read: Callable[[Request], Source]
     description: str

@@ -13,7 +13,7 @@ ECCV 2020.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mask2former_mt.importers.coco_attributes import CocoFiles, is_int_list
 from mask2former_mt.importers.source import Request, Source, Texts
@@ -65,7 +65,6 @@ def read_fashionpedia(request: Request) -> Source:
                 )
         return {group: tuple(texts) for group, texts in names.items()}
 
-    listed = {group: list(names) for group, names in listed.items()}
     chosen = choose_listed(listed, request.options.subcategories)
     source = files.source(attributes_of)
     source.attributes = chosen
@@ -73,19 +72,19 @@ def read_fashionpedia(request: Request) -> Source:
 
 
 def choose_listed(
-    listed: Mapping[str, list[str]], wanted: Sequence[str] | None
+    listed: Mapping[str, Iterable[str]], wanted: Sequence[str] | None
 ) -> dict[str, list[str]]:
-    """The listed groups that are wanted, in that order; None: all.
+    """The texts of the listed groups that are wanted, in that order, each once; None: all.
 
     Raises:
         ValueError: one that is not listed.
     """
-    if wanted is None:
-        return dict(listed)
-    unlisted = [name for name in wanted if name not in listed]
-    if unlisted:
-        raise ValueError(
-            f"--subcategories: no attributes are listed under {unlisted[0]!r}; "
-            f"there are {sorted(listed)}"
-        )
-    return {name: list(listed[name]) for name in wanted}
+    chosen = {}
+    for name in listed if wanted is None else wanted:
+        if name not in listed:
+            raise ValueError(
+                f"--subcategories: no attributes are listed under {name!r}; "
+                f"there are {sorted(listed)}"
+            )
+        chosen[name] = list(dict.fromkeys(listed[name]))
+    return chosen

@@ -15,9 +15,9 @@ Source: github.com/wkentaro/labelme, labelme/_label_file.py and examples/instanc
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from mask2former_mt.importers.attribute_choice import Survey
 from mask2former_mt.importers.labelme_shapes import (
@@ -29,19 +29,8 @@ from mask2former_mt.importers.labelme_shapes import (
     read_points,
     segmentation_of,
 )
-from mask2former_mt.importers.picture_files import (
-    common_folder,
-    image_entry,
-    pictures_below,
-    size_of_picture,
-)
-from mask2former_mt.importers.source import (
-    Report,
-    Request,
-    Source,
-    SourceObject,
-    SourceSplit,
-)
+from mask2former_mt.importers.picture_files import common_folder, pictures_below, size_of_picture
+from mask2former_mt.importers.source import Report, Request, Source, SourceSplit, Texts
 
 from mask2former_mt.dataset.document import parse_json
 from mask2former_mt.dataset.problems import shown
@@ -49,13 +38,20 @@ from mask2former_mt.dataset.problems import shown
 _NO_OBJECTS = ("__ignore__", "_background_")
 
 
-@dataclasses.dataclass
-class _LabelledPicture:
-    """What one JSON holds; the objects are not numbered yet, and their class is a label."""
+class _LabelledObject(NamedTuple):
+    origin: str
+    label: str
+    segmentation: list | dict
+    attributes: dict[str, Texts]
+
+
+class _LabelledPicture(NamedTuple):
+    """What one JSON holds."""
 
     file: Path
-    size: tuple[int, int]  # (height, width)
-    objects: list[SourceObject]
+    height: int
+    width: int
+    objects: list[_LabelledObject]
 
 
 def read_labelme(request: Request) -> Source:
@@ -73,17 +69,27 @@ def read_labelme(request: Request) -> Source:
         files += json_files
         pictures[split] = _read_folder(split, folder, json_files, survey, request)
     request.report.raise_if_refused()
-    objects = [item for found in pictures.values() for picture in found for item in picture.objects]
-    labels = sorted({item.entry["category_id"] for item in objects})
+    labels = {
+        item.label for found in pictures.values() for picture in found for item in picture.objects
+    }
     if not labels:
         folders = ", ".join(map(str, request.inputs.values()))
         raise ValueError(f"{folders}: no shape has a mask and a label")
-    numbers = {label: number for number, label in enumerate(labels, start=1)}
+    category_ids = {label: number for number, label in enumerate(sorted(labels), start=1)}
+    splits = []
+    for name, found in pictures.items():
+        root = common_folder(picture.file for picture in found)
+        split = SourceSplit(name, request.inputs[name], root)
+        for picture in sorted(found, key=lambda picture: picture.file):
+            split.add_picture(picture.file, picture.height, picture.width)
+            for item in picture.objects:
+                split.add_object(
+                    item.origin, category_ids[item.label], item.segmentation, item.attributes
+                )
+        splits.append(split)
     return Source(
-        categories=[{"id": number, "name": label} for label, number in numbers.items()],
-        splits=[
-            _split(name, request.inputs[name], found, numbers) for name, found in pictures.items()
-        ],
+        categories=[{"id": number, "name": label} for label, number in category_ids.items()],
+        splits=splits,
         files=files,
         attributes=survey.choose(request.options, request.report),
     )
@@ -92,45 +98,25 @@ def read_labelme(request: Request) -> Source:
 def _read_folder(
     split: str, folder: Path, json_files: list[Path], survey: Survey, request: Request
 ) -> list[_LabelledPicture]:
-    image_root, report = request.images.get(split), request.report
     pictures = []
     json_of: dict[Path, Path] = {}
     for json_file in json_files:
         try:
-            picture = _read_file(json_file, image_root, survey, report)
+            picture = _read_file(json_file, request.images.get(split), survey, request.report)
         except (ValueError, OSError) as error:
-            report.refuse(str(error))
+            request.report.refuse(str(error))
             continue
         other = json_of.setdefault(picture.file, json_file)
         if other is not json_file:
-            report.refuse(
+            request.report.refuse(
                 f"{json_file}: {other.name} is of the same picture, {picture.file}; "
                 "keep one of the two"
             )
         pictures.append(picture)
     for file in pictures_below(folder):
         if file not in json_of:
-            report.note("pictures without JSON, left out as not annotated", str(file))
+            request.report.note("pictures without JSON, left out as not annotated", str(file))
     return pictures
-
-
-def _split(
-    name: str, folder: Path, pictures: list[_LabelledPicture], numbers: dict[str, int]
-) -> SourceSplit:
-    """Numbers pictures, objects and classes."""
-    root = common_folder(picture.file for picture in pictures)
-    images, objects = [], []
-    for picture in sorted(pictures, key=lambda picture: picture.file):
-        images.append(image_entry(len(images) + 1, picture.file, root, picture.size))
-        for item in picture.objects:
-            category_id = numbers[item.entry["category_id"]]
-            item.entry |= {
-                "id": len(objects) + 1,
-                "image_id": len(images),
-                "category_id": category_id,
-            }
-            objects.append(item)
-    return SourceSplit(name, folder, root, images, objects)
 
 
 def _read_file(
@@ -161,13 +147,10 @@ def _read_file(
             )
     if isinstance(document.get("flags"), dict) and any(document["flags"].values()):
         report.note("files with flags of the whole picture, which are left out", str(file))
-    objects = []
-    for positions in _group(file, shapes, report):
-        parts = [(position, shapes[position]) for position in positions]
-        item = _object(file, parts, height, width, survey, report)
-        if item is not None:
-            objects.append(item)
-    return _LabelledPicture(picture_file, (height, width), objects)
+    objects = [
+        _read_object(parts, height, width, survey, report) for parts in _group(file, shapes, report)
+    ]
+    return _LabelledPicture(picture_file, height, width, [item for item in objects if item])
 
 
 def _find_picture(file: Path, document: dict, image_root: Path | None) -> Path:
@@ -190,51 +173,40 @@ def _find_picture(file: Path, document: dict, image_root: Path | None) -> Path:
     )
 
 
-def _group(file: Path, shapes: list[dict], report: Report) -> list[list[int]]:
-    """Positions of the shapes that make up each object, in the order of their first shape."""
-    groups: dict[tuple, list[int]] = {}
+def _group(file: Path, shapes: list[dict], report: Report) -> list[list[tuple[str, dict]]]:
+    """The shapes of each object with their origins, in the order of the first shapes."""
+    groups: dict[tuple, list[tuple[str, dict]]] = {}
     for position, shape in enumerate(shapes):
+        origin = f"{file}: shape {position}"
         label, group = shape.get("label"), shape.get("group_id")
         if not isinstance(label, str) or not label.strip():
             report.refuse(
-                f"{file}: shape {position}: 'label' must be a text, got {shown(label)}; "
-                "name the object's class"
+                f"{origin}: 'label' must be a text, got {shown(label)}; name the object's class"
             )
         elif isinstance(group, (list, dict)):
-            report.refuse(
-                f"{file}: shape {position}: 'group_id' must be a number or null, got {shown(group)}"
-            )
+            report.refuse(f"{origin}: 'group_id' must be a number or null, got {shown(group)}")
         elif label in _NO_OBJECTS:
-            report.note(
-                f"shapes labelled {label!r}, left out as no objects", f"{file}: shape {position}"
-            )
+            report.note(f"shapes labelled {label!r}, left out as no objects", origin)
         else:
             key = (label, position, None) if group is None else (label, None, group)
-            groups.setdefault(key, []).append(position)
+            groups.setdefault(key, []).append((f"{origin} ({label[:40]})", shape))
     return list(groups.values())
 
 
-def _object(
-    file: Path,
-    shapes: list[tuple[int, dict]],
-    height: int,
-    width: int,
-    survey: Survey,
-    report: Report,
-) -> SourceObject | None:
+def _read_object(
+    parts: list[tuple[str, dict]], height: int, width: int, survey: Survey, report: Report
+) -> _LabelledObject | None:
+    """The object that the shapes make up; None if none of them has an area."""
     polygons, masks = [], []
     # What one part leaves open, another may tell.
     attributes: dict[str, list] = {}
-    for position, shape in shapes:
-        origin = f"{file}: shape {position} ({shape['label'][:40]})"
+    for origin, shape in parts:
         # Files of LabelMe 3 and before do not say: all they have are polygons.
         kind = "polygon" if shape.get("shape_type") is None else shape["shape_type"]
         if kind in WITHOUT_AREA:
-            report.unusable(
-                origin,
-                f"a {kind} has no area; draw the outline",
-                f"{kind}s without area" if kind != "points" else "points without area",
-            )
+            plural = kind if kind == "points" else f"{kind}s"
+            why = f"a {kind} has no area; draw the outline"
+            report.unusable(origin, why, f"{plural} without area")
             continue
         try:
             if kind == MASK:
@@ -253,25 +225,19 @@ def _object(
             attributes.setdefault(name, []).extend(value if isinstance(value, list) else [value])
     if not polygons and not masks:
         return None
-    position, shape = shapes[0]
-    entry = {
-        "category_id": shape["label"],
-        "segmentation": segmentation_of(polygons, masks, height, width),
-    }
-    origin = f"{file}: shape {position} ({shape['label'][:40]})"
-    return SourceObject(origin, entry, survey.add(attributes))
+    origin, shape = parts[0]
+    segmentation = segmentation_of(polygons, masks, height, width)
+    return _LabelledObject(origin, shape["label"], segmentation, survey.add(attributes))
 
 
 def _attributes(shape: dict, origin: str, report: Report) -> dict[str, object]:
     attributes: dict[str, object] = {}
     for key in ("flags", "attributes"):
         entries = shape.get(key)
-        if entries is None:
-            continue
-        if not isinstance(entries, dict):
+        if isinstance(entries, dict):
+            attributes.update(entries)
+        elif entries is not None:
             report.refuse(f"{origin}: {key!r} must be a JSON object, got {shown(entries)}")
-            continue
-        attributes.update(entries)
     if shape.get("description"):
         attributes["description"] = shape["description"]
     return attributes

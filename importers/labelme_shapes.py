@@ -19,7 +19,15 @@ from PIL import Image
 from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
 from mask2former_mt.dataset.problems import shown
 
-POLYGONS = ("polygon", "rectangle", "circle", "oriented_rectangle", "rotation")
+# The shapes with an outline, and the numbers of points that each may have; None: 3 or more.
+_NUM_POINTS = {
+    "polygon": None,
+    "rectangle": (2, 4),
+    "circle": (2,),
+    "oriented_rectangle": (4,),
+    "rotation": (4,),
+}
+POLYGONS = tuple(_NUM_POINTS)
 MASK = "mask"
 # Drawn with a pen of no width: they have no area.
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
@@ -60,9 +68,8 @@ def polygon_of(shape_type: str, points: Points, height: int, width: int) -> list
     Raises:
         ValueError: not the number of points that this type has.
     """
-    allowed = {"rectangle": (2, 4), "circle": (2,), "oriented_rectangle": (4,), "rotation": (4,)}
-    numbers = allowed.get(shape_type)
-    if (numbers and len(points) not in numbers) or (not numbers and len(points) < 3):
+    numbers = _NUM_POINTS[shape_type]
+    if len(points) not in numbers if numbers else len(points) < 3:
         expected = " or ".join(map(str, numbers)) if numbers else "at least 3"
         raise ValueError(
             f"a {shape_type} must have {expected} points, got {len(points)}; draw it again"

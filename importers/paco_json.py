@@ -27,7 +27,6 @@ from mask2former_mt.dataset.problems import shown
 from mask2former_mt.dataset.rle import is_int
 
 _TYPES_KEY = "attr_type_to_attr_idxs"
-_COLOR = "color"
 _FEDERATED_KEYS = (
     "neg_category_ids",
     "not_exhaustive_category_ids",
@@ -82,7 +81,7 @@ def read_paco(request: Request) -> Source:
                 report.refuse(f"{origin}: 'unknown_{name}' must be 0 or 1, got {shown(is_unknown)}")
                 return {}
             of_type = [number for number in numbers if number in names]
-            if name == _COLOR and len(of_type) > 1:
+            if name == "color" and len(of_type) > 1:
                 of_type = [number for number in of_type if number in dominant] or of_type
             texts[name] = None if is_unknown else tuple(dict.fromkeys(names[n] for n in of_type))
         return texts
@@ -90,11 +89,10 @@ def read_paco(request: Request) -> Source:
     def is_wanted(entry: dict) -> bool:
         return request.options.parts or entry.get("obj_ann_id", entry.get("id")) == entry.get("id")
 
-    chosen = choose_listed(
-        {name: list(names.values()) for name, names in types.items()}, request.options.subcategories
-    )
+    listed = {name: names.values() for name, names in types.items()}
+    chosen = choose_listed(listed, request.options.subcategories)
     source = files.source(attributes_of, is_wanted=is_wanted, kept_image_keys=_FEDERATED_KEYS)
-    source.attributes = {name: list(dict.fromkeys(texts)) for name, texts in chosen.items()}
+    source.attributes = chosen
     source.absent_is_unknown = True
     if not request.options.parts:
         used = [item.entry.get("category_id") for split in source.splits for item in split.objects]

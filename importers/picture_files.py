@@ -34,28 +34,5 @@ def size_of_picture(file: Path) -> tuple[int, int]:
 
 
 def common_folder(files: Iterable[Path]) -> Path:
-    """The deepest folder that all files lie in.
-
-    Raises:
-        ValueError: they lie on several drives.
-    """
-    folders = sorted({str(Path(os.path.abspath(file)).parent) for file in files})
-    try:
-        return Path(os.path.commonpath(folders))
-    except ValueError as error:
-        raise ValueError(
-            f"the pictures must lie below one folder, got {folders[0]} and {folders[-1]}; "
-            "move them to one drive"
-        ) from error
-
-
-def image_entry(number: int, file: Path, root: Path, size: tuple[int, int]) -> dict:
-    """The JSON's entry of a picture.
-
-    Args:
-        number: its id.
-        file: below `root`.
-        size: (height, width) in pixels.
-    """
-    name = Path(os.path.abspath(file)).relative_to(root).as_posix()
-    return {"id": number, "file_name": name, "height": size[0], "width": size[1]}
+    """The deepest folder that all files lie in."""
+    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files]))

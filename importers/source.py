@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-# What becomes of objects without a sound mask; see `Report`.
+# Objects without a sound mask make the import fail, or are left out and counted.
 UNUSABLE_CHOICES = ("refuse", "skip")
 _MAX_PROBLEMS_SHOWN = 10
 
@@ -38,7 +39,7 @@ class SourceSplit:
     Args:
         name: such as "train".
         file: the file or folder that it was read from, for messages.
-        image_root: folder that the pictures' names are relative to.
+        image_root: absolute folder that the pictures' names are relative to.
         images: entries of the JSON's `images`; not checked yet.
         objects: those of all pictures.
     """
@@ -46,8 +47,26 @@ class SourceSplit:
     name: str
     file: Path
     image_root: Path
-    images: list[dict]
-    objects: list[SourceObject]
+    images: list[dict] = dataclasses.field(default_factory=list)
+    objects: list[SourceObject] = dataclasses.field(default_factory=list)
+
+    def add_picture(self, file: Path, height: int, width: int) -> None:
+        """Adds a picture below `image_root` under the next number; the size is in pixels."""
+        name = Path(os.path.abspath(file)).relative_to(self.image_root).as_posix()
+        number = len(self.images) + 1
+        self.images.append({"id": number, "file_name": name, "height": height, "width": width})
+
+    def add_object(
+        self, origin: str, category_id: int, segmentation: list | dict, attributes: dict[str, Texts]
+    ) -> None:
+        """Adds an object of the picture that was added last, under the next number."""
+        entry = {
+            "id": len(self.objects) + 1,
+            "image_id": len(self.images),
+            "category_id": category_id,
+            "segmentation": segmentation,
+        }
+        self.objects.append(SourceObject(origin, entry, attributes))
 
 
 @dataclasses.dataclass
@@ -61,8 +80,7 @@ class Source:
         attributes: the attributes that become subcategories, each with all of its texts; both in
             the order to write.
         is_coco: whether ids and the pictures' sizes are the source's own: the ids stay, and the
-            sizes are still to be compared with the pictures. Otherwise the sizes were read from the
-            pictures, and the ids are numbers in order.
+            sizes are still to be compared with the pictures.
         absent_is_unknown: whether a missing attribute is unknown whatever the options say, because
             the source itself says what does not apply.
     """
@@ -124,21 +142,17 @@ class Report:
     """Collects what is wrong and what was left out, so that a user sees more than the first of it.
 
     Args:
-        unusable: one of `UNUSABLE_CHOICES`: objects without a sound mask make the import fail, or
-            are left out and counted.
+        unusable: one of `UNUSABLE_CHOICES`.
     """
 
     def __init__(self, unusable: str) -> None:
         self._skips_unusable = unusable == "skip"
         self._problems: list[str] = []
-        self._num_problems = 0
         self._notes: dict[str, tuple[int, str | None]] = {}
 
     def refuse(self, message: str) -> None:
         """Adds a problem that makes the import fail."""
-        self._num_problems += 1
-        if len(self._problems) < _MAX_PROBLEMS_SHOWN:
-            self._problems.append(message)
+        self._problems.append(message)
 
     def note(self, text: str, origin: str | None = None) -> None:
         """Adds a note; equal texts become one, with their number and the first origin."""
@@ -164,15 +178,14 @@ class Report:
         Raises:
             ValueError: with up to ten of the problems.
         """
-        if not self._num_problems:
-            return
-        more = self._num_problems - len(self._problems)
-        lines = list(self._problems)
-        if self._num_problems > 1:
-            lines = [f"{self._num_problems} problems, nothing was written", *lines]
-        if more:
-            lines.append(f"... and {more} more")
-        raise ValueError("\n  ".join(lines))
+        number = len(self._problems)
+        lines = self._problems[:_MAX_PROBLEMS_SHOWN]
+        if number > 1:
+            lines.insert(0, f"{number} problems, nothing was written")
+        if number > _MAX_PROBLEMS_SHOWN:
+            lines.append(f"... and {number - _MAX_PROBLEMS_SHOWN} more")
+        if lines:
+            raise ValueError("\n  ".join(lines))
 
     @property
     def notes(self) -> list[str]:

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pycocotools.mask as mask_util
 import yaml
 from mask2former_mt.importers.attribute_choice import Labeller
-from mask2former_mt.importers.source import (
-    Report,
-    Request,
-    Source,
-    SourceObject,
-    SourceSplit,
-)
+from mask2former_mt.importers.source import Report, Request, Source, SourceObject, SourceSplit
 
 from mask2former_mt.dataset.document import read_header
 from mask2former_mt.dataset.problems import ERROR, Problem
@@ -43,7 +36,7 @@ def make_documents(
 
     Args:
         source: what a format's reader found.
-        request: that the source was read for.
+        request: what the source was read for.
         description: for the JSON's `info`.
 
     Raises:
@@ -52,9 +45,9 @@ def make_documents(
     """
     report = request.report
     _, faults = read_header({"categories": source.categories})
+    files = ", ".join(dict.fromkeys(str(split.file) for split in source.splits))
     for fault in faults:
-        files = dict.fromkeys(str(split.file) for split in source.splits)
-        report.refuse(f"{', '.join(files)}: {fault}")
+        report.refuse(f"{files}: {fault}")
     report.raise_if_refused()
     read = [_read_and_check(split, source, report) for split in source.splits]
     report.raise_if_refused()
@@ -64,13 +57,14 @@ def make_documents(
         "categories": sorted(source.categories, key=lambda entry: entry["id"]),
         "subcategories": labeller.spec.to_json(),
     }
-    documents = {}
-    for source_split, split in zip(source.splits, read, strict=True):
-        documents[source_split.name] = {
+    documents = {
+        source_split.name: {
             **header,
             "images": sorted(source_split.images, key=lambda entry: entry["id"]),
             "annotations": _annotations(source, source_split, split, labeller, report),
         }
+        for source_split, split in zip(source.splits, read, strict=True)
+    }
     report.raise_if_refused()
     return documents, labeller.spec
 
@@ -82,9 +76,8 @@ def _read_and_check(source_split: SourceSplit, source: Source, report: Report) -
         "annotations": [item.entry for item in source_split.objects],
         "categories": source.categories,
     }
-    split = Split(
-        SplitFiles(source_split.name, source_split.image_root, source_split.file), document
-    )
+    files = SplitFiles(source_split.name, source_split.image_root, source_split.file)
+    split = Split(files, document)
     problems = [problem for problem in split.problems if problem.severity == ERROR]
     if source.is_coco:
         problems += split.image_problems
@@ -165,9 +158,7 @@ def write_dataset(
     Args:
         documents: as `make_documents` gives them.
         source: what they were made from; none of its files is overwritten.
-        output: folder, made where missing.
-        dataset_name: None: no YAML.
-        force: whether to replace files that are there.
+        output, dataset_name, force: as for `import_dataset`.
 
     Returns:
         The files written.
@@ -181,7 +172,11 @@ def write_dataset(
         for split, document in documents.items()
     }
     if dataset_name is not None:
-        text = _yaml_text(dataset_name, source.splits, output)
+        content: dict = {"name": dataset_name, "root": "."}
+        for split in source.splits:
+            images = Path(os.path.relpath(split.image_root, output)).as_posix()
+            content[split.name] = {"images": images, "annotations": f"{split.name}.json"}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         contents[output / f"{dataset_name}.yaml"] = text.encode()
     names = {path.name.casefold() for path in contents}
     refuse_inputs(list(contents), [f for f in source.files if f.name.casefold() in names])
@@ -191,15 +186,3 @@ def write_dataset(
     output.mkdir(parents=True, exist_ok=True)
     write_whole(contents)
     return list(contents)
-
-
-def _yaml_text(name: str, splits: Sequence[SourceSplit], output: Path) -> str:
-    content: dict = {"name": name, "root": "."}
-    for split in splits:
-        try:
-            images = os.path.relpath(split.image_root, output)
-        except ValueError:  # on another drive
-            images = str(split.image_root)
-        images = Path(images).as_posix()
-        content[split.name] = {"images": images, "annotations": f"{split.name}.json"}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -22,17 +22,10 @@ import yaml
 from mask2former_mt.importers.picture_files import (
     PICTURE_SUFFIXES,
     common_folder,
-    image_entry,
     pictures_below,
     size_of_picture,
 )
-from mask2former_mt.importers.source import (
-    Report,
-    Request,
-    Source,
-    SourceObject,
-    SourceSplit,
-)
+from mask2former_mt.importers.source import Report, Request, Source, SourceSplit
 
 from mask2former_mt.dataset.problems import shown
 from mask2former_mt.dataset.rle import is_int
@@ -65,7 +58,7 @@ def read_yolo(request: Request) -> Source:
     for name in _SPLITS:
         if data.get(name):
             pictures = _find_pictures(data_file, data, name, report)
-            split = SourceSplit(name, data_file, common_folder(pictures), [], [])
+            split = SourceSplit(name, data_file, common_folder(pictures))
             for picture in pictures:
                 _read_picture(picture, split, names, report)
             splits.append(split)
@@ -201,21 +194,20 @@ def label_file_of(picture: Path) -> Path:
 
 
 def _check_stray_labels(pictures: list[Path], folders: list[Path], report: Report) -> None:
-    expected = {label_file_of(picture) for picture in pictures}
-    # Two pictures whose names differ only in the suffix would share their labels.
-    if len(expected) < len(pictures):
-        seen: dict[Path, Path] = {}
-        for picture in pictures:
-            other = seen.setdefault(label_file_of(picture), picture)
-            if other is not picture:
-                report.refuse(
-                    f"{picture}: {other.name} in the same folder has the same labels, "
-                    f"{label_file_of(picture)}; rename or remove one of the pictures"
-                )
+    owners: dict[Path, Path] = {}
+    for picture in pictures:
+        labels = label_file_of(picture)
+        owner = owners.setdefault(labels, picture)
+        # Two pictures whose names differ only in the suffix would share their labels.
+        if owner is not picture:
+            report.refuse(
+                f"{picture}: {owner.name} in the same folder has the same labels, {labels}; "
+                "rename or remove one of the pictures"
+            )
     for folder in folders:
         labels = label_file_of(folder / "x.jpg").parent
         for file in sorted(labels.rglob("*.txt")) if labels.is_dir() else ():
-            if file not in expected and file.name not in _NO_LABELS:
+            if file not in owners and file.name not in _NO_LABELS:
                 report.refuse(
                     f"{file}: no picture below {folder} belongs to it; put the picture back, or "
                     "remove the file"
@@ -224,44 +216,42 @@ def _check_stray_labels(pictures: list[Path], folders: list[Path], report: Repor
 
 def _read_picture(file: Path, split: SourceSplit, names: Mapping[int, str], report: Report) -> None:
     """Adds a picture and its objects to the split."""
+    labels = label_file_of(file)
     try:
         height, width = size_of_picture(file)
-    except ValueError as error:
-        report.refuse(str(error))
-        return
-    image_id = len(split.images) + 1
-    split.images.append(image_entry(image_id, file, split.image_root, (height, width)))
-    labels = label_file_of(file)
-    if not os.path.isfile(labels):
-        report.note("pictures without a label file, taken as without objects", str(file))
-        return
-    try:
+        split.add_picture(file, height, width)
+        if not os.path.isfile(labels):
+            report.note("pictures without a label file, taken as without objects", str(file))
+            return
         lines = _read_text(labels).splitlines()
     except ValueError as error:
         report.refuse(str(error))
         return
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         origin = f"{labels} line {number}"
-        values = _read_line(line, origin, names, report) if line.strip() else None
-        if values is not None:
-            index, coordinates = values
-            polygon = [
-                round(value * (height if i % 2 else width), _DECIMALS)
-                for i, value in enumerate(coordinates)
-            ]
-            entry = {
-                "id": len(split.objects) + 1,
-                "image_id": image_id,
-                "category_id": index,
-                "segmentation": [polygon],
-            }
-            split.objects.append(SourceObject(origin, entry, {}))
+        try:
+            index, coordinates = _read_line(line, names)
+        except ValueError as error:
+            report.refuse(f"{origin}: {error}")
+            continue
+        if len(coordinates) == 4:
+            report.unusable(
+                origin,
+                "it is a box (5 numbers), which has no mask; export the outlines",
+                "boxes without a mask",
+            )
+            continue
+        polygon = [
+            round(value * (height if i % 2 else width), _DECIMALS)
+            for i, value in enumerate(coordinates)
+        ]
+        split.add_object(origin, index, [polygon], {})
 
 
-def _read_line(
-    line: str, origin: str, names: Mapping[int, str], report: Report
-) -> tuple[int, list[float]] | None:
-    """Class index and the outline's normalised coordinates; None for what was reported."""
+def _read_line(line: str, names: Mapping[int, str]) -> tuple[int, list[float]]:
+    """Class index and the normalised coordinates of an outline, or the four of a box."""
     fields = line.split()
     try:
         values = [float(field) for field in fields]
@@ -269,32 +259,22 @@ def _read_line(
         values = []
     expected = "must be 'class x1 y1 x2 y2 x3 y3 ...'"
     if not values or not all(map(math.isfinite, values)):
-        report.refuse(f"{origin}: {expected}, numbers only, got {line.strip()[:80]!r}")
-        return None
+        raise ValueError(f"{expected}, numbers only, got {line.strip()[:80]!r}")
     index, coordinates = values[0], values[1:]
-    if index != int(index) or int(index) not in names:
-        report.refuse(
-            f"{origin}: class {fields[0][:20]} is not listed in 'names'; "
-            f"listed are {list(names)[:20]}"
+    if index not in names:
+        raise ValueError(
+            f"class {fields[0][:20]} is not listed in 'names'; listed are {list(names)[:20]}"
         )
-        return None
     if len(coordinates) == 4:
-        report.unusable(
-            origin,
-            "it is a box (5 numbers), which has no mask; export the outlines",
-            "boxes without a mask",
-        )
-        return None
+        return int(index), coordinates
     if len(coordinates) < 6 or len(coordinates) % 2:
-        report.refuse(
-            f"{origin}: {expected}, an odd number of at least 7, got {len(values)} numbers; "
+        raise ValueError(
+            f"{expected}, an odd number of at least 7, got {len(values)} numbers; "
             "the line may be cut short, export it again"
         )
-        return None
     if max(map(abs, coordinates)) > _MAX_COORDINATE:
-        report.refuse(
-            f"{origin}: coordinates must be normalised to [0, 1] by the picture's width and "
-            f"height, got {max(coordinates, key=abs):g}; these may be pixels"
+        raise ValueError(
+            "coordinates must be normalised to [0, 1] by the picture's width and height, got "
+            f"{max(coordinates, key=abs):g}; these may be pixels"
         )
-        return None
     return int(index), coordinates

@@ -10,12 +10,7 @@ from pathlib import Path
 
 from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
 from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
-from mask2former_mt.importers.dataset_import import (
-    DEFAULT_SPLIT,
-    FORMATS,
-    by_split,
-    import_dataset,
-)
+from mask2former_mt.importers.dataset_import import DEFAULT_SPLIT, FORMATS, by_split, import_dataset
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
 from mask2former_mt.engine.setup import at_least_one, errors_named

@@ -13,15 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from importer_scenes import (
-    LEFT,
-    Thing,
-    edit,
-    labelme_shape,
-    png_base64,
-    views,
-    write_format,
-)
+from importer_scenes import LEFT, Thing, edit, labelme_shape, png_base64, views, write_format
 from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
 from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
 from mask2former_mt.importers.dataset_import import FORMATS, import_dataset
