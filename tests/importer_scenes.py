@@ -6,18 +6,20 @@ import base64
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.data import DatasetCatalog, MetadataCatalog
+import pytest
 from mask2former_mt.importers.dataset_import import Imported, import_dataset
 from mask2former_mt.importers.source import ImportOptions
 from PIL import Image
 
 from mask2former_mt.data.rasterize import rasterize
-from mask2former_mt.dataset.catalog import register_dataset_files
+from mask2former_mt.dataset.catalog import check_headers_agree, read_dataset_file
+from mask2former_mt.dataset.split import read_split, training_records
 
 CLASSES = ("cat", "dog")
 MISSING = object()  # the source says nothing
@@ -86,46 +88,44 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def load(yaml_file: Path) -> dict[str, dict[str, list[tuple[str, np.ndarray, dict]]]]:
     """Reads an imported dataset as training does: (class, mask, labels) by split and file."""
+    file = read_dataset_file(yaml_file)
+    splits = [read_split(file.files_of(name)) for name in file.entries]
+    check_headers_agree(yaml_file, splits)
     result: dict = {}
-    for name in register_dataset_files([yaml_file]):
-        metadata = MetadataCatalog.get(name)
-        by_file = result.setdefault(name.rpartition("_")[2], {})
-        for record in DatasetCatalog.get(name):
-            size = (record["height"], record["width"])
-            annotations = record["annotations"]
+    for split in splits:
+        names, spec = split.header.class_names, split.header.spec
+        by_file = result[split.files.name] = {}
+        for record in training_records(split.files, split.header):
+            size, annotations = (record["height"], record["width"]), record["annotations"]
             # By the same backend as the scene: this is about what was read, not how it is drawn.
             segmentations = [a["segmentation"] for a in annotations]
             masks = rasterize(segmentations, size=size, rasterizer="pycocotools")
-            by_file[Path(record["file_name"]).name] = [
-                (
-                    metadata.thing_classes[a["category_id"]],
-                    mask,
-                    {
-                        s.name: "unknown" if label == -1 else s.value_name(label)
-                        for s, label in zip(
-                            metadata.subcategory_spec, a["subcategories"], strict=True
-                        )
-                    },
-                )
-                for a, mask in zip(annotations, masks, strict=True)
+            labels = [
+                {
+                    s.name: "unknown" if label == -1 else s.value_name(label)
+                    for s, label in zip(spec, a["subcategories"], strict=True)
+                }
+                for a in annotations
             ]
+            classes = [names[a["category_id"]] for a in annotations]
+            by_file[Path(record["file_name"]).name] = [*zip(classes, masks, labels, strict=True)]
     return result
 
 
-def check_masks_and_classes(loaded: dict, scene: dict[str, list[View]], least: float) -> None:
+def check_masks_and_classes(loaded: dict, scene: dict[str, list[View]]) -> None:
     """Every picture and object of the scene is there, in its order, with its class and mask."""
     assert {s: sorted(files) for s, files in loaded.items()} == {
         split: sorted(view.file_name for view in pictures) for split, pictures in scene.items()
     }
     for split, pictures in scene.items():
         for view in pictures:
-            found = loaded[split][view.file_name]
-            assert [name for name, _, _ in found] == [thing.name for thing in view.things]
-            for (_, mask, _), thing in zip(found, view.things, strict=True):
-                assert iou(mask, mask_of(thing.polygons, view.height, view.width)) >= least
+            objects = loaded[split][view.file_name]
+            assert [name for name, _, _ in objects] == [thing.name for thing in view.things]
+            for (_, mask, _), thing in zip(objects, view.things, strict=True):
+                assert (mask == mask_of(thing.polygons, view.height, view.width)).all()
 
 
-def write_yolo(folder: Path, scene: dict[str, list[View]], newline: str = "\n") -> Path:
+def write_yolo(folder: Path, scene: dict[str, list[View]]) -> Path:
     """images/<split>, labels/<split> and data.yaml; classes 0 and 3, as ids may have gaps."""
     numbers = {"cat": 0, "dog": 3}
     for split, pictures in scene.items():
@@ -138,7 +138,7 @@ def write_yolo(folder: Path, scene: dict[str, list[View]], newline: str = "\n") 
                 (polygon,) = thing.polygons
                 scale = [view.width, view.height] * (len(polygon) // 2)
                 values = [f"{v / s:.6f}" for v, s in zip(polygon, scale, strict=True)]
-                lines.append(f"{numbers[thing.name]} {' '.join(values)}{newline}")
+                lines.append(f"{numbers[thing.name]} {' '.join(values)}\n")
             label = folder / "labels" / split / Path(view.file_name).with_suffix(".txt")
             label.write_bytes("".join(lines).encode())
     data = folder / "data.yaml"
@@ -148,16 +148,8 @@ def write_yolo(folder: Path, scene: dict[str, list[View]], newline: str = "\n") 
 
 
 def labelme_shape(label: str, points: list, **fields) -> dict:
-    return {
-        "label": label,
-        "points": points,
-        "group_id": None,
-        "description": "",
-        "shape_type": "polygon",
-        "flags": {},
-        "mask": None,
-        **fields,
-    }
+    usual = {"group_id": None, "description": "", "shape_type": "polygon", "flags": {}}
+    return {"label": label, "points": points, **usual, "mask": None, **fields}
 
 
 def pairs(polygon: list[float]) -> list[list[float]]:
@@ -171,16 +163,9 @@ def png_base64(mask: np.ndarray) -> str:
 
 
 def write_labelme_file(file: Path, view: View, shapes: list[dict], **fields) -> None:
-    document = {
-        "version": "5.5.0",
-        "flags": {},
-        "shapes": shapes,
-        "imagePath": view.file_name,
-        "imageData": None,
-        "imageHeight": view.height,
-        "imageWidth": view.width,
-        **fields,
-    }
+    document = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imageData": None}
+    document |= {"imagePath": view.file_name, "imageHeight": view.height, "imageWidth": view.width}
+    document |= fields
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(document, indent=2), encoding="utf-8")
 
@@ -192,19 +177,12 @@ def write_labelme(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]
             save_picture(folder / split / view.file_name, view)
             shapes = []
             for number, thing in enumerate(view.things):
-                flags = {} if thing.occluded is MISSING else {"occluded": thing.occluded}
-                attributes = {} if thing.colour is MISSING else {"colour": thing.colour}
-                group = number if len(thing.polygons) > 1 else None
-                shapes += [
-                    labelme_shape(
-                        thing.name,
-                        pairs(polygon),
-                        flags=flags,
-                        attributes=attributes,
-                        group_id=group,
-                    )
-                    for polygon in thing.polygons
-                ]
+                fields = {
+                    "flags": {} if thing.occluded is MISSING else {"occluded": thing.occluded},
+                    "attributes": {} if thing.colour is MISSING else {"colour": thing.colour},
+                    "group_id": number if len(thing.polygons) > 1 else None,
+                }
+                shapes += [labelme_shape(thing.name, pairs(p), **fields) for p in thing.polygons]
             write_labelme_file((folder / split / view.file_name).with_suffix(".json"), view, shapes)
     return {split: folder / split for split in scene}
 
@@ -213,37 +191,24 @@ def coco_document(pictures: list[View], attributes_of, **header) -> dict:
     """COCO's lists; ids have gaps, as in files that somebody thinned out."""
     images, annotations = [], []
     for number, view in enumerate(pictures):
-        images.append(
-            {
-                "id": 10 * number + 7,
-                "width": view.width,
-                "height": view.height,
-                "file_name": view.file_name,
-                "license": 0,
-                "date_captured": 0,
-            }
-        )
+        image = {"id": 10 * number + 7, "file_name": view.file_name, "license": 0}
+        images.append({**image, "width": view.width, "height": view.height, "date_captured": 0})
         for thing in view.things:
             annotations.append(
                 {
                     "id": 3 * len(annotations) + 5,
-                    "image_id": images[-1]["id"],
+                    "image_id": image["id"],
                     "category_id": 4 + 5 * CLASSES.index(thing.name),
                     "segmentation": thing.polygons,
                     "iscrowd": 0,
                     **attributes_of(thing),
                 }
             )
-    return {
-        "licenses": [],
-        "info": {},
-        "images": images,
-        "annotations": annotations,
-        "categories": [
-            {"id": 4 + 5 * i, "name": name, "supercategory": ""} for i, name in enumerate(CLASSES)
-        ],
-        **header,
-    }
+    categories = [
+        {"id": 4 + 5 * i, "name": name, "supercategory": ""} for i, name in enumerate(CLASSES)
+    ]
+    lists = {"images": images, "annotations": annotations, "categories": categories}
+    return {"licenses": [], "info": {}, **lists, **header}
 
 
 def write_coco(folder: Path, scene: dict[str, list[View]], attributes_of, **header):
@@ -295,20 +260,47 @@ def write_format(format_name: str, folder: Path, scene: dict[str, list[View]]) -
     return write_coco(folder, scene, listed_attributes, **header)
 
 
-def importer(
-    format_name: str, inputs: dict[str, Path], out: Path, images: dict[str, Path] | None = None
-) -> Callable[..., Imported]:
-    """A function that imports with the options given to it, as the dataset `tiny`."""
+class Case:
+    """A dataset of another format on disk, and what its import as the dataset `tiny` gives.
 
-    def run(images=images, **options) -> Imported:
+    Args:
+        inputs, images: by split, as for `import_dataset`.
+        out: folder to import to.
+    """
+
+    def __init__(
+        self, format_name: str, out: Path, inputs: dict[str, Path], images: dict | None = None
+    ) -> None:
+        self.format_name, self.out, self.inputs, self.images = format_name, out, inputs, images
+
+    def edit(self, split: str, change: Callable[[dict], object]) -> None:
+        edit(self.inputs[split], change)
+
+    def run(self, images: dict | None = None, **options) -> Imported:
         return import_dataset(
-            format_name,
-            inputs,
-            out,
-            images=images,
+            self.format_name,
+            self.inputs,
+            self.out,
+            images=self.images if images is None else images,
             options=ImportOptions(**options),
             dataset_name="tiny",
             force=True,
         )
 
-    return run
+    def refuses(self, match: str, images: dict | None = None, **options) -> None:
+        """Checks that the import fails with a message, and writes nothing."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        with pytest.raises((ValueError, FileNotFoundError), match=match):
+            self.run(images, **options)
+        assert not self.out.exists()
+
+    def load(self) -> dict[str, dict[str, list[tuple[str, np.ndarray, dict]]]]:
+        return load(self.out / "tiny.yaml")
+
+    def labels(self) -> list[dict]:
+        """The labels of all objects, in the order of the JSON."""
+        files = [objects for by_file in self.load().values() for objects in by_file.values()]
+        return [labels for objects in files for _, _, labels in objects]
+
+    def document(self, split: str) -> dict:
+        return json.loads((self.out / f"{split}.json").read_text())

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from importer_scenes import (
-    MISSING,
-    check_masks_and_classes,
-    edit,
-    importer,
-    load,
-    views,
-    write_coco,
-)
+from importer_scenes import MISSING, Case, check_masks_and_classes, views, write_coco
 
 NAMES = ["black", "red", "blue", "other(color)", "plain", "dotted", "wood", "opaque"]
 HEADER = {
@@ -46,14 +36,8 @@ def paco_attributes(thing) -> dict:
 
 @pytest.fixture
 def paco(tmp_path):
-    scene = views()
-    inputs, images = write_coco(tmp_path / "in", scene, paco_attributes, **HEADER)
-    out = tmp_path / "out"
-    return scene, inputs, importer("paco", inputs, out, images), out
-
-
-def first_labels(out) -> dict:
-    return load(out / "tiny.yaml")["train"]["a b.png"][0][2]
+    written = write_coco(tmp_path / "in", views(), paco_attributes, **HEADER)
+    return Case("paco", tmp_path / "out", *written)
 
 
 # material: annotated, and no listed material applies: none. transparency: marked unknown.
@@ -62,111 +46,81 @@ RED = {"color": "red", "pattern_marking": "plain", "material": None, "transparen
 
 @pytest.mark.parametrize("absent", ["unknown", "none"])
 def test_the_scene_comes_back(paco, absent):
-    scene, _, run, out = paco
-    done = run(absent=absent)
-    loaded = load(out / "tiny.yaml")
-    check_masks_and_classes(loaded, scene, least=1.0)
+    done = paco.run(absent=absent)
+    check_masks_and_classes(paco.load(), views())
     assert done.spec.names == ("color", "pattern_marking", "material", "transparency")
     assert done.spec.subcategories[0].values == ("black", "red", "blue", "other(color)")
     # Without attribute_ids nobody looked, whatever else a missing attribute may mean.
-    assert [labels for _, _, labels in loaded["train"]["a b.png"]] == [
-        RED,
-        dict.fromkeys(RED, "unknown"),
-    ]
+    assert paco.labels()[:2] == [RED, dict.fromkeys(RED, "unknown")]
 
 
 @pytest.mark.parametrize(
-    ("colors", "dominant", "label"),
+    ("change", "several", "labels"),
     [
-        ([1, 2], [2], "blue"),
-        ([1, 2], [], "unknown"),
-        ([1, 2, 0], [1, 2], "unknown"),
-        ([1, 2], [0], "unknown"),  # a dominant colour that the object does not have
-        ([1], [2], "red"),
-        ([], [], None),
+        ({"attribute_ids": [1, 2, 4], "dom_color_ids": [2]}, "unknown", {"color": "blue"}),
+        ({"attribute_ids": [1, 2, 4]}, "unknown", {"color": "unknown"}),
+        (
+            {"attribute_ids": [1, 2, 0, 4], "dom_color_ids": [1, 2]},
+            "unknown",
+            {"color": "unknown"},
+        ),
+        # A dominant colour that the object does not have.
+        ({"attribute_ids": [1, 2, 4], "dom_color_ids": [0]}, "unknown", {"color": "unknown"}),
+        ({"attribute_ids": [1, 4], "dom_color_ids": [2]}, "unknown", {"color": "red"}),
+        ({"attribute_ids": [4]}, "unknown", {"color": None}),
+        (
+            {"attribute_ids": [0, 2, 1, 5, 4], "dom_color_ids": [1, 2]},
+            "first",
+            {"color": "blue", "pattern_marking": "dotted"},
+        ),
+        ({"unknown_color": 1}, "unknown", {"color": "unknown"}),  # wins over the ids
     ],
 )
-def test_dominant_colours(paco, colors, dominant, label):
-    _, inputs, run, out = paco
-    edit(
-        inputs["train"],
-        lambda d: d["annotations"][0].update(attribute_ids=[*colors, 4], dom_color_ids=dominant),
-    )
-    run()
-    assert first_labels(out) == RED | {"color": label}
-
-
-def test_several_take_the_first_dominant_colour(paco):
-    _, inputs, run, out = paco
-    edit(
-        inputs["train"],
-        lambda d: d["annotations"][0].update(attribute_ids=[0, 2, 1, 5, 4], dom_color_ids=[1, 2]),
-    )
-    run(several="first")
-    assert first_labels(out) == RED | {"color": "blue", "pattern_marking": "dotted"}
-
-
-def test_unknown_wins_over_ids(paco):
-    _, inputs, run, out = paco
-    edit(inputs["train"], lambda d: d["annotations"][0].update(unknown_color=1))
-    run()
-    assert first_labels(out) == RED | {"color": "unknown"}
+def test_what_attribute_ids_mean(paco, change, several, labels):
+    paco.edit("train", lambda d: d["annotations"][0].update(change))
+    paco.run(several=several)
+    assert paco.labels()[0] == RED | labels
 
 
 def test_parts_can_be_left_out(paco):
-    _, inputs, run, out = paco
-
     def add_part(document):
         document["categories"].append({"id": 100, "name": "dog:leg", "supercategory": "PART"})
         whole = document["annotations"][0]
         whole["obj_ann_id"] = whole["id"]
-        part = whole | {"id": 99, "category_id": 100}
-        document["annotations"].append(part)
+        document["annotations"].append(whole | {"id": 99, "category_id": 100})
 
-    edit(inputs["train"], add_part)
-    assert run().num_instances == {"train": 4, "val": 1}
-    done = run(parts=False)
+    paco.edit("train", add_part)
+    assert paco.run().num_instances == {"train": 4, "val": 1}
+    done = paco.run(parts=False)
     assert (done.num_instances, done.num_classes) == ({"train": 3, "val": 1}, 2)
-    assert [c["name"] for c in json.loads((out / "train.json").read_text())["categories"]] == [
-        "cat",
-        "dog",
-    ]
+    assert [c["name"] for c in paco.document("train")["categories"]] == ["cat", "dog"]
 
 
 def test_what_is_not_annotated_everywhere_is_kept_and_said(paco):
-    _, inputs, run, out = paco
-    edit(
-        inputs["val"],
-        lambda d: d["images"][0].update(neg_category_ids=[4], not_exhaustive_category_ids=[9]),
-    )
-    (note,) = run().notes
+    federated = {"neg_category_ids": [4], "not_exhaustive_category_ids": [9]}
+    paco.edit("val", lambda d: d["images"][0].update(federated))
+    (note,) = paco.run().notes
     assert "classes of which not every object is annotated" in note
     assert note.endswith("instances_val.json: image 7")
-    image = json.loads((out / "val.json").read_text())["images"][0]
-    assert (image["neg_category_ids"], image["not_exhaustive_category_ids"]) == ([4], [9])
+    assert paco.document("val")["images"][0].items() >= federated.items()
+
+
+def of_object(**fields):
+    return lambda document: document["annotations"][0].update(fields)
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         (lambda d: d.pop("attr_type_to_attr_idxs"), "is no PACO file.*use the format fashionpedia"),
-        (
-            lambda d: d["attr_type_to_attr_idxs"].update(color=[77]),
-            r"'color' must be a list of ids",
-        ),
+        (lambda d: d["attr_type_to_attr_idxs"].update(color=[77]), "'color' must be a list of ids"),
         (lambda d: d["attributes"][0].update(name="ink"), "differ from the files before"),
-        (lambda d: d["annotations"][0].update(attribute_ids=[50]), "attribute id 50 is of no type"),
-        (
-            lambda d: d["annotations"][0].update(attribute_ids=None),
-            "'attribute_ids' must be a list",
-        ),
-        (lambda d: d["annotations"][0].update(dom_color_ids="1"), "'dom_color_ids' must be a list"),
-        (lambda d: d["annotations"][0].update(unknown_color=2), "'unknown_color' must be 0 or 1"),
+        (of_object(attribute_ids=[50]), "attribute id 50 is of no type"),
+        (of_object(attribute_ids=None), "'attribute_ids' must be a list"),
+        (of_object(dom_color_ids="1"), "'dom_color_ids' must be a list"),
+        (of_object(unknown_color=2), "'unknown_color' must be 0 or 1"),
     ],
 )
 def test_broken_files_are_named(paco, change, match):
-    _, inputs, run, out = paco
-    edit(inputs["val"], change)
-    with pytest.raises(ValueError, match=f"instances_val.json.*{match}"):
-        run()
-    assert not out.exists()
+    paco.edit("val", change)
+    paco.refuses(f"instances_val.json.*{match}")
