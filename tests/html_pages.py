@@ -23,6 +23,10 @@ _PROBE = """<script>addEventListener("load", () => {
     overflow: root.scrollWidth - root.clientWidth,
   });
 });</script>"""
+_OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    "--enable-logging=stderr",
+)
 _LOGGED = re.compile(r"CONSOLE[:(].*")
 
 
@@ -76,17 +80,10 @@ def assert_fetches_nothing(text: str) -> None:
     assert "url(" not in text
 
 
-def find_browser() -> str:
-    """Chromium or Chrome: `$MASK2FORMER_MT_BROWSER`, or one on the PATH; else the test skips."""
-    named = os.environ.get("MASK2FORMER_MT_BROWSER")
-    browser = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if browser is None:
-        pytest.skip("no Chromium on the PATH; set MASK2FORMER_MT_BROWSER (apt install chromium)")
-    return browser
-
-
 def look_at(page: pathlib.Path, folder: pathlib.Path, *, width: int = 1200) -> dict:
-    """Opens a page.
+    """Opens a page in Chromium or Chrome: `$MASK2FORMER_MT_BROWSER`, or one on the PATH.
+
+    Without a browser the test is skipped.
 
     Args:
         page: an HTML file.
@@ -97,38 +94,22 @@ def look_at(page: pathlib.Path, folder: pathlib.Path, *, width: int = 1200) -> d
         for one that did not load; `headings`; `overflow`, pixels that the page is wider than the
         window.
     """
-    browser = find_browser()
+    named = os.environ.get("MASK2FORMER_MT_BROWSER")
+    browser = named or next(filter(None, map(shutil.which, NAMES)), None)
+    if browser is None:
+        pytest.skip("no Chromium on the PATH; set MASK2FORMER_MT_BROWSER (apt install chromium)")
     probed = folder / "probed.html"
     probed.write_text(page.read_text(encoding="utf-8") + _PROBE, encoding="utf-8")
     dumped = _run(browser, folder, "--dump-dom", f"--window-size={width},900", probed.as_uri())
     (found,) = re.findall(r'data-found="([^"]*)"', dumped.stdout)
     found = json.loads(found.replace("&quot;", '"').replace("&amp;", "&"))
-    plain = _run(
-        browser,
-        folder,
-        f"--screenshot={folder / 'page.png'}",
-        f"--window-size={width},3000",
-        page.as_uri(),
-    )
+    screenshot = f"--screenshot={folder / 'page.png'}"
+    plain = _run(browser, folder, screenshot, f"--window-size={width},3000", page.as_uri())
     return {**found, "console": _LOGGED.findall(plain.stderr)}
 
 
 def _run(browser: str, folder: pathlib.Path, *options: str) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--enable-logging=stderr",
-            f"--user-data-dir={folder / 'profile'}",
-            *options,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = [browser, *_OPTIONS, f"--user-data-dir={folder / 'profile'}", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done

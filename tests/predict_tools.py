@@ -68,15 +68,9 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def write_video(
-    file: Path, num_frames: int, *, size: tuple[int, int] = (64, 96), codec: str = "MJPG"
-) -> None:
-    """A video in which each frame is brighter than the last.
-
-    Args:
-        size: H, W.
-    """
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*codec), 10, size[::-1])
+def write_video(file: Path, num_frames: int, *, size: tuple[int, int] = (64, 96)) -> None:
+    """A video of size H, W in which each frame is brighter than the last."""
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 10, size[::-1])
     assert writer.isOpened()
     for i in range(num_frames):
         writer.write(np.full((*size, 3), 5 * i, dtype=np.uint8))

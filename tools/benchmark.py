@@ -62,7 +62,7 @@ PEERS = (
 )
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse(arguments: list[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,10 +79,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument(
-        "--peer-dtype", choices=["float32", "bfloat16", "float16"], help="(default: as --dtype)"
-    )
+    dtypes = ["float32", "bfloat16", "float16"]
+    parser.add_argument("--dtype", choices=dtypes, default="float32")
+    parser.add_argument("--peer-dtype", choices=dtypes, help="(default: as --dtype)")
     parser.add_argument("--rounds", type=int, default=5, help="alternations that count")
     parser.add_argument("--warmup", type=int, default=1, help="alternations that do not")
     parser.add_argument(
@@ -101,7 +100,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="our operators by time, then stop")
     parser.add_argument("--json", type=pathlib.Path, help="write the rows to this file")
     parser.add_argument("--plot", type=pathlib.Path, help="growth: write a picture (PNG)")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(arguments, Settings())
     unknown = sorted(set(args.peers) - set(PEERS))
     if unknown:
         parser.error(f"no peer {unknown[0]!r}; known are {', '.join(PEERS)}")
@@ -122,13 +121,15 @@ def main(arguments: list[str] | None = None) -> None:
         keep_large_blocks()
     if args.device.startswith("cuda"):
         torch.cuda.set_device(torch.device(args.device))
-    settings = Settings(**{k: v for k, v in vars(args).items() if k not in ("threads", "json")})
+        device = torch.cuda.get_device_name(args.device)
+    else:
+        device = f"CPU ({torch.backends.cpu.get_cpu_capability()})"
     print(
-        f"{args.benchmark} on {_device_name(args.device)}, {torch.get_num_threads()} threads, "
+        f"{args.benchmark} on {device}, {torch.get_num_threads()} threads, "
         f"PyTorch {torch.__version__}",
         flush=True,
     )
-    rows = BENCHMARKS[args.benchmark](settings)
+    rows = BENCHMARKS[args.benchmark](args)
     print_rows(rows)
     if args.json:
         # Whole or not at all.
@@ -136,12 +137,6 @@ def main(arguments: list[str] | None = None) -> None:
             json.dump(rows, file, indent=2)
         pathlib.Path(file.name).replace(args.json)
         print(f"wrote {args.json}")
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({torch.backends.cpu.get_cpu_capability()})"
 
 
 if __name__ == "__main__":

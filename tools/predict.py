@@ -43,96 +43,94 @@ def positive(text: str) -> float:
     return value
 
 
-SWITCH = argparse.BooleanOptionalAction
-# Option, config key below MODEL.MASK_FORMER.TEST, and the arguments of `add_argument`.
-FILTERS = (
-    (
-        "--class-threshold",
-        "CLASS_THRESHOLD",
-        {"type": probability, "metavar": "P", "help": "least probability of the class"},
-    ),
-    (
-        "--subcategory-thresholds",
-        "SUBCATEGORY_THRESHOLDS",
-        {
-            "type": probabilities,
-            "metavar": "P[,P...]",
-            "help": "least probability of the predicted values: one for all or one per subcategory",
-        },
-    ),
-    (
-        "--drop-none",
-        "DROP_NONE",
-        {
-            "action": SWITCH,
-            "help": "leave out instances that are predicted to have no value where the dataset "
-            'says "none": false',
-        },
-    ),
-    (
-        "--min-area",
-        "MIN_AREA",
-        {"type": count, "metavar": "PIXELS", "help": "least area of a mask"},
-    ),
-    (
-        "--nms",
-        "NMS",
-        {
-            "choices": NMS_KINDS,
-            "help": "masks that overlap better ones: leave them out (hard), or lower their scores "
-            "(linear, gaussian)",
-        },
-    ),
-    (
-        "--nms-threshold",
-        "NMS_THRESHOLD",
-        {
-            "type": probability,
-            "metavar": "IOU",
-            "help": "for hard: leave out masks that overlap by a larger IoU",
-        },
-    ),
-    (
-        "--nms-sigma",
-        "NMS_SIGMA",
-        {"type": positive, "help": "for gaussian: the larger, the less scores are lowered"},
-    ),
-    (
-        "--nms-class-aware",
-        "NMS_CLASS_AWARE",
-        {"action": SWITCH, "help": "compare only masks of the same class"},
-    ),
-    (
-        "--top-k",
-        "KEEP_TOP_K",
-        {"type": count, "metavar": "N", "help": "keep the N best instances of each picture"},
-    ),
-    (
-        "--one-class-per-query",
-        "ONE_CLASS_PER_QUERY",
-        {"action": SWITCH, "help": "give each mask its best class only"},
-    ),
-    (
-        "--ranking",
-        "RANKING",
-        {
-            "choices": RANKINGS,
-            "help": "the score is that of the class, the class times the subcategories (joint), or "
-            "their mean (sum)",
-        },
-    ),
-)
+TEST = "MODEL.MASK_FORMER.TEST"  # where the config has the filters
 
 
 def filter_overrides(args: argparse.Namespace) -> list[str]:
     """The filters given on the command line as config overrides: KEY, VALUE, KEY, VALUE, ..."""
-    keys = {option.removeprefix("--").replace("-", "_"): key for option, key, _ in FILTERS}
-    overrides = []
-    for name, key in {"score_threshold": "SCORE_THRESHOLD", **keys}.items():
-        value = getattr(args, name)
-        if value is not None:
-            overrides += [f"MODEL.MASK_FORMER.TEST.{key}", str(value)]
-    return overrides
+    filters = {f"{TEST}.SCORE_THRESHOLD": args.score_threshold}
+    filters.update((key, value) for key, value in vars(args).items() if key.startswith(TEST))
+    given = [(key, str(value)) for key, value in filters.items() if value is not None]
+    return [text for pair in given for text in pair]
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Adds the options whose values become config keys."""
+    group = parser.add_argument_group("filters", "as the config says unless given")
+
+    def add(option: str, key: str, **arguments: object) -> None:
+        group.add_argument(option, dest=f"{TEST}.{key}", **arguments)
+
+    switch = argparse.BooleanOptionalAction
+    add(
+        "--class-threshold",
+        "CLASS_THRESHOLD",
+        type=probability,
+        metavar="P",
+        help="least probability of the class",
+    )
+    add(
+        "--subcategory-thresholds",
+        "SUBCATEGORY_THRESHOLDS",
+        type=probabilities,
+        metavar="P[,P...]",
+        help="least probability of the predicted values: one for all or one per subcategory",
+    )
+    add(
+        "--drop-none",
+        "DROP_NONE",
+        action=switch,
+        help="leave out instances that are predicted to have no value where the dataset says "
+        '"none": false',
+    )
+    add("--min-area", "MIN_AREA", type=count, metavar="PIXELS", help="least area of a mask")
+    add(
+        "--nms",
+        "NMS",
+        choices=NMS_KINDS,
+        help="masks that overlap better ones: leave them out (hard), or lower their scores "
+        "(linear, gaussian)",
+    )
+    add(
+        "--nms-threshold",
+        "NMS_THRESHOLD",
+        type=probability,
+        metavar="IOU",
+        help="for hard: leave out masks that overlap by a larger IoU",
+    )
+    add(
+        "--nms-sigma",
+        "NMS_SIGMA",
+        type=positive,
+        metavar="NMS_SIGMA",
+        help="for gaussian: the larger, the less scores are lowered",
+    )
+    add(
+        "--nms-class-aware",
+        "NMS_CLASS_AWARE",
+        action=switch,
+        help="compare only masks of the same class",
+    )
+    add(
+        "--top-k",
+        "KEEP_TOP_K",
+        type=count,
+        metavar="N",
+        help="keep the N best instances of each picture",
+    )
+    add(
+        "--one-class-per-query",
+        "ONE_CLASS_PER_QUERY",
+        action=switch,
+        help="give each mask its best class only",
+    )
+    add(
+        "--ranking",
+        "RANKING",
+        choices=RANKINGS,
+        help="the score is that of the class, the class times the subcategories (joint), or their "
+        "mean (sum)",
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -194,9 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help=f"reduce overlays with a longer side to it, default {MAX_SIDE}; 0 never",
     )
-    filters = parser.add_argument_group("filters", "as the config says unless given")
-    for option, _, arguments in FILTERS:
-        filters.add_argument(option, **arguments)
+    add_filters(parser)
     parser.add_argument(
         "opts",
         nargs="*",
@@ -240,10 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if written.failures:
         more = ["..."] if len(written.failures) > 10 else []
-        sys.exit(
-            f"error: {len(written.failures)} of {len(files)} inputs could not be read to their end:"
-            + "".join(f"\n  {line}" for line in [*written.failures[:10], *more])
-        )
+        heading = f"{len(written.failures)} of {len(files)} inputs could not be read to their end:"
+        sys.exit("\n  ".join([f"error: {heading}", *written.failures[:10], *more]))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
 from mask2former_mt.predict.media import (
-    Batch,
     BatchReader,
     Frame,
     VideoReader,
@@ -44,23 +43,14 @@ _NUM_DRAWING = max(1, min(4, (os.cpu_count() or 1) - 1))  # threads
 
 @dataclasses.dataclass(frozen=True)
 class JobResult:
-    """What a job has written.
+    """What a job has written."""
 
-    Args:
-        results: path of predictions.json.
-        num_images: number of pictures and frames in it.
-        num_instances: number of instances in it.
-        num_known: number of pictures and frames that were predicted before.
-        sheet: path of the contact sheet; None where there was nothing to show.
-        failures: a message for each file that could not be read to its end.
-    """
-
-    results: Path
-    num_images: int
+    results: Path  # predictions.json
+    num_images: int  # pictures and frames in it
     num_instances: int
-    num_known: int
-    sheet: str | os.PathLike | None
-    failures: list[str]
+    num_known: int  # pictures and frames that were predicted before
+    sheet: str | os.PathLike | None  # the contact sheet; None where there was nothing to show
+    failures: list[str]  # a message for each file that could not be read to its end
 
 
 def predict_files(
@@ -120,15 +110,9 @@ def predict_files(
         image_ids = range(1, len(frames) + 1)
         if annotated is not None:
             image_ids = [annotated[file]["image_id"] for file, _ in frames]
-        names = predictor.names
-        categories = zip(names.category_ids, names.classes, strict=True)
+        lines = (journal.read(*frame) for frame in frames)
         num_instances = write_results(
-            output_dir / RESULTS_NAME,
-            zip(image_ids, (journal.read(*frame) for frame in frames), strict=True),
-            {
-                "categories": [{"id": id_, "name": name} for id_, name in categories],
-                "subcategories": names.spec.to_json(),
-            },
+            output_dir / RESULTS_NAME, zip(image_ids, lines, strict=True), predictor.names
         )
     return JobResult(
         results=output_dir / RESULTS_NAME,
@@ -146,21 +130,12 @@ class _Run:
 
     One thread reads ahead, the caller's predicts, and some draw. A line of the journal is written
     after its overlay, or, for a video, after the frame is in the overlay's unfinished file.
-
-    Args:
-        predictor: used by the caller's thread only, but for `prepare`.
-        journal: gets a line for each picture and frame.
-        drawer: draws the overlays.
-        paths: path of each file's overlay.
-        score_threshold: instances with a lower score are left out.
-        failures: a message for each file that could not be read to its end.
-        num_known: number of pictures and frames that were predicted before.
     """
 
-    predictor: Predictor
+    predictor: Predictor  # used by the caller's thread only, but for `prepare`
     journal: Journal
     drawer: OverlayDrawer
-    paths: Mapping[Path, Path]
+    paths: Mapping[Path, Path]  # of each file's overlay
     score_threshold: float
     failures: list[str] = dataclasses.field(default_factory=list, init=False)
     num_known: int = dataclasses.field(default=0, init=False)
@@ -183,7 +158,10 @@ class _Run:
                 self.failures += batch.failures
                 for message in batch.failures:
                     progress.write(f"left out: {message}", file=sys.stderr)
-                for frame, instances in zip(batch.frames, self._predict(batch), strict=True):
+                predictions = [None] * len(batch.frames)  # None: they are known
+                if batch.frames and batch.frames[0].prepared is not None:
+                    predictions = self.predictor.predict([f.prepared for f in batch.frames])
+                for frame, instances in zip(batch.frames, predictions, strict=True):
                     self._pending.append((frame, pool.submit(self._draw, frame, instances)))
                 # This bounds the drawn pictures in memory.
                 self._write_drawn(0 if batch.ends_video else 2 * _NUM_DRAWING)
@@ -198,12 +176,6 @@ class _Run:
             if self._video is not None:
                 self._video.abandon()
 
-    def _predict(self, batch: Batch) -> Sequence[Instances | None]:
-        """The instances of each frame; None for frames whose predictions are known."""
-        if not batch.frames or batch.frames[0].prepared is None:
-            return [None] * len(batch.frames)
-        return self.predictor.predict([frame.prepared for frame in batch.frames])
-
     def _draw(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray]:
         """The line and the overlay of a picture or frame; a picture's overlay is written, too."""
         if instances is None:
@@ -216,12 +188,10 @@ class _Run:
         return line, overlay
 
     def _line(self, frame: Frame, instances: Instances) -> dict:
-        file_name = frame.file.as_posix()
+        """The journal's line of a picture or frame."""
+        file_name, names = frame.file.as_posix(), self.predictor.names
         annotations = instances_to_results(
-            instances,
-            file_name,
-            spec=self.predictor.names.spec,
-            category_ids=self.predictor.names.category_ids,
+            instances, file_name, spec=names.spec, category_ids=names.category_ids
         )
         for annotation in annotations:
             del annotation["image_id"]

@@ -16,6 +16,7 @@ import pycocotools.mask as mask_util
 
 from mask2former_mt.files import replacing
 from mask2former_mt.predict.media import is_video, stamp_of
+from mask2former_mt.visualization import LabelNames
 
 LINES_NAME = "predictions.jsonl"
 SETTINGS_NAME = "settings.json"
@@ -106,15 +107,15 @@ class Journal:
                     line = json.loads(text) if text.endswith(b"\n") else None
                 except ValueError:
                     line = None
-                if not isinstance(line, dict) or not set(line) >= _KEYS:
-                    if offset + len(text) < end:
-                        raise ValueError(
-                            f"{self.file} line {number} is damaged; remove the line, or predict "
-                            "all anew with --overwrite"
-                        )
+                if isinstance(line, dict) and set(line) >= _KEYS:
+                    self._add(line, offset)
+                elif offset + len(text) < end:
+                    raise ValueError(
+                        f"{self.file} line {number} is damaged; remove the line, or predict all "
+                        "anew with --overwrite"
+                    )
+                else:
                     os.truncate(self.file, offset)
-                    return
-                self._add(line, offset)
                 offset += len(text)
 
 
@@ -128,23 +129,23 @@ def _check_settings(folder: Path, settings: Mapping) -> None:
             f"({error}); {remedy}"
         ) from error
     now = json.loads(json.dumps(settings))
-    if not isinstance(before, dict):
-        before = {}
+    before = before if isinstance(before, dict) else {}
     for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
+        was, is_ = before.get(key), now.get(key)
+        if was != is_:
             raise ValueError(
-                f"output {folder} holds predictions made otherwise: {key} was "
-                f"{before.get(key)!r} and is now {now.get(key)!r}; {remedy}"
+                f"output {folder} holds predictions made otherwise: {key} was {was!r} and is now "
+                f"{is_!r}; {remedy}"
             )
 
 
-def write_results(path: Path, lines: Iterable[tuple[int | str, Mapping]], header: Mapping) -> int:
+def write_results(path: Path, lines: Iterable[tuple[int | str, Mapping]], names: LabelNames) -> int:
     """Writes the COCO-style JSON of all predictions, with one line in memory at a time.
 
     Args:
         path: the JSON to write.
         lines: an image id and its line of the `Journal`, for each picture and frame.
-        header: further keys, such as categories.
+        names: of the model's classes and values, with category ids.
 
     Returns:
         The number of instances written.
@@ -162,8 +163,11 @@ def write_results(path: Path, lines: Iterable[tuple[int | str, Mapping]], header
                 entry.update(id=count, area=area, iscrowd=0)
                 stream.write(b", " if count > 1 else b"")
                 stream.write(json.dumps(entry, allow_nan=False).encode("ascii"))
-        stream.write(b"]")
-        for key, value in {"images": images, **header}.items():
-            stream.write(f", {json.dumps(key)}: {json.dumps(value)}".encode("ascii"))
-        stream.write(b"}")
+        categories = zip(names.category_ids, names.classes, strict=True)
+        rest = {
+            "images": images,
+            "categories": [{"id": id_, "name": name} for id_, name in categories],
+            "subcategories": names.spec.to_json(),
+        }
+        stream.write(b"], " + json.dumps(rest).encode("ascii")[1:])
     return count

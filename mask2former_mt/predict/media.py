@@ -59,24 +59,26 @@ def find_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
             # A wrong name is told at once; a damaged file in a folder must not stop the others.
             _check_header(path)
             files = [path]
+        elif path.is_dir():
+            files = _media_among(path.iterdir(), entry)
+        elif glob.has_magic(entry):
+            files = _media_among(map(Path, glob.glob(entry, recursive=True)), entry)
         else:
-            if path.is_dir():
-                candidates = list(path.iterdir())
-            elif glob.has_magic(entry):
-                candidates = [Path(name) for name in glob.glob(entry, recursive=True)]
-            else:
-                raise FileNotFoundError(f"input {entry} does not exist")
-            suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-            files = sorted(
-                file for file in candidates if file.suffix.lower() in suffixes and file.is_file()
-            )
-            if not files:
-                raise FileNotFoundError(
-                    f"input {entry}: no pictures or videos there ({' '.join(sorted(suffixes))})"
-                )
+            raise FileNotFoundError(f"input {entry} does not exist")
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def _media_among(candidates: Iterable[Path], entry: str) -> list[Path]:
+    suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    files = sorted(file for file in candidates if file.suffix.lower() in suffixes)
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise FileNotFoundError(
+            f"input {entry}: no pictures or videos there ({' '.join(sorted(suffixes))})"
+        )
+    return files
 
 
 def _check_header(file: Path) -> None:
@@ -92,41 +94,24 @@ def _check_header(file: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A picture, or a frame of a video.
-
-    Args:
-        file: the picture or video.
-        number: frame number from 0; None for a picture.
-        image: uint8 RGB (H, W, 3).
-        prepared: input of the model; None where the predictions are known already.
-        stamp: `stamp_of` the file before it was read.
-    """
+    """A picture, or a frame of a video."""
 
     file: Path
-    number: int | None
-    image: np.ndarray
-    prepared: dict | None
-    stamp: tuple[int, int]
+    number: int | None  # from 0; None for a picture
+    image: np.ndarray  # uint8 RGB (H, W, 3)
+    prepared: dict | None  # input of the model; None where the predictions are known already
+    stamp: tuple[int, int]  # `stamp_of` the file before it was read
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Pictures, or frames of one video, that were read together.
+    """Pictures, or frames of one video, that were read together; finished files are not read."""
 
-    Args:
-        num_items: number of pictures or frames that the batch stands for, whether read or not.
-        frames: what was read; either all frames have `prepared` or none has. Finished pictures and
-            videos are not read.
-        num_known: number of pictures or frames whose predictions are known already.
-        failures: a message for each file that could not be read to its end.
-        ends_video: whether all frames of a video have been given.
-    """
-
-    num_items: int = 0
-    frames: Sequence[Frame] = ()
-    num_known: int = 0
-    failures: Sequence[str] = ()
-    ends_video: bool = False
+    num_items: int = 0  # pictures or frames that the batch stands for, whether read or not
+    frames: Sequence[Frame] = ()  # either all have `prepared` or none has
+    num_known: int = 0  # pictures or frames whose predictions are known already
+    failures: Sequence[str] = ()  # a message for each file that could not be read to its end
+    ends_video: bool = False  # whether all frames of a video have been given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,18 +120,12 @@ class BatchReader:
 
     Which pictures share a batch depends on the list of files alone. So a run that was killed and
     goes on predicts in the same batches, and pictures get the same padding.
-
-    Args:
-        batch_size: pictures, or frames of one video, per batch.
-        prepare: turns an image into the model's input.
-        is_known: whether the predictions of a picture (frame None) or frame are known.
-        is_drawn: whether the overlay of a file is there.
     """
 
-    batch_size: int
-    prepare: Callable[[np.ndarray], dict]
-    is_known: Callable[[Path, int | None], bool]
-    is_drawn: Callable[[Path], bool]
+    batch_size: int  # pictures, or frames of one video
+    prepare: Callable[[np.ndarray], dict]  # turns an image into the model's input
+    is_known: Callable[[Path, int | None], bool]  # of a picture (None) or frame: is it predicted?
+    is_drawn: Callable[[Path], bool]  # is the overlay of a file there?
 
     def read(self, files: Iterable[Path]) -> Iterator[Batch]:
         """Reads the files in their order; failures are told in the batches, not raised."""
@@ -270,13 +249,8 @@ class VideoReader:
 
 
 def missing_frames(num_read: int, num_frames: int) -> str:
-    """Says that a video ended too early; an empty text where it did not.
-
-    Args:
-        num_read: number of frames decoded.
-        num_frames: number of frames that the file says it has, which may be an estimate: two
-            frames and a fiftieth of all may be missing.
-    """
+    """Says that a video ended too early; an empty text where it did not."""
+    # What the file says may be an estimate: two frames and a fiftieth of all may be missing.
     if num_read + 2 + num_frames / 50 >= num_frames:
         return ""
     return (
@@ -286,12 +260,7 @@ def missing_frames(num_read: int, num_frames: int) -> str:
 
 
 class VideoWriter:
-    """Writes frames to an MP4 file, which gets its name only when it is complete.
-
-    Args:
-        file: the *.mp4 to write; its folder exists.
-        frames_per_second: positive.
-    """
+    """Writes frames to an MP4 file, which gets its name only when it is complete."""
 
     def __init__(self, file: Path, frames_per_second: float) -> None:
         self.file = file
@@ -302,10 +271,7 @@ class VideoWriter:
         self._size = (0, 0)
 
     def write(self, picture: np.ndarray) -> None:
-        """Adds a frame; the first frame's size is the video's, and others are resized to it.
-
-        Args:
-            picture: uint8 RGB (H, W, 3).
+        """Adds a frame, uint8 RGB (H, W, 3); the first one's size is the video's.
 
         Raises:
             ValueError: OpenCV cannot write the file.

@@ -36,12 +36,8 @@ SHEET_SIDE = 720  # pixels of the longer side of each
 def overlay_names(files: Sequence[Path], before: Mapping[str, str]) -> list[str]:
     """Gives each file a name `<stem>.png`, or `<stem>.mp4` for a video.
 
-    No two have the same stem, not even where letter case does not count.
-
-    Args:
-        files: pictures and videos.
-        before: names given earlier, by absolute path; these files keep theirs, and no other file
-            gets one of them.
+    No two have the same stem, not even where letter case does not count. Files with a name in
+    `before`, by absolute path, keep it, and no other file gets one of those.
     """
     paths = [os.path.abspath(file) for file in files]
     stems = [_shortened(file.stem) for file in files]
@@ -73,12 +69,7 @@ def _shortened(stem: str) -> str:
 def check_output(
     files: Iterable[Path], output_dir: str | os.PathLike, sheet: str | os.PathLike | None
 ) -> None:
-    """Refuses to write where something else would be lost.
-
-    Args:
-        files: the inputs.
-        output_dir: folder of the overlays; need not exist.
-        sheet: path of the contact sheet, or None.
+    """Refuses to write overlays and contact sheet where something else would be lost.
 
     Raises:
         ValueError: the output folder is a file or holds an input, or the sheet is an input.
@@ -138,9 +129,9 @@ def read_ground_truth_of(
             a file.
     """
     spec = spec_of(dataset)
-    class_names = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
+    classes = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
     for what, expected, got in (
-        ("classes", names.classes, class_names),
+        ("classes", names.classes, classes),
         ("subcategories", names.spec.to_json(), spec.to_json()),
     ):
         if got != expected:
@@ -160,37 +151,26 @@ def read_ground_truth_of(
 
 @dataclasses.dataclass(frozen=True)
 class OverlayDrawer:
-    """Draws the overlays of a job.
+    """Draws the overlays of a job."""
 
-    Args:
-        names: of the model's classes and values, with category ids.
-        options: what the overlays show.
-        annotated: the dataset dict of each file; None without ground truth.
-    """
-
-    names: LabelNames
+    names: LabelNames  # with category ids
     options: OverlayOptions
-    annotated: Mapping[Path, dict] | None
+    annotated: Mapping[Path, dict] | None  # dataset dict of each file; None without ground truth
 
     def draw(
         self, file: Path, image: np.ndarray, results: Sequence[dict], max_side: int | None = None
     ) -> np.ndarray:
-        """Draws the overlay of one picture or frame.
+        """Draws the overlay of one picture or frame, uint8 RGB.
 
         Args:
             file: the picture or video.
             image: uint8 RGB (H, W, 3).
             results: its entries of the results JSON.
             max_side: pixels; in place of the options' one.
-
-        Returns:
-            uint8 RGB.
         """
-        limits = SizeLimits(
-            max_side=self.options.max_side if max_side is None else max_side,
-            # The frames of a video must not differ in size.
-            grows=not is_video(file),
-        )
+        max_side = self.options.max_side if max_side is None else max_side
+        # The frames of a video must not differ in size.
+        limits = SizeLimits(max_side=max_side, grows=not is_video(file))
         if self.annotated is None:
             return draw_results(image, results, self.names, limits)
         annotations = self.annotated[file]["annotations"]
@@ -222,14 +202,15 @@ def write_sheet(
     journal: Journal,
     drawer: OverlayDrawer,
 ) -> bool:
-    """Writes the first pictures as one; they are drawn anew, as text reduced in size is unreadable.
+    """Writes the first pictures as one PNG, of a video the first frame, if any is worth showing.
+
+    They are drawn anew, as text reduced in size is unreadable.
 
     Args:
         sheet: path of the PNG.
-        frames: file and frame number of each picture in the journal; of a video the first frame is
-            shown.
-        journal: has a line of each of them.
-        drawer: draws them.
+        frames: file and frame number of each picture; the journal has a line of each.
+        journal: says what was predicted.
+        drawer: draws the pictures.
 
     Returns:
         Whether there was anything to show.

@@ -29,21 +29,13 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A trained model with the names of what it predicts.
+    """A trained model with the names of what it predicts."""
 
-    Args:
-        model: detectron2 model in evaluation mode that predicts `instances`.
-        names: names of the classes and subcategories, with the dataset's category ids.
-        augmentations: applied to each picture before the model.
-        image_format: "RGB" or "BGR", the order of channels that the model takes.
-        settings: everything that decides the predictions, as JSON values.
-    """
-
-    model: nn.Module
-    names: LabelNames
-    augmentations: T.AugmentationList
-    image_format: str
-    settings: Mapping[str, object]
+    model: nn.Module  # of detectron2, in evaluation mode; predicts `instances`
+    names: LabelNames  # with the dataset's category ids
+    augmentations: T.AugmentationList  # applied to each picture before the model
+    image_format: str  # "RGB" or "BGR", the order of channels that the model takes
+    settings: Mapping[str, object]  # everything that decides the predictions, as JSON values
 
     def prepare(self, image: np.ndarray) -> dict:
         """Turns a picture into the model's input; may run in another thread than the model.
@@ -68,8 +60,8 @@ class Predictor:
         """Predicts the instances of each picture of a batch.
 
         Args:
-            batch: dicts from `prepare`. Smaller pictures are padded to the largest, which may
-                change their predictions a little.
+            batch: dicts of `prepare`. Smaller pictures are padded to the largest, which may change
+                their predictions a little.
 
         Returns:
             Per picture, Instances on the CPU at the picture's size, with the prediction fields of
@@ -93,7 +85,7 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
     require_instances(cfg)
     weights = os.fspath(weights)
     record = _read_dataset_record(weights)
-    cfg = build_config_with_label_counts(cfg, record, weights)
+    cfg = _with_label_counts(cfg, record, weights)
     if record is None:
         LOGGER.warning(
             "%s does not say what its classes are called; they are named by their numbers", weights
@@ -113,21 +105,12 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
         names=names,
         augmentations=T.AugmentationList(build_test_augmentations(cfg)),
         image_format=cfg.INPUT.FORMAT,
-        settings=build_settings(cfg, weights),
+        settings=_settings_of(cfg, weights),
     )
 
 
-def build_config_with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
-    """Returns the config with the numbers of classes and values that it left to the dataset.
-
-    Args:
-        cfg: config of the model.
-        record: what the checkpoint says of its dataset; None where it says nothing.
-        weights: path of the checkpoint, for messages.
-
-    Raises:
-        ValueError: config and checkpoint contradict each other, or neither knows the numbers.
-    """
+def _with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
+    """The config with the numbers of classes and values that it leaves to the dataset."""
     cfg = cfg.clone()
     cfg.defrost()
     head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
@@ -158,19 +141,16 @@ def build_config_with_label_counts(cfg: CfgNode, record: Mapping | None, weights
     return cfg
 
 
-def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
+def _settings_of(cfg: CfgNode, weights: str) -> dict[str, object]:
     """The weights' SHA-256 and the config keys that decide the predictions, as JSON values."""
     digest = hashlib.sha256()
     with open(weights, "rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
-    settings = {
-        "weights": digest.hexdigest(),
-        "INPUT.FORMAT": cfg.INPUT.FORMAT,
-        "INPUT.MIN_SIZE_TEST": cfg.INPUT.MIN_SIZE_TEST,
-        "INPUT.MAX_SIZE_TEST": cfg.INPUT.MAX_SIZE_TEST,
-        "TEST.DETECTIONS_PER_IMAGE": cfg.TEST.DETECTIONS_PER_IMAGE,
-    }
+    settings = {"weights": digest.hexdigest()}
+    for key in ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST"):
+        settings[f"INPUT.{key}"] = cfg.INPUT[key]
+    settings["TEST.DETECTIONS_PER_IMAGE"] = cfg.TEST.DETECTIONS_PER_IMAGE
     settings.update(_flat(cfg.MODEL, "MODEL"))
     # These say where and how it is computed, not what.
     for key in ("DEVICE", "WEIGHTS", "COMPILE", "MS_DEFORM_ATTN_IMPL"):

@@ -86,14 +86,13 @@ def heat(
     Returns:
         The SVG file.
     """
-    rows, columns = (_most_frequent(counts.sum(axis=axis)) for axis in (1, 0))
+    rows, columns = (
+        np.sort(np.argsort(-counts.sum(axis=axis), kind="stable")[:MAX_BARS]) for axis in (1, 0)
+    )
     shown = counts[np.ix_(rows, columns)]
     shares = shown / np.maximum(counts[rows].sum(axis=1, keepdims=True), 1)
-    figure = Figure(
-        figsize=(max(WIDTH, 2.5 + 0.34 * len(columns)), 1.6 + _BAR * len(rows)),
-        layout="constrained",
-    )
-    axes = figure.add_subplot()
+    figure, axes = new_axes(max(WIDTH, 2.5 + 0.34 * len(columns)), 1.6 + _BAR * len(rows))
+    axes.spines[:].set_visible(True)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     name_ticks(axes, np.arange(len(rows)), [row_names[i] for i in rows], vertical=False)
     name_ticks(axes, np.arange(len(columns)), [column_names[i] for i in columns], vertical=True)
@@ -113,13 +112,12 @@ def name_ticks(axes: Axes, positions: np.ndarray, names: Sequence[str], *, verti
         names: N texts.
         vertical: whether they are written upwards along the lower edge, else along the left one.
     """
-    texts = [short(name) for name in names]
+    # A name may hold a dollar sign, which is no formula.
+    style = {"labels": [short(name) for name in names], "parse_math": False}
     if vertical:
-        axes.set_xticks(positions, texts, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xticks(positions, rotation=60, ha="right", rotation_mode="anchor", **style)
     else:
-        axes.set_yticks(positions, texts)
-    for label in axes.get_xticklabels() if vertical else axes.get_yticklabels():
-        label.set_parse_math(False)  # a name may hold a dollar sign
+        axes.set_yticks(positions, **style)
 
 
 def short(name: str) -> str:
@@ -134,7 +132,3 @@ def svg(figure: Figure) -> bytes:
     # Without a date, so that the same numbers give the same file.
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
-
-
-def _most_frequent(counts: np.ndarray) -> np.ndarray:
-    return np.sort(np.argsort(-counts, kind="stable")[:MAX_BARS])

@@ -57,14 +57,14 @@ def draw_disagreements(
         (None if r is None else results[r], None if a is None else annotations[a])
         for _, r, a in disagreements
     ]
-    truths = [annotation if result is not None else None for result, annotation in pairs]
+    truths = [result and annotation for result, annotation in pairs]
     picture = paint_instances(
         image,
         (mask_of(result or annotation, image) for result, annotation in pairs),
         [KIND_COLOURS[kind] for kind in kinds],
         [_label_versions(*pair, names) for pair in pairs],
         limits,
-        (None if truth is None else mask_of(truth, image) for truth in truths),
+        (truth and mask_of(truth, image) for truth in truths),
     )
     legend = [(colour, f"{kind} {kinds.count(kind)}") for kind, colour in KIND_COLOURS.items()]
     legend.append((None, f"agrees, not shown {num_agreeing}"))

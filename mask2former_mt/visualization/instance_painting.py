@@ -95,7 +95,12 @@ def paint_instances(
     truths = [None if mask is None else _region(mask, image, size) for mask in true_masks]
     width = max(1, round(min(size) / 300))
     for i in sorted(range(len(regions)), key=lambda i: -regions[i].area):
-        _paint_mask(picture, regions[i], colours[i], width)
+        window, mask = regions[i].window(picture), regions[i].mask
+        inside = window[mask].astype(np.float32)
+        tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(colours[i], np.float32)
+        window[mask] = tinted.round().astype(np.uint8)
+        # The dark rim keeps the outline visible on a ground of its own colour.
+        _outline(picture, regions[i], colours[i], width, rim=max(1, width // 3))
         if truths and truths[i] is not None:
             _outline(picture, truths[i], (255, 255, 255), max(1, width // 2), rim=1)
     paint_labels(picture, regions, colours, labels)
@@ -106,20 +111,6 @@ def _region(mask: np.ndarray, image: np.ndarray, size: tuple[int, int]) -> Regio
     if mask.shape != image.shape[:2]:
         raise ValueError(f"a mask must be at the image's size {image.shape[:2]}, got {mask.shape}")
     return region_of(mask, size)
-
-
-def _paint_mask(
-    picture: np.ndarray, region: Region, colour: tuple[int, int, int], width: int
-) -> None:
-    """Tints and outlines one mask in place."""
-    if not region.area:
-        return
-    window = region.window(picture)
-    inside = window[region.mask].astype(np.float32)
-    tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(colour, np.float32)
-    window[region.mask] = tinted.round().astype(np.uint8)
-    # The dark rim keeps the outline visible on a ground of its own colour.
-    _outline(picture, region, colour, width, rim=max(1, width // 3))
 
 
 def _outline(

@@ -71,13 +71,13 @@ def paint_labels(
         return
     area = float(np.mean([versions[0].width * versions[0].height for versions in blocks.values()]))
     places = LabelPlaces((height, width), [regions[i] for i in shown], area)
-    chosen = {}
+    chosen = []
     for i, versions in blocks.items():
         version, place = places.choose(regions[i], [(b.width, b.height) for b in versions])
-        chosen[i] = (versions[version], place)
-    for i, (_, place) in chosen.items():
+        chosen.append((i, versions[version], place))
+    for i, _, place in chosen:
         paint_pointer(picture, place, regions[i], colours[i], size)
-    for i, (block, place) in chosen.items():
+    for i, block, place in chosen:
         paint_block(picture, place, block, colours[i])
 
 

@@ -81,9 +81,8 @@ class LabelPlaces:
         step = max(4, min(height, width) // 32)
         columns, rows = range(0, width - w + 1, step), range(0, height - h + 1, step)
         spots += [(x, y) for x in columns for y in rows]
-        x, y = np.array(spots).T
-        x, y = np.clip(x, 0, width - w), np.clip(y, 0, height - h)
-        return np.stack([x, y, x + w, y + h], axis=1)
+        corners = np.clip(np.array(spots), 0, [width - w, height - h])
+        return np.concatenate([corners, corners + np.array(block)], axis=1)
 
     def _costs(
         self, boxes: np.ndarray, mask_box: tuple[int, int, int, int]

@@ -13,24 +13,14 @@ from mask2former_mt.structures import UNKNOWN, Subcategory, SubcategorySpec
 
 @dataclasses.dataclass(frozen=True)
 class LabelNames:
-    """The names of a dataset's classes and subcategories.
-
-    Args:
-        classes: K names.
-        spec: the S subcategories.
-        category_ids: id of each of the K classes in a results JSON; nothing else needs them.
-    """
+    """The names of a dataset's K classes and S subcategories."""
 
     classes: Sequence[str]
     spec: SubcategorySpec
-    category_ids: Sequence[int] = ()
+    category_ids: Sequence[int] = ()  # of the K classes; only results JSON needs them
 
     def class_name(self, index: int) -> str:
-        """The name of class `index`.
-
-        Raises:
-            ValueError: the index is not in 0..K-1.
-        """
+        """The name of class `index`; ValueError where that is not in 0..K-1."""
         if not 0 <= index < len(self.classes):
             raise ValueError(
                 f"class {index} has no name: there are {len(self.classes)} class names; "
@@ -41,21 +31,13 @@ class LabelNames:
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """What one instance is labelled as.
+    """What one instance is labelled as; ground truth has no scores."""
 
-    Args:
-        class_index: in 0..K-1.
-        values: S ints in {-1, 0..K_s}: unknown, or the index of a value; K_s is none.
-        score: in [0, 1]; None for ground truth.
-        value_scores: S floats in [0, 1]; None for ground truth.
-        note: a word after the class, such as "crowd".
-    """
-
-    class_index: int
-    values: Sequence[int] = ()
-    score: float | None = None
-    value_scores: Sequence[float] | None = None
-    note: str = ""
+    class_index: int  # in 0..K-1
+    values: Sequence[int] = ()  # S in {-1, 0..K_s}: unknown, or index of a value; K_s is none
+    score: float | None = None  # in [0, 1]
+    value_scores: Sequence[float] | None = None  # S in [0, 1]
+    note: str = ""  # a word after the class, such as "crowd"
 
     @classmethod
     def of_result(cls, result: Mapping, names: LabelNames) -> Label:
@@ -97,14 +79,11 @@ class Label:
                     f"{what} must have {len(spec)} entries, one per subcategory, got {len(entries)}"
                 )
         head = f"{names.class_name(self.class_index)} {self.note}".rstrip()
+        lines = [head + score_text(self.score)]
         value_scores = [None] * len(spec) if self.value_scores is None else self.value_scores
-        return [
-            head + score_text(self.score),
-            *(
-                f"{s.name} {value_text(s, value)}{score_text(score)}"
-                for s, value, score in zip(spec, self.values, value_scores, strict=True)
-            ),
-        ]
+        for s, value, score in zip(spec, self.values, value_scores, strict=True):
+            lines.append(f"{s.name} {value_text(s, value)}{score_text(score)}")
+        return lines
 
     def versions(self, names: LabelNames) -> list[list[str]]:
         """The label in full, in one line such as "7 .98 red –", and the class alone."""

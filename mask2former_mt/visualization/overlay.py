@@ -57,17 +57,12 @@ def draw_results(
     names: LabelNames,
     limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    """The image with its entries of a results JSON, as `draw_instances` draws them.
+    """The image with its entries of a results JSON; image, limits and errors as `draw_instances`.
 
     Args:
-        image: uint8 RGB (H, W, 3).
         results: each with `category_id`, `segmentation`, `score` and, unless S = 0,
             `subcategories` `{name: {"value": name or None for none, "score": float}}`.
-        names: with the category ids.
-        limits: of the picture's size.
-
-    Raises:
-        ValueError: as `draw_instances`, or a category or value that is not listed.
+        names: with the category ids; all that the results have must be listed.
     """
     masks = (mask_of(result, image) for result in results)
     labels = [Label.of_result(result, names) for result in results]
@@ -80,17 +75,11 @@ def draw_ground_truth(
     names: LabelNames,
     limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    """The image with the annotations of its dataset dict, as `draw_instances` draws them.
+    """The image with its annotations; image, names, limits and errors as `draw_instances`.
 
     Args:
-        image: uint8 RGB (H, W, 3).
-        annotations: each with `segmentation` (polygons or RLE), `category_id` in 0..K-1 and
-            `subcategories`, S ints in {-1, 0..K_s}, without which all are unknown.
-        names: of classes and subcategories.
-        limits: of the picture's size.
-
-    Raises:
-        ValueError: as `draw_instances`, or a segmentation that is neither polygons nor RLE.
+        annotations: of a dataset dict, each with `segmentation` (polygons or RLE), `category_id` in
+            0..K-1 and `subcategories`, S ints in {-1, 0..K_s}, without which all are unknown.
     """
     masks = (mask_of(annotation, image) for annotation in annotations)
     labels = [Label.of_annotation(annotation, names) for annotation in annotations]
@@ -104,17 +93,9 @@ def draw_pair(
     names: LabelNames,
     limits: SizeLimits = DEFAULT_LIMITS,
 ) -> np.ndarray:
-    """The image twice: with its annotations on the left, with its predictions on the right.
+    """The image twice, as uint8 RGB: `draw_ground_truth` on the left, `draw_results` on the right.
 
-    Args:
-        image: uint8 RGB (H, W, 3).
-        results: as of `draw_results`.
-        annotations: as of `draw_ground_truth`.
-        names: with the category ids.
-        limits: of the size of each of the two.
-
-    Returns:
-        uint8 RGB.
+    The limits are those of each of the two; both become equally large.
     """
 
     def draw(limits: SizeLimits) -> tuple[np.ndarray, np.ndarray]:

@@ -16,31 +16,19 @@ from markupsafe import Markup
 
 from mask2former_mt.visualization.rgb_images import resized
 
-_JPEG_QUALITY = 85
-
 
 class Panel(NamedTuple):
-    """A picture with a line below it.
+    """A picture with a line below it."""
 
-    Args:
-        jpeg: content of the JPEG file.
-        caption: one line.
-    """
-
-    jpeg: bytes
+    jpeg: bytes  # content of the file
     caption: str
 
 
 class Table(NamedTuple):
-    """Names in the first column, figures in the others.
-
-    Args:
-        header: titles of all columns.
-        rows: as long as the header each; floats are shown with two decimals, NaN as a dash.
-    """
+    """Names in the first column, figures in the others; shown by `figure`."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[object]]
+    rows: Sequence[Sequence[object]]  # as long as the header each
 
 
 def render(template: str, **values: object) -> bytes:
@@ -78,13 +66,11 @@ def encode_jpeg(picture: np.ndarray, max_side: int) -> bytes:
         picture: uint8 RGB (H, W, 3).
         max_side: pixels; a picture whose longer side is more is reduced to it.
     """
-    largest = max(picture.shape[:2])
-    if largest > max_side:
-        scale = max_side / largest
+    scale = max_side / max(picture.shape[:2])
+    if scale < 1:
         height, width = (max(1, math.floor(side * scale)) for side in picture.shape[:2])
         picture = resized(picture, (height, width))
-    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    success, content = cv2.imencode(".jpg", picture[..., ::-1], quality)
+    success, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert success
     return content.tobytes()
 
@@ -93,19 +79,14 @@ def _data_uri(content: bytes, media_type: str) -> Markup:
     return Markup(f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}")
 
 
-def _make_environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        # Names come from files of anyone: no control character of theirs gets into a page.
-        finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(figure=figure, data_uri=_data_uri)
-    return environment
-
-
-_ENVIRONMENT = _make_environment()
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    # Names come from files of anyone: no control character of theirs gets into a page.
+    finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters.update(figure=figure, data_uri=_data_uri)

@@ -14,17 +14,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """One mask within its extent.
+    """One mask within its extent."""
 
-    Args:
-        left: x of the extent's left column in the picture.
-        top: y of the extent's top row in the picture.
-        mask: bool (h, w), contiguous; (0, 0) for an empty mask.
-    """
-
-    left: int
-    top: int
-    mask: np.ndarray
+    left: int  # x of the extent's left column in the picture
+    top: int  # y of the extent's top row in the picture
+    mask: np.ndarray  # bool (h, w), contiguous; (0, 0) for an empty mask
 
     @functools.cached_property
     def area(self) -> int:

@@ -40,21 +40,16 @@ def draw_sample(sample: Mapping, names: LabelNames, image_format: str) -> np.nda
     image = sample["image"].numpy().transpose(1, 2, 0)
     image = image if image_format == "RGB" else image[..., ::-1]
     instances = sample["instances"]
-    image, masks = _shrink(image, instances.get(GT_MASKS).numpy())
+    masks = instances.get(GT_MASKS).numpy()
+    height, width = image.shape[:2]
+    factor = MAX_SIDE / max(height, width)
+    if factor < 1:
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        image = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+        masks = [
+            cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(bool)
+            for mask in masks
+        ]
     classes, values = instances.get(GT_CLASSES), instances.get(GT_SUBCATEGORIES)
     labels = [Label(*label) for label in zip(classes.tolist(), values.tolist(), strict=True)]
     return draw_instances(image, masks, labels, names)
-
-
-def _shrink(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fits image (H, W, 3) and bool masks (N, H, W) into MAX_SIDE."""
-    height, width = image.shape[:2]
-    factor = MAX_SIDE / max(height, width)
-    if factor >= 1:
-        return image, masks
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
-    smaller = np.zeros((len(masks), *image.shape[:2]), dtype=np.uint8)
-    for mask, target in zip(masks, smaller, strict=True):
-        cv2.resize(mask.view(np.uint8), size, dst=target, interpolation=cv2.INTER_NEAREST)
-    return image, smaller.view(bool)

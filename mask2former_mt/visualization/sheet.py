@@ -50,27 +50,24 @@ def contact_sheet(
         raise ValueError(f"titles must be one per image ({len(images)}), got {len(titles)}")
     for image in images:
         check_image(image)
-    cells = list(images)
     if cell_width is not None:
         heights = [max(1, round(x.shape[0] * cell_width / x.shape[1])) for x in images]
-        cells = [resized(x, (h, cell_width)) for x, h in zip(images, heights, strict=True)]
-    columns = min(columns, len(cells))
-    width = max(cell.shape[1] for cell in cells)
+        images = [resized(x, (h, cell_width)) for x, h in zip(images, heights, strict=True)]
+    columns = min(columns, len(images))
+    width = max(image.shape[1] for image in images)
     title_height = 0 if titles is None else 2 * TITLE_SIZE
-    rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
-    heights = [title_height + max(cells[i].shape[0] for i in row) for row in rows]
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    heights = [title_height + max(image.shape[0] for image in row) for row in rows]
     size = (GAP + sum(height + GAP for height in heights), GAP + columns * (width + GAP), 3)
     sheet = np.full(size, BACKGROUND, dtype=np.uint8)
-    y = GAP
-    for row, height in zip(rows, heights, strict=True):
-        for column, i in enumerate(row):
-            x, cell = GAP + column * (width + GAP), cells[i]
-            if titles is not None:
-                text = cut(titles[i], TITLE_SIZE, width)
-                put_text(sheet, text, (x, y + int(1.4 * TITLE_SIZE)), (255,) * 3, TITLE_SIZE)
-            top = y + title_height
-            sheet[top : top + cell.shape[0], x : x + cell.shape[1]] = cell
-        y += height + GAP
+    tops = np.cumsum([GAP, *(height + GAP for height in heights)]).tolist()
+    for i, image in enumerate(images):
+        x, y = GAP + i % columns * (width + GAP), tops[i // columns]
+        if titles is not None:
+            text = cut(titles[i], TITLE_SIZE, width)
+            put_text(sheet, text, (x, y + int(1.4 * TITLE_SIZE)), (255,) * 3, TITLE_SIZE)
+        y += title_height
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
     return sheet
 
 
@@ -87,23 +84,19 @@ def with_legend(
     step, gap = line_height(size), size
     widths = [(colour is not None) * step + text_width(text, size) for colour, text in entries]
     width = max([picture.shape[1], *(w + 2 * gap for w in widths)])
-    lines: list[list[int]] = [[]]
-    for i in range(len(entries)):
-        taken = sum(widths[j] + gap for j in lines[-1])
-        if lines[-1] and gap + taken + widths[i] + gap > width:
-            lines.append([])
-        lines[-1].append(i)
-    height = picture.shape[0]
-    whole = np.full((height + gap + len(lines) * step, width, 3), BACKGROUND, dtype=np.uint8)
+    places, row, x = [], 0, gap
+    for entry_width in widths:
+        if x > gap and x + entry_width + gap > width:
+            row, x = row + 1, gap
+        places.append((row, x))
+        x += entry_width + gap
+    height, square = picture.shape[0], round(0.8 * size)
+    whole = np.full((height + gap + (row + 1) * step, width, 3), BACKGROUND, dtype=np.uint8)
     whole[:height, : picture.shape[1]] = picture
-    for row, line in enumerate(lines):
-        x, baseline = gap, height + gap // 2 + row * step + size
-        for i in line:
-            colour, text = entries[i]
-            start = x
-            if colour is not None:
-                whole[baseline - round(0.8 * size) : baseline, x : x + round(0.8 * size)] = colour
-                start += step
-            put_text(whole, text, (start, baseline), (255,) * 3, size)
-            x += widths[i] + gap
+    for (colour, text), (row, x) in zip(entries, places, strict=True):
+        baseline = height + gap // 2 + row * step + size
+        if colour is not None:
+            whole[baseline - square : baseline, x : x + square] = colour
+            x += step
+        put_text(whole, text, (x, baseline), (255,) * 3, size)
     return whole

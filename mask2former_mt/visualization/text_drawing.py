@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import unicodedata
 
@@ -47,13 +48,8 @@ def cut(text: str, size: int, width: int) -> str:
     """The text; where it is wider than `width` pixels, its beginning and an ellipsis."""
     if text_width(text, size) <= width:
         return text
-    fits, too_many = 0, len(text)
-    while too_many - fits > 1:
-        middle = (fits + too_many) // 2
-        if text_width(text[:middle] + "…", size) <= width:
-            fits = middle
-        else:
-            too_many = middle
+    lengths = range(1, len(text))
+    fits = bisect.bisect_right(lengths, width, key=lambda n: text_width(text[:n] + "…", size))
     return text[:fits] + "…"
 
 
@@ -69,9 +65,7 @@ def _drawable(text: str) -> str:
     # A combining accent would be drawn beside its letter, wider than measured; a line break would
     # leave the label; half a surrogate pair has no UTF-8 form.
     text = unicodedata.normalize("NFC", text)
-    text = "".join(
-        "\N{REPLACEMENT CHARACTER}" if category == "Cs" else " " if category == "Cc" else letter
-        for letter, category in ((letter, unicodedata.category(letter)) for letter in text)
-    )
+    shown = {"Cs": "\N{REPLACEMENT CHARACTER}", "Cc": " "}  # by category
+    text = "".join(shown.get(unicodedata.category(letter), letter) for letter in text)
     # The font's blank is so narrow that words run together at 14 pixels.
     return text.replace(" ", "  ")

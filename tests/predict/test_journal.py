@@ -16,10 +16,10 @@ SETTINGS = {"weights": "abc", "MODEL.X": [1, 2]}
 def files(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "in"
     folder.mkdir()
-    found = [folder / name for name in ("a.png", "b.png", "c.mp4")]
-    for file in found:
+    files = [folder / name for name in ("a.png", "b.png", "c.mp4")]
+    for file in files:
         file.write_bytes(b"12345")
-    return found
+    return files
 
 
 @pytest.fixture
@@ -89,33 +89,34 @@ def test_relative_and_absolute_paths_are_the_same_file(files, out, monkeypatch):
     assert Journal(out, SETTINGS).is_current(files[0])
 
 
-@pytest.mark.parametrize("left", [1, 20, -1])
-def test_cut_last_line_is_removed(files, out, left):
-    fill(out, line_of(files[0]))
-    whole = (out / "predictions.jsonl").read_bytes()
-    fill(out, line_of(files[1]))
-    text = (out / "predictions.jsonl").read_bytes()
-    end = len(whole) + left if left > 0 else len(text) - 1  # -1: all but the line's end
-    (out / "predictions.jsonl").write_bytes(text[:end])
+@pytest.fixture
+def two_lines(files, out) -> list[bytes]:
+    """The lines of the first two files, which the journal holds."""
+    fill(out, line_of(files[0]), line_of(files[1]))
+    return (out / "predictions.jsonl").read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [lambda line: line[:1], lambda line: line[:20], lambda line: line[:-1], lambda _: b"\0" * 40],
+    ids=["first letter", "20 letters", "all but the line break", "crash of the machine"],
+)
+def test_cut_last_line_is_removed(files, out, two_lines, cut):
+    (out / "predictions.jsonl").write_bytes(two_lines[0] + cut(two_lines[1]))
     journal = Journal(out, SETTINGS)
     assert journal.is_current(files[0])
     assert not journal.is_current(files[1])
-    assert (out / "predictions.jsonl").read_bytes() == whole
+    assert (out / "predictions.jsonl").read_bytes() == two_lines[0]
     journal.append(line_of(files[1]))
     journal.close()
     assert Journal(out, SETTINGS).is_current(files[1])
 
 
-def test_damaged_line_is_named(files, out):
-    fill(out, line_of(files[0]), line_of(files[1]))
-    texts = (out / "predictions.jsonl").read_bytes().splitlines(keepends=True)
-    for damaged in (b"nonsense\n", b"{}\n", b"[1]\n"):
-        (out / "predictions.jsonl").write_bytes(texts[0] + damaged + texts[1])
-        with pytest.raises(ValueError, match=r"jsonl line 2 is damaged; .*--overwrite"):
-            Journal(out, SETTINGS)
-    # As a crash of the whole machine leaves the last line.
-    (out / "predictions.jsonl").write_bytes(texts[0] + b"\0" * 40)
-    assert Journal(out, SETTINGS).is_current(files[0])
+@pytest.mark.parametrize("damaged", [b"nonsense\n", b"{}\n", b"[1]\n"])
+def test_damaged_line_is_named(out, two_lines, damaged):
+    (out / "predictions.jsonl").write_bytes(two_lines[0] + damaged + two_lines[1])
+    with pytest.raises(ValueError, match=r"jsonl line 2 is damaged; .*--overwrite"):
+        Journal(out, SETTINGS)
 
 
 def test_other_settings_are_refused_and_named(files, out):

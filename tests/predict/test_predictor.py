@@ -10,10 +10,13 @@ from predict_tools import COUNTS
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.predict.predictor import Predictor, build_predictor
 
+KNOWS = "model_final.pth"  # the checkpoint that knows its dataset
+MODEL = "MODEL.MASK_FORMER"
+
 
 @pytest.fixture
 def build(trained):
-    def build(*opts: str, weights: str = "model_final.pth") -> Predictor:
+    def build(*opts: str, weights: str = KNOWS) -> Predictor:
         return build_predictor(load_config(str(trained / "config.yaml"), opts), trained / weights)
 
     return build
@@ -43,22 +46,11 @@ def test_without_names_they_are_numbers_and_it_says_so(build, caplog):
     ("opts", "weights", "message"),
     [
         ([], "nameless.pth", r"NUM_CLASSES is 0 .*nameless.pth does not say"),
+        (["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "8"], KNOWS, r"NUM_CLASSES must be 3, as .* got 8"),
+        ([f"{MODEL}.NUM_OBJECT_QUERIES", "9"], KNOWS, r"does not fit the model[\s\S]*query_feat"),
         (
-            ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "8"],
-            "model_final.pth",
-            r"NUM_CLASSES must be 3, as .* got 8",
-        ),
-        (
-            ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"],
-            "model_final.pth",
-            r"does not fit the model[\s\S]*query_feat",
-        ),
-        (
-            [
-                *("MODEL.MASK_FORMER.TEST.INSTANCE_ON", "False"),
-                *("MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True"),
-            ],
-            "model_final.pth",
+            [f"{MODEL}.TEST.INSTANCE_ON", "False", f"{MODEL}.TEST.SEMANTIC_ON", "True"],
+            KNOWS,
             "INSTANCE_ON must be True",
         ),
     ],

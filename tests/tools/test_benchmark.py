@@ -10,6 +10,9 @@ import pytest
 from mask2former_mt.ops import native
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+ON_LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="peak memory is read from /proc"
+)
 ROW = {"benchmark", "case", "peer", "ours_s", "peer_s", "ratio"}
 
 
@@ -38,10 +41,7 @@ def rows_of(benchmark, tmp_path, *arguments):
         (["op", "--sizes", "64", "96", "--peers", "reference"], 4),
         (["postprocess", "--sizes", "64", "--queries", "5", "--peers", "hf,reference"], 2),
         (["infer", "--sizes", "64", "--queries", "10", "--peers", "hf"], 1),
-        (
-            ["eval", "--images", "3", "--keep", "5", "--objects", "2", "--peers", "pycocotools"],
-            1,
-        ),
+        (["eval", "--images", "3", "--keep", "5", "--objects", "2", "--peers", "pycocotools"], 1),
         (["train", "--sizes", "64", "--queries", "10", "--objects", "2", "--peers", "hf"], 1),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -57,9 +57,8 @@ def test_rows_hold_paired_times(benchmark, tmp_path, capsys, arguments, cases):
         assert row["case"] in capsys.readouterr().out or len(rows) > 1
 
 
+@ON_LINUX
 def test_data_rows_hold_times_agreement_and_memory(benchmark, tmp_path, monkeypatch):
-    if not sys.platform.startswith("linux"):
-        pytest.skip("peak memory is read from /proc")
     monkeypatch.setattr(benchmark.rasterize, "POLYGONS", 60)
     common = ["data", "--sizes", "64", "--objects", "2", "--annotations", "300"]
     rows = rows_of(benchmark, tmp_path, *common)
@@ -80,12 +79,10 @@ def test_data_rows_hold_times_agreement_and_memory(benchmark, tmp_path, monkeypa
     assert peak["ratio"] == pytest.approx(peak["peer_bytes"] / peak["ours_bytes"])
 
 
+@ON_LINUX
 def test_memory_is_measured_in_processes_of_their_own(benchmark, tmp_path):
-    if not sys.platform.startswith("linux"):
-        pytest.skip("peak memory is read from /proc")
-    (row,) = rows_of(
-        benchmark, tmp_path, "memory", "--sizes", "256", "--queries", "10", "--peers", "hf"
-    )
+    options = ["--sizes", "256", "--queries", "10", "--peers", "hf"]
+    (row,) = rows_of(benchmark, tmp_path, "memory", *options)
     assert row["ratio"] == pytest.approx(row["peer_bytes"] / row["ours_bytes"])
     # The stem alone makes 64 maps of 128x128 floats.
     assert row["ours_bytes"] > 64 * 128 * 128 * 4
@@ -93,9 +90,8 @@ def test_memory_is_measured_in_processes_of_their_own(benchmark, tmp_path):
 
 def test_profile_prints_operators_and_no_rows(benchmark, tmp_path, capsys):
     assert rows_of(benchmark, tmp_path, "op", "--sizes", "64", "--profile") == []
-    assert (
-        "ms_deform_attn" if native.is_available() else "grid_sampler"
-    ) in capsys.readouterr().out
+    operator = "ms_deform_attn" if native.is_available() else "grid_sampler"
+    assert operator in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The picture of what predictions and annotations disagree on."""
 
 import numpy as np
+import pytest
 from visualization_tools import NO_SPEC, OWN_SIZE, box_masks, grey, lines_of, result
 
 from mask2former_mt.evaluation.disagreements import compare_results
@@ -55,17 +56,12 @@ def test_picture_shows_only_what_is_wrong_and_what_is_right(drawn):
         ["spurious owl .75", "ink black .50", "size L .25"],
     ]
     # A fifth of the kind's colour over grey, away from labels and pointers; what agrees is grey.
-    corners = {
-        "wrong subcategory": WRONG,
-        "wrong class": CONFUSED,
-        "missed": LOST,
-        "spurious": INVENTED,
-    }
-    for kind, (x0, y0, x1, y1) in corners.items():
-        expected = np.round(0.8 * 128 + 0.2 * np.array(KIND_COLOURS[kind]))
+    boxes = {"wrong class": CONFUSED, "wrong subcategory": WRONG}
+    boxes |= {"missed": LOST, "spurious": INVENTED, "agrees": RIGHT}
+    for kind, (x0, y0, x1, y1) in boxes.items():
+        colour = np.array(KIND_COLOURS.get(kind, (128,) * 3))
+        expected = np.round(0.8 * 128 + 0.2 * colour)
         assert (picture[y0:y1, x0:x1] == expected).all(axis=2).any(), kind
-    x0, y0, x1, y1 = RIGHT
-    assert (picture[y0:y1, x0:x1] == 128).all(axis=2).any()
     # The legend has a square of each kind.
     for colour in KIND_COLOURS.values():
         assert (picture[300:] == colour).all(axis=2).any()
@@ -76,12 +72,12 @@ def test_without_subcategories(drawn):
     assert lines_of(drawn) == ["spurious owl .75"]
 
 
-def test_all_agrees(drawn):
-    picture = draw(RESULTS[:1], ANNOTATIONS[:1])
+@pytest.mark.parametrize(
+    ("results", "annotations"),
+    [(RESULTS[:1], ANNOTATIONS[:1]), ([predicted((5, 5, 5, 5), 10, "red", "S")], [])],
+    ids=["all agrees", "empty mask"],
+)
+def test_nothing_to_show(drawn, results, annotations):
+    picture = draw(results, annotations)
     assert drawn == []
     assert (picture[:300, :400] == 128).all()
-
-
-def test_empty_mask_has_no_place_for_a_label(drawn):
-    draw([predicted((5, 5, 5, 5), 10, "red", "S")], [])
-    assert drawn == []

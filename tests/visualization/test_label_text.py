@@ -12,11 +12,8 @@ def test_scores_none_and_unknown():
     label = Label(7, [1, 0], score=0.98, value_scores=[0.99, 0.91])
     assert label.lines(NAMES) == ["7 .98", "ink red .99", "size small .91"]
     crowd = Label(7, [2, -1], note="crowd")
-    assert crowd.versions(NAMES) == [
-        ["7 crowd", "ink –", "size ?"],
-        ["7 crowd – ?"],
-        ["7 crowd"],
-    ]
+    full = ["7 crowd", "ink –", "size ?"]
+    assert crowd.versions(NAMES) == [full, ["7 crowd – ?"], ["7 crowd"]]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class TestSheets:
         # the last place stays empty
         assert (sheet[46:56, 64:84] == 32).all()
 
-    def test_more_columns_than_images(self):
+    def test_columns_that_nothing_stands_in_are_left_out(self):
         assert contact_sheet([grey(10, 20)], 6).shape == (8 + 10 + 8, 8 + 20 + 8, 3)
 
     def test_cell_width_keeps_the_aspect(self):
@@ -50,15 +50,18 @@ class TestSheets:
         assert 20 < whole.shape[1] < 200
         assert (whole[:20, :20] == 128).all()
 
-    def test_wrong_input_is_refused(self):
-        with pytest.raises(ValueError, match="at least one image and one column, got 0 images"):
-            contact_sheet([], 2)
-        with pytest.raises(ValueError, match="got 1 images, 0 columns"):
-            contact_sheet([grey(5, 5)], 0)
-        with pytest.raises(ValueError, match=r"one per image \(1\), got 2"):
-            contact_sheet([grey(5, 5)], 1, titles=["a", "b"])
-        with pytest.raises(ValueError, match=r"got uint8 \(5, 5\)"):
-            contact_sheet([grey(5, 5)[..., 0]], 1)
+    @pytest.mark.parametrize(
+        ("images", "columns", "titles", "message"),
+        [
+            ([], 2, None, "at least one image and one column, got 0 images"),
+            ([grey(5, 5)], 0, None, "got 1 images, 0 columns"),
+            ([grey(5, 5)], 1, ["a", "b"], r"one per image \(1\), got 2"),
+            ([grey(5, 5)[..., 0]], 1, None, r"got uint8 \(5, 5\)"),
+        ],
+    )
+    def test_wrong_input_is_refused(self, images, columns, titles, message):
+        with pytest.raises(ValueError, match=message):
+            contact_sheet(images, columns, titles=titles)
 
 
 class TestText:
@@ -72,21 +75,18 @@ class TestText:
             shapes.add(picture.tobytes())
         assert len(shapes) == 7
 
-    def test_cut(self):
-        assert text_drawing.cut("short", 14, 100) == "short"
-        shortened = text_drawing.cut("a long class name", 14, 60)
+    @pytest.mark.parametrize("name", ["a long class name", "ab" * 50_000], ids=["long", "huge"])
+    def test_cut_keeps_as_much_as_fits(self, name):
+        assert text_drawing.cut("short", 14, 60) == "short"
+        shortened = text_drawing.cut(name, 14, 60)
         assert shortened.endswith("…")
         assert text_drawing.text_width(shortened, 14) <= 60
+        more = name[: len(shortened)] + "…"
+        assert text_drawing.text_width(more, 14) > 60
 
     def test_accents_are_composed_and_line_breaks_are_blanks(self):
         assert text_drawing.text_width("e\u0301", 20) == text_drawing.text_width("é", 20)
         assert text_drawing.text_width("a\nb", 20) == text_drawing.text_width("a b", 20)
-
-    def test_cut_of_a_very_long_name_is_the_longest_that_fits(self):
-        shortened = text_drawing.cut("ab" * 50_000, 14, 100)
-        assert text_drawing.text_width(shortened, 14) <= 100
-        more = ("ab" * 99)[: len(shortened)] + "…"
-        assert text_drawing.text_width(more, 14) > 100
 
     def test_opencv_without_the_font_says_so(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delattr(cv2, "FontFace")

@@ -103,14 +103,14 @@ def ground_truth(scenes: list, num_images: int) -> dict:
     annotations = []
     for image in range(num_images):
         for mask, class_, labels in scenes[image % len(scenes)][0]:
-            rle = mask_utils.encode(np.asfortranarray(mask.view(np.uint8)))
+            rle = _rle(mask)
             named = zip(SPEC, labels, strict=True)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image + 1,
                     "category_id": class_ + 1,
-                    "segmentation": {**rle, "counts": rle["counts"].decode()},
+                    "segmentation": rle,
                     "area": float(mask_utils.area(rle)),
                     "bbox": mask_utils.toBbox(rle).tolist(),
                     "iscrowd": int(len(annotations) % 50 == 49),
@@ -126,6 +126,11 @@ def ground_truth(scenes: list, num_images: int) -> dict:
         "subcategories": SPEC.to_json(),
         "annotations": annotations,
     }
+
+
+def _rle(mask: np.ndarray) -> dict:
+    rle = mask_utils.encode(np.asfortranarray(mask.view(np.uint8)))
+    return {**rle, "counts": rle["counts"].decode()}
 
 
 def run(settings: Settings) -> list[dict]:
@@ -155,7 +160,8 @@ def run(settings: Settings) -> list[dict]:
     for name, twelve in numbers.items():
         difference = np.abs(np.subtract(twelve, numbers["ours"])).max()
         print(f"{name}: AP {twelve[0]:.4f}, differs from ours by at most {difference:.1e}")
-    print(f"peak memory of the process: {_peak_mib():.0f} MiB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB on Linux
+    print(f"peak memory of the process: {peak:.0f} MiB")
     return rows
 
 
@@ -168,12 +174,10 @@ def _ours(path: pathlib.Path, scenes: list, num_images: int, numbers: dict) -> C
         store = PredictionStore()
         for i in range(num_images):
             _, instances = scenes[i % len(scenes)]
-            store.add(
-                i + 1,
-                instances_to_results(
-                    instances, i + 1, spec=SPEC, category_ids=range(1, NUM_CLASSES + 1)
-                ),
+            results = instances_to_results(
+                instances, i + 1, spec=SPEC, category_ids=range(1, NUM_CLASSES + 1)
             )
+            store.add(i + 1, results)
         encoded = time.perf_counter()
         metrics = evaluate(truth, store.entries(truth.image_ids)).metrics
         numbers["ours"] = [metrics[f"segm/{name}"] for name in TWELVE]
@@ -195,19 +199,16 @@ def _peer(
         for i in range(num_images):
             _, instances = scenes[i % len(scenes)]
             scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
-            for mask, class_, score in zip(
-                instances.pred_masks.numpy(), classes, scores, strict=True
-            ):
-                rle = mask_utils.encode(np.asfortranarray(mask.view(np.uint8)))
-                rle["counts"] = rle["counts"].decode()
-                results.append(
-                    {
-                        "image_id": i + 1,
-                        "category_id": class_ + 1,
-                        "segmentation": rle,
-                        "score": score,
-                    }
-                )
+            masks = instances.pred_masks.numpy()
+            results += [
+                {
+                    "image_id": i + 1,
+                    "category_id": class_ + 1,
+                    "segmentation": _rle(mask),
+                    "score": score,
+                }
+                for mask, class_, score in zip(masks, classes, scores, strict=True)
+            ]
         encoded = time.perf_counter()
         coco_class, eval_class = _classes(name)
         coco_gt = _quietly(coco_class, str(path))
@@ -239,7 +240,3 @@ def _classes(name: str) -> tuple[type, type]:
 def _quietly(function: Callable, *arguments):
     with contextlib.redirect_stdout(io.StringIO()):
         return function(*arguments)
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 from benchmarks import models
@@ -10,26 +9,24 @@ from benchmarks.pairs import Settings, print_rows
 
 SIDES = [256, 384, 512, 768, 1024]
 QUERIES = [50, 100, 200, 300]
+PIXELS = [side * side for side in SIDES]
 
 
 def run(settings: Settings) -> list[dict]:
     """Prints a table and an exponent for sides and for queries, and plots both."""
     tables = {}
-    for label, changes in (
-        ("side", {"sizes": SIDES, "queries": [100]}),
-        ("queries", {"sizes": [512], "queries": QUERIES}),
+    for what, at, changes in (
+        # Side n has n * n pixels: the exponent is 1 where time is linear in pixels.
+        ("pixels", PIXELS, {"sizes": SIDES, "queries": [100]}),
+        ("queries", QUERIES, {"sizes": [512], "queries": QUERIES}),
     ):
-        tables[label] = models.infer(dataclasses.replace(settings, **changes))
-        print_rows(tables[label])
+        tables[what] = models.infer(Settings(**{**vars(settings), **changes}))
+        print_rows(tables[what])
         for side in ("ours", "peer"):
-            times = [row[f"{side}_s"] for row in tables[label]]
-            if None in times or not times:
-                continue
-            # Side n has n * n pixels: the exponent is 1 where time is linear in pixels.
-            at = [s * s for s in SIDES] if label == "side" else QUERIES
-            exponent = math.log(times[-1] / times[0]) / math.log(at[-1] / at[0])
-            what = "pixels" if label == "side" else "queries"
-            print(f"{side}: time grows with {what} to the power of {exponent:.2f}")
+            times = [row[f"{side}_s"] for row in tables[what]]
+            if times and None not in times:
+                exponent = math.log(times[-1] / times[0]) / math.log(at[-1] / at[0])
+                print(f"{side}: time grows with {what} to the power of {exponent:.2f}")
     if settings.plot:
         _plot(tables, settings)
     return [row for table in tables.values() for row in table]
@@ -42,14 +39,15 @@ def _plot(tables: dict[str, list[dict]], settings: Settings) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))
-    for axis, (label, at) in zip(axes, (("side", SIDES), ("queries", QUERIES)), strict=True):
+    for axis, what, label, at in (
+        (axes[0], "pixels", "million pixels", [pixels / 1e6 for pixels in PIXELS]),
+        (axes[1], "queries", "queries", QUERIES),
+    ):
         for side, name in (("ours", "mask2former_mt"), ("peer", "transformers")):
-            times = [row[f"{side}_s"] for row in tables[label]]
+            times = [row[f"{side}_s"] for row in tables[what]]
             if None not in times:
-                x = [s * s / 1e6 for s in at] if label == "side" else at
-                axis.plot(x, times, marker="o", label=name)
-        axis.set_xlabel("million pixels" if label == "side" else "queries")
-        axis.set_ylabel("seconds per picture")
+                axis.plot(at, times, marker="o", label=name)
+        axis.set(xlabel=label, ylabel="seconds per picture")
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)

@@ -56,7 +56,6 @@ def _measure(side: str, size: int, queries: int, settings: Settings) -> int:
 def _child(
     sender, side: str, size: int, queries: int, keep: int, device: str, dtype: torch.dtype
 ) -> None:
-    batch = models.random_batch(size, 1, 1, device)
     if side == "ours":
         model = models.our_model(device=device, queries=queries, keep=keep).eval()
         make = models.infer_ours
@@ -65,7 +64,7 @@ def _child(
         make = models.infer_theirs
     # A small image first, so that what the libraries allocate once is not counted.
     make(model, models.random_batch(64, 1, 1, device), device, dtype)()
-    run = make(model, batch, device, dtype)
+    run = make(model, models.random_batch(size, 1, 1, device), device, dtype)
     if device.startswith("cuda"):
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()

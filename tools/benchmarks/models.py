@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -62,54 +61,34 @@ def their_model(*, device: str, queries: int = 100) -> nn.Module:
     return model.to(device)
 
 
-@dataclasses.dataclass
-class Batch:
-    """The same pictures and objects for both models.
-
-    Args:
-        images: uint8 (3, H, W) each.
-        masks: bool (N, H, W) each, rectangles.
-        classes: int64 (N,) each.
-    """
-
-    images: list[torch.Tensor]
-    masks: list[torch.Tensor]
-    classes: list[torch.Tensor]
-
-    def for_ours(self) -> list[dict]:
-        inputs = []
-        for image, masks, classes in zip(self.images, self.masks, self.classes, strict=True):
-            height, width = image.shape[1:]
-            instances = Instances((height, width))
-            instances.gt_masks, instances.gt_classes = masks, classes
-            inputs.append(
-                {"image": image, "height": height, "width": width, "instances": instances}
-            )
-        return inputs
-
-
-def random_batch(size: int, count: int, objects: int, device: str) -> Batch:
-    """`count` images of size x size with `objects` objects each."""
+def random_batch(size: int, count: int, objects: int, device: str) -> list[dict]:
+    """`count` inputs of our model: images of size x size with `objects` rectangles each."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(low: int, high: int, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.randint(low, high, shape, generator=generator)
 
-    images, masks, classes = [], [], []
+    batch = []
     for _ in range(count):
-        images.append(draw(0, 256, (3, size, size)).to(torch.uint8))
-        part = torch.zeros(objects, size, size, dtype=torch.bool)
-        for index, (y, x, h, w) in enumerate(draw(size // 16, size // 2, (objects, 4)).tolist()):
-            part[index, y : y + h, x : x + w] = True
-        masks.append(part.to(device))
-        classes.append(draw(0, NUM_CLASSES, (objects,)).to(device))
-    return Batch([image.to(device) for image in images], masks, classes)
+        image = draw(0, 256, (3, size, size)).to(torch.uint8)
+        masks = torch.zeros(objects, size, size, dtype=torch.bool)
+        for mask, (y, x, h, w) in zip(
+            masks, draw(size // 16, size // 2, (objects, 4)).tolist(), strict=True
+        ):
+            mask[y : y + h, x : x + w] = True
+        instances = Instances((size, size), gt_masks=masks.to(device))
+        instances.gt_classes = draw(0, NUM_CLASSES, (objects,)).to(device)
+        batch.append(
+            {"image": image.to(device), "height": size, "width": size, "instances": instances}
+        )
+    return batch
 
 
-def normaliser(device: str) -> Callable[[Batch], torch.Tensor]:
-    """A function that normalises and stacks a batch's images, as transformers' model takes them."""
+def pixel_values(batch: list[dict]) -> torch.Tensor:
+    """The normalised images, float32 (B, 3, H, W), as transformers' model takes them."""
+    device = batch[0]["image"].device
     mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
-    return lambda batch: torch.stack([(image - mean) / std for image in batch.images])
+    return torch.stack([(x["image"] - mean) / std for x in batch])
 
 
 def _precision(device: str, dtype: torch.dtype):
@@ -118,31 +97,24 @@ def _precision(device: str, dtype: torch.dtype):
     return torch.autocast(torch.device(device).type, dtype=dtype)
 
 
-def infer_ours(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
-    inputs = [
-        {"image": image, "height": image.shape[1], "width": image.shape[2]}
-        for image in batch.images
-    ]
-
+def infer_ours(model: nn.Module, batch: list[dict], device: str, dtype: torch.dtype):
     def once():
         with torch.inference_mode(), _precision(device, dtype):
-            return model(inputs)
+            return model(batch)
 
     return once
 
 
-def infer_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+def infer_theirs(model: nn.Module, batch: list[dict], device: str, dtype: torch.dtype):
     from transformers import Mask2FormerImageProcessor
 
     # Only its post-processing is used: the images have the network's size, as ours have.
     processor = Mask2FormerImageProcessor()
-    normalise = normaliser(device)
-    sizes = [tuple(image.shape[1:]) for image in batch.images]
+    sizes = [(x["height"], x["width"]) for x in batch]
 
     def once():
         with torch.inference_mode(), _precision(device, dtype):
-            pixels = normalise(batch)
-            output = model(pixel_values=pixels)
+            output = model(pixel_values=pixel_values(batch))
             # No threshold: random weights give low probabilities, and post-processing would have
             # nothing to do.
             return output, processor.post_process_instance_segmentation(
@@ -170,7 +142,7 @@ def infer(settings: Settings) -> list[dict]:
         for size in settings.sizes:
             batch = random_batch(size, count, settings.objects, settings.device)
             if settings.peer("hf"):
-                _check_same(ours, theirs, batch, settings.device)
+                _check_same(ours, theirs, batch)
                 peers["hf"] = infer_theirs(theirs, batch, settings.device, settings.their_dtype)
             run = infer_ours(ours, batch, settings.device, settings.our_dtype)
             if settings.profile:
@@ -190,13 +162,13 @@ def take_weights(ours: nn.Module, theirs: nn.Module) -> None:
     assert not unexpected, unexpected
 
 
-def _check_same(ours: nn.Module, theirs: nn.Module, batch: Batch, device: str) -> None:
+def _check_same(ours: nn.Module, theirs: nn.Module, batch: list[dict]) -> None:
     """Checks that both models predict the same, up to float32's last digits.
 
     It compares means, since a mask logit at its threshold may fall on either side and change all
     that depends on it.
     """
-    pixels = normaliser(device)(batch)
+    pixels = pixel_values(batch)
     with torch.inference_mode():
         mine = ours.sem_seg_head(ours.backbone(pixels)).pred_logits
         other = theirs(pixel_values=pixels).class_queries_logits
@@ -205,43 +177,34 @@ def _check_same(ours: nn.Module, theirs: nn.Module, batch: Batch, device: str) -
     assert difference < 0.01 * scale, "the two models do not predict the same"
 
 
-def step_ours(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+def step_ours(model: nn.Module, batch: list[dict], device: str, dtype: torch.dtype):
     model.train()
-    inputs = batch.for_ours()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.05, fused=True)
-
-    def once():
-        with _precision(device, dtype):
-            loss = sum(model(inputs).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return once
+    return _step(model, lambda: sum(model(batch).values()), device, dtype)
 
 
-def step_theirs(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype):
+def step_theirs(model: nn.Module, batch: list[dict], device: str, dtype: torch.dtype):
     model.train()
     # The backbone's norms stay frozen.
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    normalise = normaliser(device)
+    # As its image processor returns them.
+    labels = {
+        "mask_labels": [x["instances"].gt_masks.float() for x in batch],
+        "class_labels": [x["instances"].gt_classes for x in batch],
+    }
+    return _step(
+        model, lambda: model(pixel_values=pixel_values(batch), **labels).loss, device, dtype
+    )
+
+
+def _step(model: nn.Module, loss_of: Callable[[], torch.Tensor], device: str, dtype: torch.dtype):
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.05, fused=True)
-    # As its image processor returns them.
-    mask_labels = [masks.float() for masks in batch.masks]
 
     def once():
         with _precision(device, dtype):
-            pixels = normalise(batch)
-            loss = model(
-                pixel_values=pixels,
-                mask_labels=mask_labels,
-                class_labels=batch.classes,
-            ).loss
+            loss = loss_of()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

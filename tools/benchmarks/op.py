@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from benchmarks.pairs import Settings, alternate, profile
@@ -19,12 +21,7 @@ def arguments(size: int, batch: int, device: str, dtype: torch.dtype):
     generator = torch.Generator().manual_seed(0)
     shapes = [(size // stride, size // stride) for stride in STRIDES]
     centres = [
-        torch.stack(
-            torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")[
-                ::-1
-            ],
-            dim=-1,
-        ).reshape(-1, 2)
+        torch.cartesian_prod((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w).flip(1)
         for h, w in shapes
     ]
     reference = torch.cat(centres)[None, :, None, None, None]
@@ -47,10 +44,8 @@ def run(settings: Settings) -> list[dict]:
             size, batch, settings.device, settings.our_dtype
         )
         if settings.profile:
-            profile(
-                lambda call=(value, shapes, locations, weights): ms_deform_attn(*call),
-                settings.device,
-            )
+            call = functools.partial(ms_deform_attn, value, shapes, locations, weights)
+            profile(call, settings.device)
             continue
         sides = {"ours": lambda v, a, w, s=shapes: ms_deform_attn(v, s, a, w)}
         if settings.peer("torch-ms-deform-attn"):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
-import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -26,29 +24,8 @@ MODULES = {
 INSTALL = 'pip install --no-build-isolation -e ".[bench]"'
 
 
-@dataclasses.dataclass
 class Settings(argparse.Namespace):
-    """The command line's choices, see tools/benchmark.py --help."""
-
-    benchmark: str
-    sizes: list[int]
-    batch: int | None
-    objects: int
-    annotations: int
-    images: int
-    queries: list[int]
-    keep: int
-    original: int | None
-    device: str
-    dtype: str
-    peer_dtype: str | None
-    rounds: int
-    warmup: int
-    peers: list[str]
-    allocator: str
-    compile: bool
-    profile: bool
-    plot: pathlib.Path | None
+    """The command line's choices, named as the options of tools/benchmark.py are."""
 
     def peer(self, name: str) -> bool:
         """Whether a peer is asked for; says so if it is, and is not installed."""
@@ -148,15 +125,13 @@ def print_rows(rows: list[dict]) -> None:
     if not rows:
         print("nothing was measured")
         return
-    header = ["case", "peer", "ours", "peer's", "ratio"]
-    table = []
+    table = [["case", "peer", "ours", "peer's", "ratio"]]
     for row in rows:
-        line = [row["case"], row["peer"] or "-"]
-        line += [_shown(row, side) for side in ("ours", "peer")]
-        ratio = row.get("ratio")
-        table.append([*line, "-" if ratio is None else f"{ratio:.2f}"])
-    widths = [max(len(line[i]) for line in [header, *table]) for i in range(len(header))]
-    for line in [header, *table]:
+        sides = [_shown(row, side) for side in ("ours", "peer")]
+        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        table.append([row["case"], row["peer"] or "-", *sides, ratio])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
 
 

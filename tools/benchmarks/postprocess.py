@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 
 import torch
@@ -36,7 +37,14 @@ def run(settings: Settings) -> list[dict]:
         logits = torch.randn(1, queries, NUM_CLASSES + 1, generator=generator).to(settings.device)
         for size in settings.sizes:
             masks = blobs(size, queries, settings.device)
-            output = DecoderOutput(logits, masks, {})
+            # Settings may ask for an image that was resized for the network.
+            original = settings.original or size
+            run_ours = functools.partial(
+                predict_instances,
+                DecoderOutput(logits, masks, {}),
+                0,
+                ImageSizes((size, size), (size, size), (original, original)),
+            )
             sides = {}
             published = InstanceOptions(top_k=settings.keep)
             for name, implementation, options in (
@@ -46,9 +54,11 @@ def run(settings: Settings) -> list[dict]:
                 ("nms", "auto", InstanceOptions(settings.keep, filters=Filters(nms="hard"))),
             ):
                 if name == "ours" or settings.peer(name):
-                    sides[name] = _ours(output, size, settings, options, implementation)
+                    sides[name] = functools.partial(
+                        run_ours, options=options, implementation=implementation
+                    )
             if settings.peer("hf"):
-                sides["hf"] = _theirs(logits, masks, settings.original or size)
+                sides["hf"] = _theirs(logits, masks, original)
             ours = sides.pop("ours")
             if settings.profile:
                 profile(ours, settings.device)
@@ -58,21 +68,6 @@ def run(settings: Settings) -> list[dict]:
                 case += f", original {settings.original}x{settings.original}"
             rows += alternate("postprocess", case, ours, sides, settings)
     return rows
-
-
-def _ours(
-    output: DecoderOutput,
-    size: int,
-    settings: Settings,
-    options: InstanceOptions,
-    implementation: str,
-):
-    # Settings may ask for an image that was resized for the network.
-    original = settings.original or size
-    sizes = ImageSizes((size, size), (size, size), (original, original))
-    return lambda: predict_instances(
-        output, 0, sizes, options=options, implementation=implementation
-    )
 
 
 def _theirs(logits: torch.Tensor, masks: torch.Tensor, size: int):
