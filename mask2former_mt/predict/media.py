@@ -215,10 +215,7 @@ def count_frames(files: Sequence[Path]) -> int:
 
 
 class VideoReader:
-    """The frames of a video file, upright, one after another.
-
-    Args:
-        file: anything that OpenCV's FFmpeg reads.
+    """The frames of a video file that OpenCV's FFmpeg reads, upright, one after another.
 
     Attributes:
         frames_per_second: 25 where the file does not say.
@@ -271,7 +268,7 @@ class VideoWriter:
         self._size = (0, 0)
 
     def write(self, picture: np.ndarray) -> None:
-        """Adds a frame, uint8 RGB (H, W, 3); the first one's size is the video's.
+        """Adds a frame, uint8 RGB (H, W, 3); others than the first are resized to its size.
 
         Raises:
             ValueError: OpenCV cannot write the file.
