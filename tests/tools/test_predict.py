@@ -40,6 +40,11 @@ class TestWhatIsWritten:
     def test_overlays_and_json(self, predict, pictures, tmp_path, capsys):
         results = predict([pictures], "--score-threshold", 0, out="new/folder")
         output = tmp_path / "new" / "folder"
+        last_line = capsys.readouterr().out.splitlines()[-1]
+        assert last_line == (
+            f"2 pictures, 8 instances with score >= 0: overlays in {output}, "
+            f"{output / 'predictions.json'}"
+        )
         written = ["a.png", "b.png", "predictions.json", "predictions.jsonl", "settings.json"]
         assert sorted(p.name for p in output.iterdir()) == written
         # The shorter sides, 70 and 90, are enlarged to 512: 90 * 512 / 70 = 658.3 and
@@ -65,10 +70,6 @@ class TestWhatIsWritten:
         mask = COCO(str(output / "predictions.json")).annToMask(annotation)
         assert mask.shape == (90, 120)
         assert mask.sum() == annotation["area"]
-        assert capsys.readouterr().out.endswith(
-            f"\n2 pictures, 8 instances with score >= 0: overlays in {output}, "
-            f"{output / 'predictions.json'}\n"
-        )
 
     @pytest.mark.parametrize(
         ("options", "image_ids"),
