@@ -85,7 +85,7 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
     require_instances(cfg)
     weights = os.fspath(weights)
     record = _read_dataset_record(weights)
-    cfg = _with_label_counts(cfg, record, weights)
+    cfg = build_config_with_label_counts(cfg, record, weights)
     if record is None:
         LOGGER.warning(
             "%s does not say what its classes are called; they are named by their numbers", weights
@@ -105,11 +105,11 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
         names=names,
         augmentations=T.AugmentationList(build_test_augmentations(cfg)),
         image_format=cfg.INPUT.FORMAT,
-        settings=_settings_of(cfg, weights),
+        settings=build_settings(cfg, weights),
     )
 
 
-def _with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
+def build_config_with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
     """The config with the numbers of classes and values that it leaves to the dataset."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -141,7 +141,7 @@ def _with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> Cf
     return cfg
 
 
-def _settings_of(cfg: CfgNode, weights: str) -> dict[str, object]:
+def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
     """The weights' SHA-256 and the config keys that decide the predictions, as JSON values."""
     digest = hashlib.sha256()
     with open(weights, "rb") as stream:
