@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from mask2former_mt.evaluation.calibration import Bins, bin_scores
-from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50, TRUE_POSITIVE, Matching
+from mask2former_mt.evaluation.matching import AT_50, TRUE_POSITIVE, Matching
 from mask2former_mt.structures import UNKNOWN
 
 # K classes, V values of a subcategory with none as the last one, N matches
@@ -36,8 +36,8 @@ class LabelMatches:
 def match_labels(matching: Matching) -> dict[str, LabelMatches]:
     """Counts annotated against predicted values, by subcategory."""
     truth, detections = matching.truth, matching.detections
-    detections_N = np.flatnonzero(matching.matches.statuses[ALL_AREAS, AT_50] == TRUE_POSITIVE)
-    objects_N = matching.matches.objects[AT_50, detections_N]
+    detections_N = np.flatnonzero(matching.statuses[AT_50] == TRUE_POSITIVE)
+    objects_N = matching.objects[AT_50, detections_N]
     labels = {}
     for column, s in enumerate(truth.spec):
         annotated_N = truth.labels[objects_N, column]
@@ -76,9 +76,8 @@ def confusion_json(labels: dict[str, LabelMatches], class_names: list[str]) -> d
     """The confusion matrices as plain JSON.
 
     Returns:
-        By subcategory: `values` (null is none), `all`, rows of counts by annotated value, in them
-        columns by predicted value, and the same by class name in `classes`, without those classes
-        that have none.
+        By subcategory: `values` (null is none); `all`, counts with a row per annotated and a column
+        per predicted value; `classes`, the same by class name, for classes that have any.
     """
     return {
         name: {

@@ -6,13 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from mask2former_mt.evaluation.matching import (
-    ALL_AREAS,
-    AT_50,
-    IGNORED,
-    TRUE_POSITIVE,
-    Matching,
-)
+from mask2former_mt.evaluation.matching import AT_50, IGNORED, TRUE_POSITIVE, Matching
 
 # N scores, B bins
 
@@ -60,11 +54,9 @@ def bin_scores(scores_N: np.ndarray, right_N: np.ndarray) -> Bins:
         return Bins(np.zeros(NUM_BINS, dtype=np.int64), empty, empty, defined=False)
     bins_N = np.maximum(np.ceil(scores_N * NUM_BINS).astype(np.int64) - 1, 0)
     counts_B = np.bincount(bins_N, minlength=NUM_BINS)
-    sums = (np.bincount(bins_N, weights, NUM_BINS) for weights in (scores_N, right_N))
-    undefined = np.full(NUM_BINS, np.nan)
-    scores_B, right_B = (
-        np.divide(total, counts_B, out=undefined.copy(), where=counts_B > 0) for total in sums
-    )
+    sums_2B = np.stack([np.bincount(bins_N, weights, NUM_BINS) for weights in (scores_N, right_N)])
+    undefined = np.full(sums_2B.shape, np.nan)
+    scores_B, right_B = np.divide(sums_2B, counts_B, out=undefined, where=counts_B > 0)
     return Bins(counts_B, scores_B, right_B, defined=True)
 
 
@@ -74,6 +66,6 @@ def score_bins(matching: Matching) -> Bins:
     Those that COCO leaves out (on a crowd, or beyond the number that counts) are left out. Where
     there is nothing to find, nothing could be right, and nothing is learnt about the scores.
     """
-    statuses_D = matching.matches.statuses[ALL_AREAS, AT_50]
+    statuses_D = matching.statuses[AT_50]
     counted_D = (statuses_D != IGNORED) & matching.to_find.any()
     return bin_scores(matching.detections.scores[counted_D], statuses_D[counted_D] == TRUE_POSITIVE)

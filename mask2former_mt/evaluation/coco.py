@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,22 +22,15 @@ from mask2former_mt.evaluation.matching import (
     MAX_DETS,
     NONE,
     TRUE_POSITIVE,
-    Matches,
     Matching,
     match,
 )
-from mask2former_mt.evaluation.overlaps import (
-    IOU_THRESHOLDS,
-    Pairs,
-    box_pairs,
-    read_detections,
-)
+from mask2former_mt.evaluation.overlaps import IOU_THRESHOLDS, Pairs, box_pairs, read_detections
 from mask2former_mt.evaluation.precision_recall import (
     FEW_DETS,
     Curves,
-    curves,
+    curves_by_area,
     mean_percent,
-    recalls_of_first,
 )
 
 # The same numbers; "own" is many times as fast and does not keep the results in memory.
@@ -73,13 +65,18 @@ def match_results(
         results = list(results)
     detections, pairs = read_detections(truth, results, explain=explain)
     if engine == "pycocotools":
-        matches, segm = _pycocotools("segm", truth, detections, results, max_dets)
-        _, bbox = _pycocotools("bbox", truth, detections, results, max_dets)
-    else:
-        matches, segm = _own(truth, detections, pairs, detections.areas, max_dets)
-        box_areas_D = detections.extents[:, 2:].prod(axis=1)
-        _, bbox = _own(truth, detections, box_pairs(truth, detections), box_areas_D, max_dets)
-    return Matching(truth, detections, pairs, matches, max_dets), segm, bbox
+        matching, segm = _pycocotools("segm", truth, detections, pairs, results, max_dets)
+        _, bbox = _pycocotools("bbox", truth, detections, pairs, results, max_dets)
+        return matching, segm, bbox
+    matching = match(truth, detections, pairs, areas_D=detections.areas, max_dets=max_dets)
+    by_box = match(
+        truth,
+        detections,
+        box_pairs(truth, detections),
+        areas_D=detections.extents[:, 2:].prod(axis=1),
+        max_dets=max_dets,
+    )
+    return matching, curves_by_area(matching), curves_by_area(by_box)
 
 
 def check_engine(engine: str) -> None:
@@ -100,44 +97,28 @@ def coco_metrics(curves_AT: Curves, *, max_dets: int = MAX_DETS) -> dict[str, fl
         max_dets: detections that counted per image and class, for the name of the recall.
     """
     precisions_ATRK, recalls_ATK = curves_AT.precisions, curves_AT.recalls
-    metrics = {
-        "AP": mean_percent(precisions_ATRK[ALL_AREAS]),
-        "AP50": mean_percent(precisions_ATRK[ALL_AREAS, AT_50]),
-        "AP75": mean_percent(precisions_ATRK[ALL_AREAS, AT_75]),
+    sizes = {name[0]: a for a, name in enumerate(AREAS) if a != ALL_AREAS}
+    values = {
+        "AP": precisions_ATRK[ALL_AREAS],
+        "AP50": precisions_ATRK[ALL_AREAS, AT_50],
+        "AP75": precisions_ATRK[ALL_AREAS, AT_75],
+        **{f"AP{letter}": precisions_ATRK[a] for letter, a in sizes.items()},
+        **{f"AR{limit}": curves_AT.recalls_of_first[limit] for limit in FEW_DETS},
+        f"AR{max_dets}": recalls_ATK[ALL_AREAS],
+        **{f"AR{letter}": recalls_ATK[a] for letter, a in sizes.items()},
     }
-    small_to_large = [(a, name[0]) for a, name in enumerate(AREAS) if a != ALL_AREAS]
-    metrics |= {f"AP{letter}": mean_percent(precisions_ATRK[a]) for a, letter in small_to_large}
-    metrics |= {f"AR{n}": mean_percent(curves_AT.recalls_of_first[n]) for n in FEW_DETS}
-    metrics[f"AR{max_dets}"] = mean_percent(recalls_ATK[ALL_AREAS])
-    metrics |= {f"AR{letter}": mean_percent(recalls_ATK[a]) for a, letter in small_to_large}
-    return metrics
-
-
-def _own(
-    truth: GroundTruth,
-    detections: Detections,
-    pairs: Pairs,
-    areas_D: np.ndarray,
-    max_dets: int,
-) -> tuple[Matches, Curves]:
-    matches = match(truth, detections, pairs, areas_D=areas_D, max_dets=max_dets)
-    all_dets = curves(truth, detections, matches.statuses, matches.counts)
-    few = {limit: recalls_of_first(truth, detections, matches, limit) for limit in FEW_DETS}
-    return matches, dataclasses.replace(all_dets, recalls_of_first=few)
+    return {name: mean_percent(part) for name, part in values.items()}
 
 
 def _pycocotools(
     task: str,
     truth: GroundTruth,
     detections: Detections,
+    pairs: Pairs,
     results: Sequence[Mapping],
     max_dets: int,
-) -> tuple[Matches, Curves]:
+) -> tuple[Matching, Curves]:
     """COCOeval itself, on copies whose ids are our indices + 1; 0 means "no match" there."""
-    images = [
-        {"id": i + 1, "height": int(h), "width": int(w)} for i, (h, w) in enumerate(truth.sizes)
-    ]
-    categories = [{"id": k + 1, "name": name} for k, name in enumerate(truth.class_names)]
     objects = [
         {
             "id": g + 1,
@@ -166,9 +147,7 @@ def _pycocotools(
             }
         )
     with contextlib.redirect_stdout(io.StringIO()):
-        coco_eval = COCOeval(
-            _coco(images, categories, objects), _coco(images, categories, predicted), task
-        )
+        coco_eval = COCOeval(_coco(truth, objects), _coco(truth, predicted), task)
         limits = sorted({limit for limit in FEW_DETS if limit < max_dets} | {max_dets})
         coco_eval.params.maxDets = limits
         coco_eval.evaluate()
@@ -177,13 +156,17 @@ def _pycocotools(
         limit: coco_eval.eval["recall"][..., ALL_AREAS, min(place, len(limits) - 1)]
         for place, limit in enumerate(FEW_DETS)
     }
-    return _matches(coco_eval, len(detections), len(truth)), Curves(
-        *(np.moveaxis(coco_eval.eval[name][..., -1], -1, 0) for name in ("precision", "recall")),
-        few,
+    precisions, recalls = (
+        np.moveaxis(coco_eval.eval[name][..., -1], -1, 0) for name in ("precision", "recall")
     )
+    matches = _matches(coco_eval, len(detections), len(truth))
+    return Matching(truth, detections, pairs, max_dets, *matches), Curves(precisions, recalls, few)
 
 
-def _matches(coco_eval: COCOeval, num_detections: int, num_objects: int) -> Matches:
+def _matches(
+    coco_eval: COCOeval, num_detections: int, num_objects: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`objects`, `area_statuses` and `area_counts` of a `Matching`."""
     shape = (len(AREAS), len(IOU_THRESHOLDS), num_detections)
     objects_ATD = np.full(shape, NONE, dtype=np.int32)
     # Those beyond the number that counts are in no entry.
@@ -201,11 +184,18 @@ def _matches(coco_eval: COCOeval, num_detections: int, num_objects: int) -> Matc
         statuses_TD = np.where(objects_TD == NONE, FALSE_POSITIVE, TRUE_POSITIVE)
         statuses_ATD[a][:, of_D] = np.where(entry["dtIgnore"], IGNORED, statuses_TD)
         counts_AG[a, of_G] = np.logical_not(entry["gtIgnore"])
-    return Matches(objects_ATD[ALL_AREAS], statuses_ATD, counts_AG)
+    return objects_ATD[ALL_AREAS], statuses_ATD, counts_AG
 
 
-def _coco(images: list[dict], categories: list[dict], annotations: list[dict]) -> COCO:
+def _coco(truth: GroundTruth, annotations: list[dict]) -> COCO:
     coco = COCO()
-    coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
+    coco.dataset = {
+        "images": [
+            {"id": i + 1, "height": height, "width": width}
+            for i, (height, width) in enumerate(truth.sizes.tolist())
+        ],
+        "categories": [{"id": k + 1, "name": name} for k, name in enumerate(truth.class_names)],
+        "annotations": annotations,
+    }
     coco.createIndex()
     return coco

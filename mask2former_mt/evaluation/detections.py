@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import itertools
 import math
-import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from mask2former_mt.dataset.rle import looks_compressed, sums_of_lengths
@@ -17,13 +18,30 @@ from mask2former_mt.structures import UNKNOWN
 
 # D detections, N entries of one part, S subcategories
 
-_REQUIRED_KEYS = ("image_id", "category_id", "segmentation", "score")
 # The masks' texts and numbers of this many entries fit a CPU's cache.
 _ENTRIES_PER_PART = 200
+Self = TypeVar("Self", bound="Columns")
+
+
+class Columns:
+    """A dataclass of arrays of the same length, one row of them for each thing."""
+
+    @classmethod
+    def concatenate(cls: type[Self], parts: Sequence[Self]) -> Self:
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def __len__(self) -> int:
+        return len(getattr(self, dataclasses.fields(self)[0].name))
+
+    def select(self: Self, which: np.ndarray | slice) -> Self:
+        """The rows at these indices, in this order, or under a mask."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return type(self)(*(getattr(self, name)[which] for name in names))
 
 
 @dataclasses.dataclass(frozen=True)
-class Detections:
+class Detections(Columns):
     """What was predicted.
 
     Args:
@@ -44,20 +62,6 @@ class Detections:
     extents: np.ndarray
     labels: np.ndarray
     label_scores: np.ndarray
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def __len__(self) -> int:
-        """D."""
-        return len(self.places)
-
-    def select(self, which: np.ndarray) -> Detections:
-        """The detections at these indices, in this order."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return Detections(*(getattr(self, name)[which] for name in names))
 
     @functools.cached_property
     def ranks(self) -> np.ndarray:
@@ -89,6 +93,33 @@ def ranks(groups_D: np.ndarray, scores_D: np.ndarray) -> np.ndarray:
     return ranks_D
 
 
+class _Mask(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str
+
+
+class _Label(msgspec.Struct):
+    value: str | int | None
+    score: float | None = None
+
+
+class _Result(msgspec.Struct):
+    """An entry of the results JSON; other keys are ignored."""
+
+    image_id: int | str
+    category_id: int | str
+    segmentation: _Mask
+    score: float
+    subcategories: dict[str, _Label] = {}
+
+
+_FORM = (
+    'a result must be {"image_id": ..., "category_id": ..., "score": number, "segmentation": '
+    '{"size": [height, width], "counts": text from pycocotools.mask.encode}, '
+    '"subcategories": {name: {"value": value or null, "score": number}}}'
+)
+
+
 def read_parts(
     truth: GroundTruth, results: Iterable[Mapping]
 ) -> Iterator[tuple[Detections, list[Mapping]]]:
@@ -118,32 +149,29 @@ class _EntryReader:
     """Checks entries against one dataset."""
 
     def __init__(self, truth: GroundTruth) -> None:
-        self._spec = truth.spec
-        self._category_ids = truth.category_ids
+        self._truth = truth
         self._images = {image_id: i for i, image_id in enumerate(truth.image_ids)}
         self._classes = {category_id: k for k, category_id in enumerate(truth.category_ids)}
-        self._sizes = truth.sizes.tolist()
-        # Quicker than `value_index`, which is asked when a value is not found here.
-        self._labels = [{v: s.value_index(v) for v in (*s.values, None)} for s in truth.spec]
+        self._sizes = [tuple(size) for size in truth.sizes.tolist()]
 
     def read(
         self, entries: Sequence[Mapping], first_place: int
     ) -> tuple[Detections, list[Mapping]]:
         """Checks N entries, the first of which is at `first_place` in the results."""
-        rows, rles = [], []
+        rows = []
         for place, entry in enumerate(entries, start=first_place):
             try:
                 rows.append(self._row(entry))
-                rles.append(entry["segmentation"])
             except ValueError as error:
                 raise ValueError(f"{_place_of(place, entry)}: {error}") from error
         images, classes, scores, labels, label_scores = (
             zip(*rows, strict=True) if rows else [()] * 5
         )
         places = np.arange(first_place, first_place + len(rows))
+        rles = [entry["segmentation"] for entry in entries]
         _check_lengths(rles, entries, places)
         areas, extents = measure_masks(rles)
-        shape = (len(rows), len(self._spec))
+        shape = (len(rows), len(self._truth.spec))
         detections = Detections(
             places=places,
             images=np.array(images, dtype=np.int64),
@@ -156,80 +184,54 @@ class _EntryReader:
         )
         return detections, rles
 
-    def _row(self, entry: Mapping) -> tuple[int, int, float, list[int], list[float]]:
-        """Image, class, score, labels and the labels' probabilities."""
-        if not isinstance(entry, dict):
-            raise ValueError(
-                f"a result must be an object with {list(_REQUIRED_KEYS)}, got {str(entry)[:80]!r}"
-            )
-        for key in _REQUIRED_KEYS:
-            if key not in entry:
-                raise ValueError(f"no {key!r}; a result needs {list(_REQUIRED_KEYS)}")
-        image_id, category_id = entry["image_id"], entry["category_id"]
-        # A JSON value may also be a list, which cannot be looked up.
-        image = self._images.get(image_id) if isinstance(image_id, (int, str)) else None
+    def _row(self, entry: object) -> tuple[int, int, float, list[int], list[float]]:
+        """Image, class, score, labels and the labels' probabilities, NaN where not stated."""
+        try:
+            result = msgspec.convert(entry, _Result)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{error}; {_FORM}") from error
+        image = self._images.get(result.image_id)
         if image is None:
             raise ValueError(
-                f"image_id {image_id!r} is not one of the {len(self._images)} images of the ground "
-                "truth; are these the predictions for another dataset or split?"
+                f"image_id {result.image_id!r} is not one of the {len(self._images)} images of the "
+                "ground truth; are these the predictions for another dataset or split?"
             )
-        class_ = self._classes.get(category_id) if isinstance(category_id, (int, str)) else None
+        class_ = self._classes.get(result.category_id)
         if class_ is None:
             raise ValueError(
-                f"category_id {category_id!r} is not in the ground truth, which lists "
-                f"{self._category_ids}; write dataset ids, not contiguous classes"
+                f"category_id {result.category_id!r} is not in the ground truth, which lists "
+                f"{self._truth.category_ids}; write dataset ids, not contiguous classes"
             )
-        rle, size = entry["segmentation"], self._sizes[image]
-        if not isinstance(rle, dict) or not isinstance(rle.get("counts"), str):
+        mask, size = result.segmentation, self._sizes[image]
+        if mask.size != size:
             raise ValueError(
-                "segmentation must be a compressed RLE "
-                '{"size": [height, width], "counts": text}; encode it with pycocotools.mask.encode'
-            )
-        if rle.get("size") != size and list(rle.get("size") or ()) != size:
-            raise ValueError(
-                f"the mask's size must be {size} (height, width), "
-                f"got {rle.get('size')}; resize the masks to the original image"
+                f"the mask's size must be {list(size)} (height, width), got {list(mask.size)}; "
+                "resize the masks to the original image"
             )
         # pycocotools would read a damaged text past its end.
-        if not looks_compressed(rle["counts"]):
+        if not looks_compressed(mask.counts):
             raise ValueError(
                 "the mask's counts must be COCO's compressed text, which this is not, or it is cut "
-                f"short: {rle['counts'][:80]!r}"
+                f"short: {mask.counts[:80]!r}"
             )
-        score = _checked_score(entry["score"])
-        return (image, class_, score, *self._checked_labels(entry.get("subcategories", {})))
-
-    def _checked_labels(self, predicted: object) -> tuple[list[int], list[float]]:
-        """The S values and their probabilities, NaN where an entry states none."""
-        if not isinstance(predicted, dict) or not all(
-            isinstance(prediction, dict) and "value" in prediction
-            for prediction in predicted.values()
-        ):
-            raise ValueError(
-                'subcategories must be {name: {"value": value or null, "score": number}}, '
-                f"got {predicted!r}"
-            )
-        labels, scores = [], []
-        for s, label_of in zip(self._spec, self._labels, strict=True):
-            prediction = predicted.get(s.name, {"value": UNKNOWN})
-            value = prediction["value"]
-            is_name = value is None or isinstance(value, str)
-            label = label_of[value] if is_name and value in label_of else s.value_index(value)
+        if not math.isfinite(result.score):
+            raise ValueError(f"score must be a finite number, got {result.score}")
+        predicted, spec = result.subcategories, self._truth.spec
+        labels = spec.labels_of({name: label.value for name, label in predicted.items()})
+        label_scores = []
+        for s, label in zip(spec, labels, strict=True):
             if label == UNKNOWN:
                 raise ValueError(
                     f"no value of subcategory {s.name!r}; every result must predict one of "
                     f"{list(s.values)} or null (none) for it"
                 )
-            labels.append(label)
-            score = prediction.get("score")
-            try:
-                scores.append(math.nan if score is None else _checked_score(score))
-            except ValueError as error:
-                raise ValueError(f"subcategory {s.name!r}: {error}") from error
-        if len(predicted) > len(labels):
-            # Names the subcategory that the dataset does not list.
-            self._spec.labels_of(dict.fromkeys(predicted))
-        return labels, scores
+            score = predicted[s.name].score
+            if score is not None and not math.isfinite(score):
+                raise ValueError(
+                    f"subcategory {s.name!r}: score must be a finite number, got {score}"
+                )
+            label_scores.append(math.nan if score is None else score)
+        return image, class_, result.score, labels, label_scores
 
 
 def _check_lengths(rles: Sequence[Mapping], entries: Sequence[Mapping], places: np.ndarray) -> None:
@@ -246,16 +248,6 @@ def _check_lengths(rles: Sequence[Mapping], entries: Sequence[Mapping], places: 
                 f"width = {math.prod(rle['size'])}, got {total}; the file may be damaged, "
                 "predict again"
             )
-
-
-def _checked_score(score: object) -> float:
-    # A float, as nearly all are, needs no slow look at its class.
-    is_number = type(score) is float or (
-        isinstance(score, numbers.Real) and not isinstance(score, bool)
-    )
-    if not is_number or not math.isfinite(score):
-        raise ValueError(f"score must be a finite number, got {score!r}")
-    return float(score)
 
 
 def _place_of(place: int, entry: object) -> str:

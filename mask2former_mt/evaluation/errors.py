@@ -13,7 +13,6 @@ import numpy as np
 
 from mask2former_mt.evaluation.joint import verified_statuses
 from mask2former_mt.evaluation.matching import (
-    ALL_AREAS,
     AT_50,
     FALSE_POSITIVE,
     IGNORED,
@@ -88,7 +87,7 @@ def find_errors(matching: Matching) -> Errors:
         sec. 2.2, and its order of reasons where several hold. The wrong subcategory is ours; its
         "missed" leaves out, as there, what another error is about.
     """
-    truth, detections, matches = matching.truth, matching.detections, matching.matches
+    truth, detections = matching.truth, matching.detections
     # A crowd explains nothing: COCO ignores the detections on it.
     pairs = matching.pairs.select(~truth.crowds[matching.pairs.objects])
     same = detections.classes[pairs.detections] == truth.classes[pairs.objects]
@@ -97,8 +96,7 @@ def find_errors(matching: Matching) -> Errors:
     other_iou_D, other_D = _best(pairs.select(~same), len(detections))
 
     least = IOU_THRESHOLDS[AT_50]
-    statuses_D = matches.statuses[ALL_AREAS, AT_50]
-    matched_D = matches.objects[AT_50]
+    statuses_D, matched_D = matching.statuses[AT_50], matching.objects[AT_50]
     reasons = [
         (statuses_D == IGNORED, NOT_COUNTED, NONE),
         (verified_statuses(matching)[AT_50] == TRUE_POSITIVE, RIGHT, matched_D),
@@ -142,9 +140,7 @@ def gains(errors: Errors) -> dict[str, float]:
         to_find_G: np.ndarray = matching.to_find,
     ) -> float:
         repaired = dataclasses.replace(detections, classes=classes_D)
-        return mean_percent(
-            curves(truth, repaired, statuses_D[None, None], to_find_G[None]).precisions
-        )
+        return mean_percent(curves(truth, repaired, statuses_D[None], to_find_G).precisions)
 
     before = average_precision(statuses_D)
     found_G = np.zeros(len(truth), dtype=bool)

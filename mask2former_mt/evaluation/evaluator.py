@@ -39,14 +39,12 @@ class JointCOCOEvaluator(DatasetEvaluator):
     processes nor on the order of images.
 
     Args:
-        dataset_name: a registered dataset whose metadata has `json_file`, `thing_classes` and
-            `thing_dataset_id_to_contiguous_id`.
-        output_dir: where `coco_instances_results.json`, `confusion.json` and `report.html` are
-            written, and the temporary files are; None writes nothing there.
+        dataset_name: see `ground_truth_of`.
+        output_dir: where `coco_instances_results.json`, `confusion.json`, `report.html` and the
+            temporary files are written; None writes nothing.
         distributed: gather from all processes; False evaluates what this process has seen.
         engine: one of `coco.ENGINES`.
-        describe: gives the facts of the run when the report is written; None writes no report,
-            nor does an `output_dir` of None.
+        describe: gives the facts of the run for the report; None writes no report.
 
     Attributes:
         evaluation: what `evaluate` found, in the process that it returns metrics in.
@@ -73,13 +71,9 @@ class JointCOCOEvaluator(DatasetEvaluator):
         self._output_dir = None if output_dir is None else pathlib.Path(output_dir)
         self._distributed = distributed
         # Only the process that computes the metrics needs the objects.
-        self._truth = None
-        if not distributed or comm.is_main_process():
-            self._truth = ground_truth_of(dataset_name)
-            self._image_ids = frozenset(self._truth.image_ids)
-        else:
-            records = split_of(dataset_name).records
-            self._image_ids = frozenset(record["image_id"] for record in records)
+        is_needed = not distributed or comm.is_main_process()
+        self._truth = ground_truth_of(dataset_name) if is_needed else None
+        self._image_ids = {record["image_id"] for record in split_of(dataset_name).records}
         class_of_id = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
         self._category_ids = sorted(class_of_id, key=class_of_id.__getitem__)
         self.reset()

@@ -51,7 +51,7 @@ def fashionpedia_metrics(matching: Matching) -> dict[str, float]:
             detections.ranks,
             truth.groups,
             thresholds_L=IOU_THRESHOLDS,
-            ignored_GL=np.repeat(truth.crowds[:, None], len(IOU_THRESHOLDS), axis=1),
+            ignored_GL=truth.crowds[:, None],
             crowds_G=truth.crowds,
             others_P=f1_P,
             least_other=threshold,
@@ -59,11 +59,10 @@ def fashionpedia_metrics(matching: Matching) -> dict[str, float]:
         statuses_TD = np.full((len(IOU_THRESHOLDS), len(detections)), FALSE_POSITIVE, dtype=np.int8)
         set_statuses(statuses_TD, candidates_C, objects_CT, truth.crowds)
         statuses_TD[:, matching.is_over] = IGNORED
-        at_f1 = curves(truth, detections, statuses_TD[None], ~truth.crowds[None])
-        precisions_FTRK.append(at_f1.precisions[0])
+        precisions_FTRK.append(curves(truth, detections, statuses_TD, ~truth.crowds).precisions)
     precisions_FTRK = np.stack(precisions_FTRK)
     annotated_G = ~truth.crowds & (truth.labels != UNKNOWN).any(axis=1)
-    with_labels_K = np.bincount(truth.classes[annotated_G], minlength=len(truth.class_names)) > 0
+    with_labels_K = truth.per_class(annotated_G) > 0
     counted = [precisions_FTRK[..., with_labels_K], precisions_FTRK[:1][..., ~with_labels_K]]
     return {
         "fashionpedia/AP_IoU+F1": mean_percent(np.concatenate([c.ravel() for c in counted])),
@@ -83,10 +82,8 @@ def attribute_f1(matching: Matching, pairs: Pairs) -> np.ndarray:
     annotated_PS = truth.labels[pairs.objects]
     predicted_PS = detections.labels[pairs.detections]
     known_PS = annotated_PS != UNKNOWN
-    yes_PS, predicted_yes_PS = (
-        known_PS & (annotated_PS != none_S),
-        known_PS & (predicted_PS != none_S),
-    )
+    yes_PS = known_PS & (annotated_PS != none_S)
+    predicted_yes_PS = known_PS & (predicted_PS != none_S)
     num_values = (known_PS * none_S).sum(axis=1)
     num_annotated, num_predicted = yes_PS.sum(axis=1), predicted_yes_PS.sum(axis=1)
     both_yes = (yes_PS & (annotated_PS == predicted_PS)).sum(axis=1)

@@ -20,7 +20,7 @@ from mask2former_mt.structures import SubcategorySpec
 _MASKS_AT_ONCE = 200
 # COCO leaves such annotations out.
 _LEFT_OUT = ("unknown-image", "unknown-category")
-_COLUMNS = ("category_id", "iscrowd", "bbox", "has_bbox", "area", "subcategories")
+_KEYS = ("category_id", "iscrowd", "bbox", "has_bbox", "area", "subcategories")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,6 @@ class GroundTruth:
     extents: np.ndarray
 
     def __len__(self) -> int:
-        """G."""
         return len(self.rles)
 
     @property
@@ -73,7 +72,12 @@ class GroundTruth:
         return self.group_of(self.images, self.classes)
 
     def group_of(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The numbers of these images and classes in `groups`."""
         return images * max(len(self.class_names), 1) + classes
+
+    def per_class(self, chosen_G: np.ndarray) -> np.ndarray:
+        """int64 (K,): how many of the chosen objects are of each class."""
+        return np.bincount(self.classes[chosen_G], minlength=len(self.class_names))
 
 
 def ground_truth_of(dataset_name: str) -> GroundTruth:
@@ -122,33 +126,28 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
         records: a split's dataset dicts, in any order.
         header: of the split. Where its spec is empty, the records' labels are left out.
     """
+    images = []
     # One record at a time: whole, with all their outlines, they would need much memory.
-    images = [
-        (
-            record["image_id"],
-            record["file_name"],
-            (record["height"], record["width"]),
-            [
-                (
-                    to_rle(annotation["segmentation"], record["height"], record["width"]),
-                    *(annotation[key] for key in _COLUMNS),
-                )
-                for annotation in record["annotations"]
-            ],
-        )
-        for record in records
-    ]
+    for record in records:
+        size = record["height"], record["width"]
+        objects = [
+            (to_rle(annotation["segmentation"], *size), *(annotation[key] for key in _KEYS))
+            for annotation in record["annotations"]
+        ]
+        images.append((record["image_id"], record["file_name"], size, objects))
     # COCO's own order, in which equal scores of different images are ranked.
     images.sort(key=lambda image: image[0])
     image_ids, file_names, sizes, objects = zip(*images, strict=True) if images else [()] * 4
     counts_I = [len(of_image) for of_image in objects]
     rows = [row for of_image in objects for row in of_image]
     rles, classes, crowds, boxes, has_box, areas, labels = (
-        zip(*rows, strict=True) if rows else [()] * (1 + len(_COLUMNS))
+        zip(*rows, strict=True) if rows else [()] * (1 + len(_KEYS))
     )
     mask_areas_G, extents_G4 = measure_masks(rles)
     areas_G = np.array(areas, dtype=np.float64)  # None becomes NaN
     num_labels = len(header.spec)
+    labels_GS = np.array([row[:num_labels] for row in labels], dtype=np.int64)
+    boxes_G4 = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return GroundTruth(
         image_ids=list(image_ids),
         file_names=list(file_names),
@@ -161,14 +160,8 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
         firsts=np.cumsum([0, *counts_I]),
         areas=np.where(np.isnan(areas_G), mask_areas_G, areas_G),
         crowds=np.array(crowds, dtype=bool),
-        boxes=np.where(
-            np.array(has_box, dtype=bool)[:, None],
-            np.array(boxes, dtype=np.float64).reshape(-1, 4),
-            extents_G4,
-        ),
-        labels=np.array([row[:num_labels] for row in labels], dtype=np.int64).reshape(
-            len(rows), num_labels
-        ),
+        boxes=np.where(np.array(has_box, dtype=bool)[:, None], boxes_G4, extents_G4),
+        labels=labels_GS.reshape(len(rows), num_labels),
         rles=list(rles),
         mask_areas=mask_areas_G,
         extents=extents_G4,

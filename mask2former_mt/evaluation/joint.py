@@ -110,11 +110,7 @@ def evaluate(
     metrics |= paco.paco_metrics(matching)
     metrics |= fashionpedia.fashionpedia_metrics(matching)
     return Evaluation(
-        truth=truth,
-        detections=matching.detections,
-        pairs=matching.pairs,
-        matches=matching.matches,
-        max_dets=max_dets,
+        **vars(matching),
         segm=segm,
         bbox=bbox,
         joint=joint,
@@ -134,15 +130,13 @@ def verified_statuses(matching: Matching, columns: slice = slice(None)) -> np.nd
     Returns:
         int8 (T, D): FALSE_POSITIVE, TRUE_POSITIVE or IGNORED.
     """
-    statuses_TD = matching.matches.statuses[ALL_AREAS].copy()
+    statuses_TD = matching.statuses.copy()
     t, d = (statuses_TD == TRUE_POSITIVE).nonzero()
-    wrong = ~labels_agree(matching, d, matching.matches.objects[t, d], columns)
+    wrong = ~labels_agree(matching, d, matching.objects[t, d], columns)
     statuses_TD[t[wrong], d[wrong]] = FALSE_POSITIVE
     return statuses_TD
 
 
 def _joint_curves(matching: Matching, columns: slice = slice(None)) -> Curves:
-    """Curves over (T, ...) and all areas."""
     statuses_TD = verified_statuses(matching, columns)
-    joint = curves(matching.truth, matching.detections, statuses_TD[None], matching.to_find[None])
-    return Curves(joint.precisions[0], joint.recalls[0])
+    return curves(matching.truth, matching.detections, statuses_TD, matching.to_find)

@@ -36,42 +36,41 @@ NONE = -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Matches:
-    """What each detection found.
-
-    Args:
-        objects: int32 (T, D), the object it is matched to over all areas, or -1; it may be a
-            crowd, see `statuses`.
-        statuses: int8 (A, T, D): FALSE_POSITIVE, TRUE_POSITIVE or IGNORED.
-        counts: bool (A, G): the object is to be found, it is no crowd and in the area range.
-    """
-
-    objects: np.ndarray
-    statuses: np.ndarray
-    counts: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
 class Matching:
-    """Predictions, the ground truth, and which of them belong together by their masks.
+    """Predictions, the ground truth, and which of them belong together.
 
     Args:
         truth, detections: both sides, checked and sorted by image.
-        pairs: which of them overlap; at least all of the same class with a mask IoU >= .5.
-        matches: who found what.
+        pairs: which of them overlap; at least all of the same class with an IoU >= .5.
         max_dets: detections that counted per image and class, the highest scores first.
+        objects: int32 (T, D), the object that each detection is matched to over all areas, or -1;
+            it may be a crowd, see `statuses`.
+        area_statuses: int8 (A, T, D): FALSE_POSITIVE, TRUE_POSITIVE or IGNORED.
+        area_counts: bool (A, G): the object is to be found, it is no crowd and in the area range.
     """
 
     truth: GroundTruth
     detections: Detections
     pairs: Pairs
-    matches: Matches
     max_dets: int
+    objects: np.ndarray
+    area_statuses: np.ndarray
+    area_counts: np.ndarray
+
+    @property
+    def statuses(self) -> np.ndarray:
+        """int8 (T, D): what the detections are over all areas."""
+        return self.area_statuses[ALL_AREAS]
 
     @property
     def to_find(self) -> np.ndarray:
         """bool (G,): the objects to find over all areas."""
-        return self.matches.counts[ALL_AREAS]
+        return self.area_counts[ALL_AREAS]
+
+    @property
+    def num_to_find(self) -> np.ndarray:
+        """int64 (K,): how many objects of each class there are to find."""
+        return self.truth.per_class(self.to_find)
 
     @property
     def is_over(self) -> np.ndarray:
@@ -85,17 +84,11 @@ class Matching:
 
 
 def match(
-    truth: GroundTruth,
-    detections: Detections,
-    pairs: Pairs,
-    *,
-    areas_D: np.ndarray,
-    max_dets: int,
-) -> Matches:
+    truth: GroundTruth, detections: Detections, pairs: Pairs, *, areas_D: np.ndarray, max_dets: int
+) -> Matching:
     """Matches as COCO does.
 
     Args:
-        truth, detections: both sides.
         pairs: those of different classes are left out; those with an IoU below .5 may be missing.
         areas_D: float64 (D,), pixels, which decides on small, medium and large.
         max_dets: detections that count per image and class, the highest scores first.
@@ -124,7 +117,7 @@ def match(
         of_area = slice(a * num_thresholds, (a + 1) * num_thresholds)
         set_statuses(statuses_TD, candidates_C, objects_CL[:, of_area], ignored_AG[a])
     statuses_ATD[..., is_over_D] = IGNORED
-    return Matches(objects_TD, statuses_ATD, ~ignored_AG)
+    return Matching(truth, detections, pairs, max_dets, objects_TD, statuses_ATD, ~ignored_AG)
 
 
 def take_objects(
@@ -149,7 +142,7 @@ def take_objects(
         order_D: int (D,), who comes first within a group; unique there.
         groups_G: int (G,); objects of different groups never share a detection.
         thresholds_L: float (L,), least IoU.
-        ignored_GL: bool (G, L).
+        ignored_GL: bool (G, L), or (G, 1) where the settings do not differ in it.
         crowds_G: bool (G,).
         others_P, least_other: a second measure of each pair, and its least value: an object must
             then be at least as good by both measures to be preferred.
@@ -157,7 +150,7 @@ def take_objects(
     Returns:
         int64 (C,), the detections that have pairs, and int32 (C, L), the object of each or -1.
     """
-    taken_GL = np.zeros(ignored_GL.shape, dtype=bool)
+    taken_GL = np.zeros((len(groups_G), len(thresholds_L)), dtype=bool)
     firsts_C = np.flatnonzero(np.diff(pairs.detections, prepend=-1))
     candidates_C = pairs.detections[firsts_C]
     objects_CL = np.full((len(candidates_C), len(thresholds_L)), NONE, dtype=np.int32)
@@ -203,10 +196,7 @@ def take_objects(
 
 
 def set_statuses(
-    statuses_TD: np.ndarray,
-    candidates_C: np.ndarray,
-    objects_CT: np.ndarray,
-    ignored_G: np.ndarray,
+    statuses_TD: np.ndarray, candidates_C: np.ndarray, objects_CT: np.ndarray, ignored_G: np.ndarray
 ) -> None:
     """Makes those that took an object true positives, or ignored ones like their object.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from mask2former_mt.evaluation.detections import Detections, read_parts
+from mask2former_mt.evaluation.detections import Columns, Detections, read_parts
 from mask2former_mt.evaluation.ground_truth import GroundTruth
 
 # N detections and M objects of one image; D, G of all; P pairs of a detection and an object
@@ -20,7 +20,7 @@ EXPLAINING_IOU = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class Pairs(Columns):
     """Detections and objects of the same image that overlap.
 
     Args:
@@ -32,16 +32,8 @@ class Pairs:
     objects: np.ndarray
     ious: np.ndarray
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
-        empty = cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
-        names = [field.name for field in dataclasses.fields(cls)]
-        columns = [[getattr(part, name) for part in (empty, *parts)] for name in names]
-        return cls(*map(np.concatenate, columns))
 
-    def select(self, which: np.ndarray) -> Pairs:
-        """The pairs at an index or under a mask."""
-        return Pairs(self.detections[which], self.objects[which], self.ious[which])
+_NO_PAIRS = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
 
 
 def read_detections(
@@ -63,7 +55,7 @@ def read_detections(
     Raises:
         ValueError: names the first entry that does not fit.
     """
-    parts, pairs = [], []
+    parts, pairs = [], [_NO_PAIRS]
     for part, rles in read_parts(truth, results):
         starts = np.flatnonzero(np.diff(part.images, prepend=-1)).tolist()
         for start, stop in itertools.pairwise([*starts, len(part)]):
@@ -109,7 +101,7 @@ def _pairs_of_image(
     if not explain:
         candidates_NM &= detections.classes[:, None] == classes_M
     of_N, of_M = candidates_NM.nonzero()
-    parts = []
+    parts = [_NO_PAIRS]
     # A matrix for each class, so that few masks are compared that are no candidates.
     groups_P = np.zeros_like(of_M) if explain else classes_M[of_M]
     for group in np.unique(groups_P):

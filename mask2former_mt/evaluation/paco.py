@@ -17,7 +17,6 @@ import dataclasses
 import numpy as np
 
 from mask2former_mt.evaluation.matching import (
-    ALL_AREAS,
     AT_50,
     FALSE_POSITIVE,
     IGNORED,
@@ -72,10 +71,9 @@ class _OneSubcategory:
         self.predicted_D = self.detections.labels[:, column]
         self.probs_D = self.detections.label_scores[:, column]
         # The status of a detection that finds no object of a category.
-        matches = matching.matches
-        unknown_TD = matches.objects != NONE
-        unknown_TD &= self.annotated_G[matches.objects] == UNKNOWN if len(self.truth) else False
-        ignored_TD = (matches.statuses[ALL_AREAS] == IGNORED) | unknown_TD
+        unknown_TD = matching.objects != NONE
+        unknown_TD &= self.annotated_G[matching.objects] == UNKNOWN if len(self.truth) else False
+        ignored_TD = (matching.statuses == IGNORED) | unknown_TD
         self.missed_TD = np.where(ignored_TD, IGNORED, FALSE_POSITIVE).astype(np.int8)
 
     def ap(self, kind: str) -> float:
@@ -100,15 +98,15 @@ class _OneSubcategory:
         self, kind: str, stands_D: np.ndarray, scores_D: np.ndarray, to_find_G: np.ndarray
     ) -> float:
         """The AP of one value, from the detections that stand for it and their scores."""
-        pairs = self.pairs
-        pairs = pairs.select(stands_D[pairs.detections] & to_find_G[pairs.objects])
+        suits_P = stands_D[self.pairs.detections] & to_find_G[self.pairs.objects]
+        pairs = self.pairs.select(suits_P)
         none_ignored_G = np.zeros(len(self.truth), dtype=bool)
         candidates_C, objects_CT = take_objects(
             pairs,
             _order(scores_D, pairs.detections),
             self.truth.groups,
             thresholds_L=IOU_THRESHOLDS,
-            ignored_GL=np.repeat(none_ignored_G[:, None], len(IOU_THRESHOLDS), axis=1),
+            ignored_GL=none_ignored_G[:, None],
             crowds_G=self.truth.crowds,
         )
         statuses_TD = self.missed_TD.copy()
@@ -117,10 +115,8 @@ class _OneSubcategory:
             scores_D = (statuses_TD[AT_50] == TRUE_POSITIVE).astype(np.float64)
         standing = np.flatnonzero(stands_D)
         detections = dataclasses.replace(self.detections, scores=scores_D).select(standing)
-        precisions_TRK = curves(
-            self.truth, detections, statuses_TD[None, :, standing], to_find_G[None]
-        ).precisions[0]
-        aps_K = precisions_TRK.mean(axis=(0, 1))
+        found = curves(self.truth, detections, statuses_TD[:, standing], to_find_G)
+        aps_K = found.precisions.mean(axis=(0, 1))
         return float(100 * aps_K[aps_K > UNDEFINED].mean())
 
 

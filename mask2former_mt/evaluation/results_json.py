@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import pathlib
+import re
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 from detectron2.structures import Instances
 from pycocotools import mask as mask_utils
@@ -23,20 +24,12 @@ from mask2former_mt.structures import (
 
 # N instances, H x W of the original image, S subcategories
 
-# Characters read at a time; doubled while an entry is longer.
-_CHUNK = 2**20
-# An entry that goes on after the text read so far makes the parser stop inside a string, or within
-# this many characters of the text's end.
-_NEAR_END = 32
+_SPACE = re.compile(r"\s*")
 _REMEDY = "it may be cut short, or no predictions; predict again"
 
 
 def instances_to_results(
-    instances: Instances,
-    image_id: int | str,
-    *,
-    spec: SubcategorySpec,
-    category_ids: Sequence[int],
+    instances: Instances, image_id: int | str, *, spec: SubcategorySpec, category_ids: Sequence[int]
 ) -> list[dict]:
     """Turns the predictions of one image into entries of the results JSON.
 
@@ -121,12 +114,12 @@ def instances_to_results(
 
 
 def read_predictions(path: str | os.PathLike) -> Iterator[dict]:
-    """Reads the entries of a file of predictions, one at a time.
+    """Reads the entries of a file of predictions, one at a time; its text is held in memory.
 
     Args:
         path: a JSON list of entries, as the evaluation writes it; entries one after another, for
             example one in each line; or an object with a list `annotations`, as `tools/predict.py`
-            writes it, which is held in memory.
+            writes it.
 
     Yields:
         The entries, unchecked.
@@ -135,93 +128,67 @@ def read_predictions(path: str | os.PathLike) -> Iterator[dict]:
         FileNotFoundError: no such file.
         ValueError: a file that is not JSON, is cut short or holds something else; with the place.
     """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
+    path = pathlib.Path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"predictions {path} do not exist or are no file")
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            yield from _entries(_Text(path, file))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no text: {error}; {_REMEDY}") from error
-
-
-def _entries(text: _Text) -> Iterator[dict]:
-    first = text.next_character()
-    if first == "[":
-        text.skip()
-        if text.next_character() != "]":
-            yield text.object()
-            while text.next_character() == ",":
-                text.skip()
-                yield text.object()
-        if text.next_character() != "]":
-            raise text.error("',' or ']'")
-        text.skip()
-        if text.next_character():
+    try:
+        text = _Text(path, path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text: {error}; {_REMEDY}") from error
+    if text.take("["):
+        if not text.take("]"):
+            yield text.object("an object, the next entry")
+            while text.take(","):
+                yield text.object("an object, the next entry")
+            if not text.take("]"):
+                raise text.error("',' or ']'")
+        if not text.is_at_end():
             raise text.error("nothing after the list")
         return
-    if first != "{":
-        raise text.error("a list or an object")
-    entry = text.object()
+    entry = text.object("a list or an object")
     if "annotations" in entry and "image_id" not in entry:
         if not isinstance(entry["annotations"], list):
-            raise ValueError(f"{text.path}: 'annotations' must be a list of entries; {_REMEDY}")
+            raise ValueError(f"{path}: 'annotations' must be a list of entries; {_REMEDY}")
         yield from entry["annotations"]
         return
     yield entry
-    while text.next_character():
-        yield text.object()
+    while not text.is_at_end():
+        yield text.object("an object, the next entry")
 
 
 class _Text:
-    """A file of which only a part is in memory."""
+    """JSON text, and the position of what is read next."""
 
-    def __init__(self, path: str, file: IO[str]) -> None:
-        self.path = path
-        self._file = file
-        self._decoder = json.JSONDecoder()
-        self._buffer, self._at, self._before = "", 0, 0
+    def __init__(self, path: pathlib.Path, text: str) -> None:
+        self._path, self._text = path, text
+        self._decoder, self._at = json.JSONDecoder(), 0
 
-    def next_character(self) -> str:
-        """The next one that is not white space, without taking it; empty at the end."""
-        while True:
-            while self._at < len(self._buffer):
-                character = self._buffer[self._at]
-                if not character.isspace():
-                    return character
-                self._at += 1
-            if not self._fill(_CHUNK):
-                return ""
+    def take(self, character: str) -> bool:
+        """Steps over white space, and over the character if it comes next; says whether it does."""
+        self._at = _SPACE.match(self._text, self._at).end()
+        is_next = self._text.startswith(character, self._at)
+        self._at += len(character) if is_next else 0
+        return is_next
 
-    def skip(self) -> None:
-        self._at += 1
+    def is_at_end(self) -> bool:
+        self.take("")
+        return self._at == len(self._text)
 
-    def object(self) -> dict:
-        """The next entry."""
-        if self.next_character() != "{":
-            raise self.error("an object, the next entry")
-        size = _CHUNK
-        while True:
-            try:
-                value, self._at = self._decoder.raw_decode(self._buffer, self._at)
-                return value
-            except json.JSONDecodeError as error:
-                is_cut = error.pos >= len(self._buffer) - _NEAR_END or "Untermi" in error.msg
-                if not is_cut or not self._fill(size):
-                    place = self._before + error.pos
-                    message = f"{self.path}: character {place}: {error.msg}; {_REMEDY}"
-                    raise ValueError(message) from error
-                size *= 2
+    def object(self, expected: str) -> dict:
+        """The next value, which must be an object."""
+        self.take("")
+        if not self._text.startswith("{", self._at):
+            raise self.error(expected)
+        try:
+            value, self._at = self._decoder.raw_decode(self._text, self._at)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{self._path}: character {error.pos}: {error.msg}; {_REMEDY}"
+            ) from error
+        return value
 
     def error(self, expected: str) -> ValueError:
-        got = self._buffer[self._at : self._at + 40] or "the end of the file"
-        place = self._before + self._at
+        got = self._text[self._at : self._at + 40] or "the end of the file"
         return ValueError(
-            f"{self.path}: character {place}: expected {expected}, got {got!r}; {_REMEDY}"
+            f"{self._path}: character {self._at}: expected {expected}, got {got!r}; {_REMEDY}"
         )
-
-    def _fill(self, size: int) -> bool:
-        more = self._file.read(size)
-        self._before += self._at
-        self._buffer, self._at = self._buffer[self._at :] + more, 0
-        return bool(more)

@@ -72,8 +72,7 @@ def score_curve(statuses_D: np.ndarray, scores_D: np.ndarray, num_objects: int) 
     # Equal scores pass a threshold together: the last of them counts.
     last = np.flatnonzero(np.diff(scores_D, append=-np.inf))
     hits = hits_D[last]
-    undefined = np.full(hits.shape, np.nan)
-    recalls = hits / num_objects if num_objects else undefined
+    recalls = hits / (num_objects or np.nan)
     return ScoreCurve(scores_D[last], hits / (last + 1), recalls)
 
 
@@ -154,6 +153,5 @@ def class_confusion(errors: Errors, threshold: float) -> np.ndarray:
     annotated_D[paired_D] = truth.classes[objects_D[paired_D]]
     counts = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     np.add.at(counts, (annotated_D[shown_D], detections.classes[shown_D]), 1)
-    left_G = matching.to_find & ~taken_G
-    counts[:num_classes, num_classes] = np.bincount(truth.classes[left_G], minlength=num_classes)
+    counts[:num_classes, num_classes] = truth.per_class(matching.to_find & ~taken_G)
     return counts

@@ -19,23 +19,15 @@ CONFUSION_FILE = "confusion.json"
 
 
 def write_metrics(metrics: Mapping[str, float], output_dir: str | pathlib.Path) -> pathlib.Path:
-    """Writes flat metrics as `metrics.json`, NaN (undefined) as null.
-
-    Returns:
-        The file.
-    """
+    """Writes flat metrics as `metrics.json`, NaN (undefined) as null; returns the file."""
     plain = {k: None if math.isnan(v) else float(v) for k, v in metrics.items()}
     return write_json(pathlib.Path(output_dir) / METRICS_FILE, plain, sort_keys=True)
 
 
-def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> pathlib.Path:
-    """Writes the confusion matrices of the subcategories as `confusion.json`.
-
-    Returns:
-        The file; see `confusion_json`.
-    """
+def write_confusion(evaluation: Evaluation, output_dir: str | pathlib.Path) -> None:
+    """Writes the confusion matrices of the subcategories as `confusion.json`."""
     content = confusion_json(evaluation.labels, evaluation.truth.class_names)
-    return write_json(pathlib.Path(output_dir) / CONFUSION_FILE, content, sort_keys=True)
+    write_json(pathlib.Path(output_dir) / CONFUSION_FILE, content, sort_keys=True)
 
 
 def nested_metrics(metrics: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
@@ -62,18 +54,17 @@ def format_table(metrics: Mapping[str, float], spec: SubcategorySpec) -> str:
     Returns:
         4 + 2 S aligned lines under a heading; "n/a" where a metric is undefined (NaN).
     """
-    rows = [
-        ("segm AP", metrics["segm/AP"]),
-        ("segm AP50", metrics["segm/AP50"]),
-        ("segm AP75", metrics["segm/AP75"]),
-        ("AP^J", metrics["joint/AP"]),
-        *((f"AP^J {name}", metrics[f"joint/AP-{name}"]) for name in spec.names),
-        *((f"accuracy {name}", metrics[f"subcategory/{name}/accuracy"]) for name in spec.names),
-    ]
-    texts = [
-        ("metric", "percent"),
-        *((label, "n/a" if math.isnan(value) else f"{value:.2f}") for label, value in rows),
-    ]
+    keys = {
+        "segm AP": "segm/AP",
+        "segm AP50": "segm/AP50",
+        "segm AP75": "segm/AP75",
+        "AP^J": "joint/AP",
+        **{f"AP^J {name}": f"joint/AP-{name}" for name in spec.names},
+        **{f"accuracy {name}": f"subcategory/{name}/accuracy" for name in spec.names},
+    }
+    texts = [("metric", "percent")]
+    for label, key in keys.items():
+        texts.append((label, "n/a" if math.isnan(metrics[key]) else f"{metrics[key]:.2f}"))
     label_width, value_width = (max(map(len, column)) for column in zip(*texts, strict=True))
     lines = [f"{label:<{label_width}}  {value:>{value_width}}" for label, value in texts]
     lines.insert(1, f"{'-' * label_width}  {'-' * value_width}")

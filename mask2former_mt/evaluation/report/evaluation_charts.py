@@ -45,9 +45,7 @@ def precision_recall_by_class(evaluation: Evaluation) -> bytes:
     """Precision by recall of each class at IoU .5; all but the ten largest classes in grey."""
     truth = evaluation.truth
     precisions_RK = evaluation.segm.precisions[ALL_AREAS, AT_50]
-    objects_K = np.bincount(
-        truth.classes[evaluation.matches.counts[ALL_AREAS]], minlength=len(truth.class_names)
-    )
+    objects_K = evaluation.num_to_find
     figure, axes = new_axes(WIDTH, _HEIGHT + 0.4)
     largest_first = [k for k in np.argsort(-objects_K, kind="stable") if objects_K[k]]
     for k in largest_first[_MAX_NAMED:]:

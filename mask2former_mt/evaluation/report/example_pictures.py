@@ -29,11 +29,7 @@ class ExamplePictures(NamedTuple):
 
 
 def draw_examples(
-    matching: Matching,
-    scores: ImageScores,
-    *,
-    predictions: str | os.PathLike,
-    threshold: float,
+    matching: Matching, scores: ImageScores, *, predictions: str | os.PathLike, threshold: float
 ) -> ExamplePictures:
     """Draws the worst and the best images, none of them twice.
 
@@ -93,10 +89,7 @@ def _labels_of(d: int, matching: Matching) -> dict[str, dict]:
 
 
 def _results_of(
-    images: Sequence[int],
-    matching: Matching,
-    predictions: str | os.PathLike,
-    threshold: float,
+    images: Sequence[int], matching: Matching, predictions: str | os.PathLike, threshold: float
 ) -> dict[int, list[dict]]:
     """The results JSON's entries of each image, the lowest score first."""
     wanted, detections = {}, matching.detections

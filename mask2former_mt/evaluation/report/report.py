@@ -12,7 +12,7 @@ from detectron2.data import MetadataCatalog
 
 from mask2former_mt.evaluation import errors as error_kinds
 from mask2former_mt.evaluation.joint import Evaluation, verified_statuses
-from mask2former_mt.evaluation.matching import ALL_AREAS, AT_50
+from mask2former_mt.evaluation.matching import AT_50
 from mask2former_mt.evaluation.report import evaluation_charts as charts
 from mask2former_mt.evaluation.report import report_tables as tables
 from mask2former_mt.evaluation.report.example_pictures import draw_examples
@@ -64,10 +64,7 @@ def write_report(
     """
     truth, detections = evaluation.truth, evaluation.detections
     num_objects = int(evaluation.to_find.sum())
-    at_50 = {
-        "segm": evaluation.matches.statuses[ALL_AREAS, AT_50],
-        "joint": verified_statuses(evaluation)[AT_50],
-    }
+    at_50 = {"segm": evaluation.statuses[AT_50], "joint": verified_statuses(evaluation)[AT_50]}
     score_curves = {
         name: score_curve(statuses_D, detections.scores, num_objects)
         for name, statuses_D in at_50.items()

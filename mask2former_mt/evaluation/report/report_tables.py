@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from mask2former_mt.evaluation.errors import KINDS
 from mask2former_mt.evaluation.joint import Evaluation
 from mask2former_mt.evaluation.matching import ALL_AREAS, AREAS, AT_50, AT_75
@@ -48,8 +46,7 @@ def label_scores(evaluation: Evaluation) -> Table:
 def per_class(evaluation: Evaluation) -> Table:
     """AP of all and of each class: by size of the objects and by IoU, with labels and without."""
     truth, segm, joint = evaluation.truth, evaluation.segm.precisions, evaluation.joint.precisions
-    counted = evaluation.matches.counts[ALL_AREAS]
-    objects_K = np.bincount(truth.classes[counted], minlength=len(truth.class_names))
+    objects_K = evaluation.num_to_find
     sizes = {name: a for a, name in enumerate(AREAS) if a != ALL_AREAS}
     rows = []
     for name, k in [("all", slice(None)), *((n, k) for k, n in enumerate(truth.class_names))]:
