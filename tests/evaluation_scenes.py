@@ -59,7 +59,7 @@ def found(x, y=0, score=0.9, labels=None, *, image_id=1, category_id=APPLE, side
     }
 
 
-def coco(annotations, num_images=1):
+def coco(annotations, num_images=4):
     """The annotations as pycocotools holds them."""
     gt = COCO()
     gt.dataset = {
@@ -72,8 +72,8 @@ def coco(annotations, num_images=1):
     return gt
 
 
-def ground_truth(annotations, num_images=1, spec=SPEC):
-    """The annotations as the evaluation holds them."""
+def ground_truth(annotations, num_images=4, spec=SPEC):
+    """The annotations as the evaluation holds them; images without any change no metric."""
     header = Header((APPLE, PEAR), tuple(CLASSES), spec)
     reader = AnnotationReader(header, PIXELS)
     records = [
@@ -87,44 +87,35 @@ def ground_truth(annotations, num_images=1, spec=SPEC):
     return read_ground_truth(records, header)
 
 
-def evaluation_of(annotations, results, spec=SPEC, num_images=1, **options):
-    return joint.evaluate(ground_truth(annotations, num_images, spec), results, **options)
-
-
-def evaluate(annotations, results, spec=SPEC, **options):
-    """The metrics."""
-    return evaluation_of(annotations, results, spec, **options).metrics
-
-
-def evaluate_scene(annotations, results, spec=SPEC, **options):
-    """The metrics of one of the random scenes below, which have up to four images."""
-    return evaluate(annotations, results, spec, num_images=4, **options)
-
-
-def explained(annotations, results, spec=SPEC, num_images=1):
+def evaluation_of(annotations, results, spec=SPEC, **options):
     """The whole evaluation, with the overlaps that errors need."""
-    return evaluation_of(annotations, results, spec, num_images, explain=True)
+    return joint.evaluate(ground_truth(annotations, spec=spec), results, explain=True, **options)
+
+
+def evaluate(annotations, results, spec=SPEC, num_images=4, **options):
+    """The metrics."""
+    return joint.evaluate(ground_truth(annotations, num_images, spec), results, **options).metrics
 
 
 def write_scene(folder, annotations, results, *, name, class_names=CLASSES, spec=SPEC):
-    """A dataset YAML with pictures, and a file of predictions beside it.
+    """A dataset YAML with pictures of all images that occur, and a file of predictions beside it.
 
     Returns:
         The YAML, and the predictions.
     """
     last = max((entry["image_id"] for entry in [*annotations, *results]), default=1)
-    gt = coco(annotations, num_images=last)
-    document = {**gt.dataset, "subcategories": spec.to_json()}
+    document = coco(annotations, num_images=last).dataset
     names = dict(zip((APPLE, PEAR), class_names, strict=True))
     document["categories"] = [{"id": i, "name": names[i]} for i in (PEAR, APPLE)]
+    document["subcategories"] = spec.to_json()
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for image in document["images"]:
         image["file_name"] = f"{image['id']}.png"
         pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "images" / image["file_name"])
-    (folder / "val.json").write_text(json.dumps(document), encoding="utf-8")
     predictions, dataset = folder / "predictions.json", folder / "fruit.yaml"
+    (folder / "val.json").write_text(json.dumps(document), encoding="utf-8")
     predictions.write_text(json.dumps(results), encoding="utf-8")
     dataset.write_text(
         f"name: {name}\nroot: .\nval: {{images: images, annotations: val.json}}\n",
@@ -163,11 +154,12 @@ def random_labels(rng, unknown=0.0):
     }
 
 
-# 3 images with a grid of 4 x 4 cells of 40 x 40 pixels. Objects stay so far from the neighbouring
-# cells that a detection can match no other object than its own.
-
-
 def random_scene(seed):
+    """3 images with a grid of 4 x 4 cells of 40 x 40 pixels.
+
+    Objects stay so far from the neighbouring cells that a detection can match no other object than
+    its own.
+    """
     rng = np.random.default_rng(seed)
     annotations, results = [], []
     for image_id in (1, 2, 3):

@@ -24,9 +24,7 @@ def test_the_error_is_the_mean_gap_weighed_by_the_scores_in_a_bin():
     # Bin of .9: three scores, two right: |.9 - 2/3|. Bin of .5: one score, wrong: |.5 - 0|.
     bins = bin_scores(np.array([0.9, 0.9, 0.9, 0.5]), np.array([1, 1, 0, 0], dtype=bool))
     assert bins.error_percent == pytest.approx(100 * (3 * (0.9 - 2 / 3) + 0.5) / 4)
-
-
-def test_right_as_often_as_the_score_says_is_no_error():
+    # Right as often as the score says.
     right = np.arange(10) < 7
     assert bin_scores(np.full(10, 0.7), right).error_percent == pytest.approx(0, abs=1e-9)
 
@@ -49,13 +47,11 @@ def test_scores_of_detections():
     assert_metrics(metrics, subcategory_style_ECE=50)
 
 
-def test_probabilities_that_are_not_stated_leave_the_error_undefined():
+def test_probabilities_that_are_not_stated_or_above_1_leave_the_error_undefined():
     result = found(0)
     result["subcategories"] = {name: {"value": value} for name, value in RIGHT.items()}
     metrics = evaluate([truth(0)], [result])
     assert_metrics(metrics, subcategory_style_ECE=math.nan, subcategory_style_accuracy=100)
     assert_metrics(metrics, paco_AP_att=math.nan, calibration_ECE=10)
-
-
-def test_scores_above_1_leave_the_error_undefined():
+    # Nor are scores above 1 probabilities.
     assert_metrics(evaluate([truth(0)], [found(0, score=2)]), calibration_ECE=math.nan, segm_AP=100)

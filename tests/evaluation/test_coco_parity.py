@@ -12,7 +12,6 @@ from evaluation_scenes import (
     coco,
     crowded_scene,
     evaluate,
-    evaluate_scene,
     ground_truth,
     random_scene,
     without,
@@ -37,7 +36,7 @@ def pycocotools_numbers(annotations, results, task):
         for entry in entries:
             entry["bbox"] = mask_utils.toBbox(entry.pop("segmentation")).tolist()
     with contextlib.redirect_stdout(io.StringIO()):
-        gt = coco(copy.deepcopy(annotations), num_images=4)
+        gt = coco(copy.deepcopy(annotations))
         reference = COCOeval(gt, gt.loadRes(entries), task)
         reference.evaluate()
         reference.accumulate()
@@ -57,7 +56,7 @@ def test_the_numbers_are_those_of_pycocotools(scene, seed):
     annotations, results = SCENES[scene](seed)
     if not results:
         return  # `loadRes` refuses them
-    metrics = evaluate_scene(annotations, results)
+    metrics = evaluate(annotations, results)
     for task in ("segm", "bbox"):
         ours = [metrics[f"{task}/{name}"] for name in TWELVE]
         ours += [metrics[f"{task}/AP-{name}"] for name in CLASSES]
@@ -76,17 +75,15 @@ def test_the_scenes_are_not_trivial():
 @given(seed=st.integers(0, 2**32 - 1), max_dets=st.sampled_from([1, 2, 5, 100]))
 def test_the_engines_find_the_same(seed, max_dets):
     annotations, results = crowded_scene(seed)
-    truth = ground_truth(annotations, num_images=4)
+    truth = ground_truth(annotations)
     (own, *own_curves), (reference, *reference_curves) = (
         match_results(engine, truth, results, max_dets=max_dets) for engine in ENGINES
     )
     # What both ignore may be matched or not: only detections that count are compared.
-    np.testing.assert_array_equal(own.matches.statuses, reference.matches.statuses)
-    np.testing.assert_array_equal(own.matches.objects, reference.matches.objects)
+    np.testing.assert_array_equal(own.area_statuses, reference.area_statuses)
+    np.testing.assert_array_equal(own.objects, reference.objects)
     groups = np.isin(truth.groups, truth.group_of(own.detections.images, own.detections.classes))
-    np.testing.assert_array_equal(
-        own.matches.counts[:, groups], reference.matches.counts[:, groups]
-    )
+    np.testing.assert_array_equal(own.area_counts[:, groups], reference.area_counts[:, groups])
     for ours, theirs in zip(own_curves, reference_curves, strict=True):
         np.testing.assert_array_equal(ours.precisions, theirs.precisions)
         np.testing.assert_array_equal(ours.recalls, theirs.recalls)
@@ -109,9 +106,9 @@ def test_many_objects_overlap_with_each_detection():
     most = 0
     for seed in range(10):
         annotations, results = crowded_scene(seed)
-        matching, _, _ = match_results("own", ground_truth(annotations, num_images=4), results)
+        matching, _, _ = match_results("own", ground_truth(annotations), results)
         most = max(most, *np.bincount(matching.pairs.detections, minlength=1))
-        assert (matching.matches.objects != NONE).any()
+        assert (matching.objects != NONE).any()
     assert most >= 3
 
 

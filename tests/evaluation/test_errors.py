@@ -9,7 +9,7 @@ from evaluation_scenes import (
     RIGHT,
     SPEC,
     crowded_scene,
-    explained,
+    evaluation_of,
     found,
     truth,
     without,
@@ -30,13 +30,13 @@ from mask2former_mt.evaluation.errors import (
 from mask2former_mt.structures import SubcategorySpec
 
 
-def errors_and_gains(evaluation):
-    errors = error_kinds.find_errors(evaluation)
+def errors_and_gains(annotations, results, spec=SPEC):
+    errors = error_kinds.find_errors(evaluation_of(annotations, results, spec))
     return errors, error_kinds.gains(errors)
 
 
 def test_each_kind_by_hand():
-    errors, gains = errors_and_gains(explained(*ERROR_SCENE))
+    errors, gains = errors_and_gains(*ERROR_SCENE)
     codes = [error_kinds.RIGHT, SUBCATEGORY, CLASS, LOCALISATION, BOTH, DUPLICATE, BACKGROUND]
     for place, kind in enumerate(codes):
         assert errors.of(kind).tolist() == [i == place for i in range(7)], kind
@@ -68,7 +68,7 @@ def test_each_kind_by_hand():
 def test_a_repaired_class_keeps_its_wrong_labels():
     wrong = {"style": "cartoon", "ripeness": "ripe"}
     results = [found(0, category_id=PEAR, labels=wrong), found(40, score=0.8)]
-    errors, gains = errors_and_gains(explained([truth(0), truth(40)], results))
+    errors, gains = errors_and_gains([truth(0), truth(40)], results)
     assert errors.counts()[CLASS] == 1
     # It is an apple then, but a wrong one, and comes first: precision 1/2 instead of 1 at the 51
     # recalls up to 1/2.
@@ -77,7 +77,7 @@ def test_a_repaired_class_keeps_its_wrong_labels():
 
 def test_of_two_that_confuse_the_same_object_one_is_repaired():
     results = [found(0, score=s, category_id=PEAR) for s in (0.9, 0.8)]
-    errors, gains = errors_and_gains(explained([truth(0), truth(80, category_id=PEAR)], results))
+    errors, gains = errors_and_gains([truth(0), truth(80, category_id=PEAR)], results)
     assert errors.counts()[CLASS] == 2
     # The better one finds the apple, AP 1 of that class; the other goes; no pear is found.
     assert gains[CLASS] == pytest.approx(100 / 2)
@@ -85,7 +85,7 @@ def test_of_two_that_confuse_the_same_object_one_is_repaired():
 
 def test_an_object_that_is_found_cannot_be_found_by_repair():
     results = [found(0), found(0, score=0.8, category_id=PEAR)]
-    errors, gains = errors_and_gains(explained([truth(0)], results))
+    errors, gains = errors_and_gains([truth(0)], results)
     assert errors.counts() == {kind: int(kind == CLASS) for kind in KINDS}
     assert gains == pytest.approx(dict.fromkeys(KINDS, 0))
 
@@ -93,7 +93,7 @@ def test_an_object_that_is_found_cannot_be_found_by_repair():
 def test_a_crowd_explains_nothing():
     annotations = [truth(0, crowd=1, side=60), truth(100)]
     results = [found(10, 10), found(20, 20, category_id=PEAR)]
-    errors, _ = errors_and_gains(explained(annotations, results))
+    errors, _ = errors_and_gains(annotations, results)
     assert errors.of(NOT_COUNTED).tolist() == [True, False]
     # A pear within a crowd of apples lies on nothing that is an object.
     assert errors.of(BACKGROUND).tolist() == [False, True]
@@ -109,13 +109,12 @@ def test_every_detection_has_one_kind_and_repair_never_costs(seed, spec):
             [without(entry, "subcategories") for entry in entries]
             for entries in (annotations, results)
         )
-    evaluation = explained(annotations, results, spec, num_images=4)
-    errors, gains = errors_and_gains(evaluation)
+    errors, gains = errors_and_gains(annotations, results, spec)
     kinds = (*KINDS[:-1], error_kinds.RIGHT, NOT_COUNTED)
     assert (sum(errors.of(kind).astype(int) for kind in kinds) == 1).all()
     assert len({kind for kind in kinds if errors.of(kind).any()}) >= 4  # the scene is not trivial
     # Labels repaired, AP^J is the segm AP.
-    metrics = evaluation.metrics
+    metrics = errors.matching.metrics
     assert gains[SUBCATEGORY] == pytest.approx(metrics["segm/AP50"] - metrics["joint/AP50"])
     # Fewer false ones, or fewer to find.
     for kind in (BOTH, DUPLICATE, BACKGROUND, MISSED):
@@ -124,7 +123,7 @@ def test_every_detection_has_one_kind_and_repair_never_costs(seed, spec):
 
 @pytest.mark.parametrize(("annotations", "results"), [([], []), ([], [found(0)]), ([truth(0)], [])])
 def test_nothing_on_one_side(annotations, results):
-    errors, gains = errors_and_gains(explained(annotations, results))
+    errors, gains = errors_and_gains(annotations, results)
     counts = errors.counts()
     assert counts[BACKGROUND] == len(results)
     assert counts[MISSED] == len(annotations)
@@ -136,5 +135,5 @@ def test_nothing_on_one_side(annotations, results):
 def test_right_labels_are_those_that_are_annotated():
     annotations = [truth(0, labels={"style": "photo"})]
     results = [found(0, labels={**RIGHT, "ripeness": "unripe"}, category_id=APPLE)]
-    errors, _ = errors_and_gains(explained(annotations, results))
+    errors, _ = errors_and_gains(annotations, results)
     assert errors.of(error_kinds.RIGHT).all()

@@ -58,11 +58,6 @@ def test_a_match_counts_at_the_thresholds_that_its_f1_reaches():
     assert metrics[KEY] == pytest.approx(100 * 0.5 * 0.7)
 
 
-def test_right_labels_give_the_segm_ap():
-    metrics = evaluate([truth(0), truth(40)], [found(0), found(0, score=0.8), found(40, score=0.7)])
-    assert metrics[KEY] == pytest.approx(metrics["segm/AP"])
-
-
 def test_the_object_must_be_at_least_as_good_by_both_measures():
     # Two objects at one place; the detection has IoU 1 with both. The first has F1 1, the second,
     # which COCO would prefer as the later one, .5: it keeps the first.

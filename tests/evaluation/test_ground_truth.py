@@ -1,6 +1,6 @@
 """The ground truth has COCO's order, and COCO's sizes of objects."""
 
-from evaluation_scenes import PEAR, SIZE, ground_truth, truth
+from evaluation_scenes import PEAR, SIZE, box_rle, ground_truth, truth
 
 
 def test_objects_are_sorted_by_image():
@@ -29,21 +29,14 @@ def test_objects_are_sorted_by_image():
 
 
 def test_an_annotation_without_area_box_or_iscrowd_is_measured_by_its_mask():
-    entry = truth(4, 8)
-    for key in ("area", "bbox", "iscrowd"):
-        del entry[key]
-    arrays = ground_truth([entry])
-    assert arrays.areas.tolist() == [400]
-    assert arrays.boxes.tolist() == [[4, 8, 20, 20]]
-    assert arrays.crowds.tolist() == [False]
-
-
-def test_a_missing_box_is_the_extent_of_the_mask_and_not_of_the_outline():
-    entry = {**truth(4, 8), "segmentation": [[4.3, 8.3, 23.6, 8.3, 23.6, 27.6, 4.3, 27.6]]}
-    del entry["bbox"]
-    (box,) = ground_truth([entry]).boxes.tolist()
     # Whole pixels, as pycocotools draws the outline.
-    assert box == [4, 8, 20, 20]
+    outline = [[4.3, 8.3, 23.6, 8.3, 23.6, 27.6, 4.3, 27.6]]
+    arrays = ground_truth(
+        [{"image_id": 1, "category_id": PEAR, "segmentation": s} for s in (outline, box_rle(4, 8))]
+    )
+    assert arrays.areas.tolist() == [400, 400]
+    assert arrays.boxes.tolist() == [[4, 8, 20, 20]] * 2
+    assert arrays.crowds.tolist() == [False, False]
 
 
 def test_an_empty_dataset():

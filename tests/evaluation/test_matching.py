@@ -7,20 +7,18 @@ from mask2former_mt.evaluation.matching import take_objects
 from mask2former_mt.evaluation.overlaps import Pairs
 
 
-def take(pairs, *, order=(0, 1, 2), thresholds=(0.5,), ignored=None, crowds=None, **options):
+def take(
+    pairs, *, order=(0, 1, 2), thresholds=(0.5,), ignored=(0, 0, 0), crowds=(0, 0, 0), **options
+):
     """Objects 0 to 2 of one group; pairs are (detection, object, IoU)."""
-    columns = list(zip(*pairs, strict=True)) if pairs else [(), (), ()]
-    count = len(thresholds)
-    ignored = np.zeros(3, dtype=bool) if ignored is None else np.array(ignored, dtype=bool)
+    detections, objects, ious = np.array(pairs).reshape(-1, 3).T
     candidates, objects = take_objects(
-        Pairs(
-            np.array(columns[0], dtype=int), np.array(columns[1], dtype=int), np.array(columns[2])
-        ),
+        Pairs(detections.astype(int), objects.astype(int), ious),
         np.array(order),
         np.zeros(3, dtype=int),
         thresholds_L=np.array(thresholds),
-        ignored_GL=np.repeat(ignored[:, None], count, axis=1),
-        crowds_G=np.zeros(3, dtype=bool) if crowds is None else np.array(crowds, dtype=bool),
+        ignored_GL=np.array(ignored, dtype=bool)[:, None],
+        crowds_G=np.array(crowds, dtype=bool),
         **options,
     )
     return dict(zip(candidates.tolist(), objects.tolist(), strict=True))
@@ -32,29 +30,20 @@ def test_the_first_detection_takes_the_best_object_and_the_next_what_is_left():
     # The other way round.
     assert take(pairs, order=(1, 0, 2)) == {0: [0], 1: [1]}
 
-
-def test_each_threshold_has_its_own_matches():
     # At .8 the second detection finds only what is taken; nobody takes the other.
-    pairs = [(0, 0, 0.6), (0, 1, 0.9), (1, 0, 0.7), (1, 1, 0.95)]
     assert take(pairs, thresholds=(0.5, 0.8)) == {0: [1, 1], 1: [0, -1]}
 
 
-def test_of_equal_objects_the_last_is_taken():
+def test_of_equal_objects_the_last_is_taken_and_an_iou_of_1_reaches_a_threshold_of_1():
     assert take([(0, 0, 0.6), (0, 1, 0.6)]) == {0: [1]}
-
-
-def test_an_iou_of_1_reaches_a_threshold_of_1():
     assert take([(0, 0, 1.0)], thresholds=(1.0,)) == {0: [0]}
     assert take([(0, 0, 0.5)], thresholds=(0.5, 0.55)) == {0: [0, -1]}
 
 
-def test_an_ignored_object_is_taken_only_if_there_is_no_other():
+def test_an_ignored_object_is_taken_only_if_there_is_no_other_and_a_crowd_again():
     pairs = [(0, 0, 0.9), (0, 1, 0.6), (1, 0, 0.9), (2, 0, 0.9)]
     # It is no crowd: taken once.
     assert take(pairs, ignored=(1, 0, 0)) == {0: [1], 1: [0], 2: [-1]}
-
-
-def test_a_crowd_is_taken_again():
     pairs = [(0, 0, 0.9), (1, 0, 0.9), (2, 0, 0.9)]
     assert take(pairs, ignored=(1, 0, 0), crowds=(1, 0, 0)) == {0: [0], 1: [0], 2: [0]}
 

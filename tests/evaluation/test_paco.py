@@ -32,14 +32,10 @@ def test_detections_are_ranked_by_score_times_probability():
     assert metrics["paco/AP_att_lower"] == pytest.approx(75)
     # Upper: what finds a photo is first for photo, what finds a cartoon for cartoon.
     assert metrics["paco/AP_att_upper"] == pytest.approx(100)
-
-
-def test_a_perfect_prediction_has_100_between_its_bounds():
+    # Both values right: the bounds are the same.
     results = [detection(0, "photo", 0.9, 0.8), detection(40, "cartoon", 0.8, 0.8)]
     metrics = evaluate(objects("photo", "cartoon"), results)
-    assert metrics["paco/AP_att"] == pytest.approx(100)
-    assert metrics["paco/AP_att_lower"] == pytest.approx(75)
-    assert metrics["paco/AP_att_upper"] == pytest.approx(100)
+    assert_metrics(metrics, paco_AP_att=100, paco_AP_att_lower=75, paco_AP_att_upper=100)
 
 
 def test_finding_an_object_whose_value_is_unknown_costs_nothing():

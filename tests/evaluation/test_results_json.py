@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
+from evaluation_scenes import SPEC
 from pycocotools import mask as mask_utils
 
-from mask2former_mt.evaluation import results_json
 from mask2former_mt.evaluation.results_json import instances_to_results, read_predictions
 from mask2former_mt.structures import SubcategorySpec
 
-SPEC = SubcategorySpec.from_json(
-    [
-        {"name": "style", "values": ["photo", "cartoon"]},
-        {"name": "ripeness", "values": ["ripe", "unripe"]},
-    ]
-)
 HEIGHT, WIDTH = 5, 7
 CATEGORY_IDS = [3, 8]  # of the contiguous classes 0 and 1
 
@@ -59,19 +53,12 @@ def test_an_entry_holds_dataset_ids_names_and_scores():
 
 def test_entries_survive_json_with_their_masks():
     instances = predictions()
+    instances.pred_masks[1] = False  # an empty mask is kept
     results = json.loads(json.dumps(convert(instances)))
     for result, mask_HW in zip(results, instances.pred_masks, strict=True):
         np.testing.assert_array_equal(mask_utils.decode(result["segmentation"]), mask_HW.numpy())
-
-
-def test_no_instances():
-    assert convert(predictions()[torch.tensor([], dtype=torch.int64)]) == []
-
-
-def test_an_empty_mask_is_kept():
-    result = convert(predictions(pred_masks=torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)))[0]
-    assert result["bbox"] == [0, 0, 0, 0]
-    assert mask_utils.area(result["segmentation"]) == 0
+    assert results[1]["bbox"] == [0, 0, 0, 0]
+    assert convert(instances[:0]) == []
 
 
 def test_without_subcategories_the_fields_are_not_needed():
@@ -116,8 +103,6 @@ def test_predictions_that_do_not_fit_are_named(changed, message):
         convert(predictions(**changed))
 
 
-# Files.
-
 ENTRIES = [{"image_id": i, "score": 0.5, "text": '}{"\\ é' * i} for i in range(30)]
 
 
@@ -127,13 +112,6 @@ def written(tmp_path, text):
     return path
 
 
-@pytest.fixture(params=[7, 100, 2**20])
-def chunk(request, monkeypatch):
-    """Characters read at a time: less than an entry, less than the file, more."""
-    monkeypatch.setattr(results_json, "_CHUNK", request.param)
-
-
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize(
     "text",
     [
@@ -150,13 +128,11 @@ def test_a_list_lines_and_an_object_hold_the_same(tmp_path, text):
     assert list(read_predictions(written(tmp_path, text))) == ENTRIES
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("text", ["[]", "[ ]\n", '{"annotations": []}'])
 def test_an_empty_list(tmp_path, text):
     assert list(read_predictions(written(tmp_path, text))) == []
 
 
-@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("form", [json.dumps(ENTRIES[:4]), "\n".join(map(json.dumps, ENTRIES[:4]))])
 def test_a_file_that_is_cut_short_anywhere_is_named(tmp_path, form):
     whole = {len(form)}
@@ -180,7 +156,7 @@ def test_a_file_that_is_cut_short_anywhere_is_named(tmp_path, form):
         ('[{"a": 1} {"b": 2}]', "character 10: expected ',' or ']', got"),
         ('[{"a": 1}] more', "character 11: expected nothing after the list, got 'more'"),
         ('[{"a": 1},]', "expected an object, the next entry, got ']'"),
-        ('[{"a": x, "b": "' + "long" * 100 + '"}]', "character 7: Expecting value"),
+        ('[{"a": x, "b": 1}]', "character 7: Expecting value"),
         ('{"a": 1}\n[2]', "expected an object, the next entry"),
         ('{"annotations": 3}', "'annotations' must be a list of entries"),
         (b"\xff\xfe\x00[", r"predictions.json is no text: 'utf-8' codec can't decode"),
@@ -189,19 +165,6 @@ def test_a_file_that_is_cut_short_anywhere_is_named(tmp_path, form):
 def test_what_is_no_predictions_is_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         list(read_predictions(written(tmp_path, text)))
-
-
-def test_a_malformed_entry_is_named_before_the_rest_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(results_json, "_CHUNK", 64)
-    path = written(tmp_path, '[{"a": 1}, {"b" 2, "c": 3, "d": 4, "e": 5, "f": 6}' + " " * 10**6)
-    reads = []
-    original = results_json._Text._fill
-    monkeypatch.setattr(
-        results_json._Text, "_fill", lambda self, n: reads.append(n) or original(self, n)
-    )
-    with pytest.raises(ValueError, match="character 16: Expecting ':' delimiter"):
-        list(read_predictions(path))
-    assert sum(reads) <= 128
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -50,8 +50,4 @@ def test_table():
         "AP^J style        40.00",
         "accuracy style      n/a",
     ]
-
-
-def test_table_without_subcategories():
-    metrics = {"segm/AP": 1.0, "segm/AP50": 2.0, "segm/AP75": 3.0, "joint/AP": 1.0}
     assert len(format_table(metrics, SubcategorySpec()).splitlines()) == 2 + 4

@@ -6,81 +6,65 @@ import math
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from evaluation_scenes import crowded_scene, evaluate_scene, write_scene
+from evaluation_scenes import crowded_scene, evaluate, write_scene
+from registered import restored_datasets
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
+SCENE = crowded_scene(3)
 
 
 @pytest.fixture
-def scene(tmp_path):
-    """A dataset YAML and a file of predictions, and what they evaluate to."""
-    annotations, results = crowded_scene(3)
-    write_scene(tmp_path, annotations, results, name="my_fruit")
-    return tmp_path, evaluate_scene(annotations, results)
-
-
-@pytest.fixture
-def program():
+def run(tmp_path):
+    """Runs the tool on a dataset and predictions that are written to the folder."""
+    write_scene(tmp_path, *SCENE, name="my_fruit")
     spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in [n for n in DatasetCatalog.list() if n.startswith("my_fruit")]:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
 
+    def call(*options, predictions="predictions.json"):
+        files = {"predictions": predictions, "dataset": "fruit.yaml", "output": "out"}
+        paths = [x for k, v in files.items() for x in (f"--{k}", str(tmp_path / v))]
+        program.main([*paths, *options])
 
-def run(program, folder, *options, **files):
-    arguments = {"predictions": "predictions.json", "dataset": "fruit.yaml", "output": "out"}
-    arguments |= files
-    paths = [x for k, v in arguments.items() for x in (f"--{k}", str(folder / v))]
-    program.main([*paths, *options])
+    with restored_datasets():
+        yield call
 
 
 @pytest.mark.parametrize("engine", ["own", "pycocotools"])
-def test_the_numbers_are_those_of_the_run(program, scene, capsys, engine):
-    folder, expected = scene
-    run(program, folder, "--split", "val", "--engine", engine)
+def test_the_numbers_are_those_of_the_run(run, tmp_path, capsys, engine):
+    expected = evaluate(*SCENE)
+    run("--split", "val", "--engine", engine)
     shown = capsys.readouterr().out
     assert shown.startswith("my_fruit_val\n")
     row = next(line for line in shown.splitlines() if line.startswith("AP^J "))
     assert row.split() == ["AP^J", f"{expected['joint/AP']:.2f}"]
-    metrics = json.loads((folder / "out" / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics == {k: None if math.isnan(v) else v for k, v in expected.items()}
-    confusion = json.loads((folder / "out" / "confusion.json").read_text(encoding="utf-8"))
+    confusion = json.loads((tmp_path / "out" / "confusion.json").read_text(encoding="utf-8"))
     assert set(confusion) == {"style", "ripeness"}
-    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f"<td>{engine}</td>" in page  # what matched
     assert f'<td class="r">{expected["joint/AP"]:.2f}</td>' in page
 
 
-def test_the_report_can_be_left_out(program, scene, capsys):
-    run(program, scene[0], "--no-report")
+def test_the_report_can_be_left_out(run, tmp_path, capsys):
+    run("--no-report")
     assert "report.html" not in capsys.readouterr().out
-    assert not (scene[0] / "out" / "report.html").exists()
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
-def test_a_file_that_is_cut_short_is_one_line(program, scene):
-    folder, _ = scene
-    text = (folder / "predictions.json").read_text(encoding="utf-8")
-    (folder / "cut.json").write_text(text[: len(text) // 2], encoding="utf-8")
+def test_predictions_that_do_not_fit_are_named_in_one_line_with_their_file(run, tmp_path):
+    entry = '{"image_id": 77, "category_id": 7, "score": 1, "segmentation": '
+    (tmp_path / "cut.json").write_text(f"[{entry}", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"^error: .*cut\.json: character \d+: .* cut short"):
-        run(program, folder, predictions="cut.json")
-    assert not (folder / "out").exists()
+        run(predictions="cut.json")
+    other = f'[{entry}{{"size": [160, 160], "counts": "0"}}, "subcategories": {{}}}}]'
+    (tmp_path / "other.json").write_text(other, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"other\.json: results\[0\]: image 77: image_id 7"):
+        run(predictions="other.json")
+    assert not (tmp_path / "out").exists()
 
 
-def test_predictions_of_another_dataset_are_named_with_their_file(program, scene):
-    folder, _ = scene
-    (folder / "other.json").write_text(
-        '[{"image_id": 77, "category_id": 7, "score": 1, "segmentation": {}}]', encoding="utf-8"
-    )
-    with pytest.raises(
-        SystemExit, match=r"error: .*other\.json: results\[0\]: image 77: image_id 7"
-    ):
-        run(program, folder, predictions="other.json")
-
-
-def test_an_unknown_split_is_named(program, scene):
+def test_an_unknown_split_is_named(run):
     with pytest.raises(SystemExit, match=r"fruit\.yaml has no split 'test', it has \['val'\]"):
-        run(program, scene[0], "--split", "test")
+        run("--split", "test")
