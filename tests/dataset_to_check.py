@@ -16,6 +16,7 @@ from mask2former_mt.dataset.split import read_split, training_records
 HEIGHT, WIDTH = 30, 40
 ERROR, WARNING = "error", "warning"
 SQUARE = [5, 5, 15, 5, 15, 15, 5, 15]  # 10 x 10 pixels
+BOW_TIE = [5, 5, 15, 15, 15, 5, 5, 15]
 HEADER = {
     "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
     "subcategories": [
@@ -53,8 +54,8 @@ def rle_annotation(annotation_id: int, image_id: int, **changes) -> dict:
     }
 
 
-def image_entry(image_id: int, file_name: str) -> dict:
-    return {"id": image_id, "file_name": file_name, "height": HEIGHT, "width": WIDTH}
+def image_entry(image_id: int, file_name: str, height: int = HEIGHT, width: int = WIDTH) -> dict:
+    return {"id": image_id, "file_name": file_name, "height": height, "width": width}
 
 
 DOCUMENTS = {
@@ -76,22 +77,16 @@ DOCUMENTS = {
 
 
 class DatasetToCheck:
-    """Writes `train/`, `val/`, their JSON files and `tiny.yaml` under a folder.
-
-    Args:
-        folder: is made.
-    """
+    """Writes `train/`, `val/`, their JSON files and `tiny.yaml` under a folder that it makes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # One by one, or what they have in common would be one object.
         self.documents = {split: copy.deepcopy(DOCUMENTS[split]) for split in DOCUMENTS}
         self.yaml = folder / "tiny.yaml"
-        for number, (split, name) in enumerate(
-            (("train", "a.png"), ("train", "b.png"), ("val", "c.png"))
-        ):
-            (folder / split).mkdir(parents=True, exist_ok=True)
-            self.write_image(self.image(split, name), seed=number)
+        for seed, name in enumerate(("train/a.png", "train/b.png", "val/c.png")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            self.write_image(folder / name, seed=seed)
         self.yaml.write_text(
             "name: tiny\nroot: .\n"
             "train: {images: train, annotations: train.json}\n"
@@ -103,6 +98,11 @@ class DatasetToCheck:
     def train(self) -> dict:
         return self.documents["train"]
 
+    @property
+    def annotation(self) -> dict:
+        """The square in `a.png`, whose id is 100."""
+        return self.train["annotations"][0]
+
     def image(self, split: str, name: str) -> Path:
         return self.folder / split / name
 
@@ -110,7 +110,7 @@ class DatasetToCheck:
         return self.folder / f"{split}.json"
 
     @staticmethod
-    def write_image(path: Path, *, seed: int, size=(HEIGHT, WIDTH), **options) -> None:
+    def write_image(path: Path, *, seed: int = 0, size=(HEIGHT, WIDTH), **options) -> None:
         pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path, **options)
 
@@ -132,9 +132,9 @@ class DatasetToCheck:
         return False
 
 
-def check(dataset, **options):
-    options.setdefault("num_workers", 2)
-    return check_dataset(dataset.write(), show_progress=False, **options)
+def check(dataset, *, num_workers=2, **options):
+    """Writes the dataset's documents and checks it."""
+    return check_dataset(dataset.write(), num_workers=num_workers, **options)
 
 
 def kinds_of(result) -> list[tuple[str, str]]:

@@ -10,8 +10,6 @@ Exit code: 0 nothing found, 1 warnings only, 2 errors, a misaligned or broken sa
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +19,15 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
+from mask2former_mt.check.advice import training_split
 from mask2former_mt.check.augmented import AugmentedCheck, check_augmented
-from mask2former_mt.check.check import check_dataset, find_splits
-from mask2former_mt.check.check_report import report_html, report_json
-from mask2former_mt.check.check_summary import problems_text, summary_text
-from mask2former_mt.check.label_rules import training_split
+from mask2former_mt.check.check import CheckResult, check_dataset, find_splits
+from mask2former_mt.check.check_report import (
+    problems_text,
+    report_html,
+    report_json,
+    summary_text,
+)
 from mask2former_mt.check.repair import write_clean
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files, spec_of
@@ -72,11 +74,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=at_least_one, metavar="N", help="threads, default one for each core"
     )
-    add_sample_options(parser)
-    return parser
-
-
-def add_sample_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-file",
         metavar="C",
@@ -88,6 +85,7 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how many samples --config-file draws, default {SAMPLES}",
     )
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,52 +96,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.samples and not args.config_file:
         parser.error("--samples are drawn as a config says: add --config-file")
     # Before the long part, so that nothing is refused after it.
-    splits, _ = find_splits(Path(os.path.abspath(args.dataset)))
-    folder = Path(args.output) if args.output else None
-    reports = [folder / REPORT_HTML, folder / REPORT_JSON] if folder else []
-    clean = Path(args.write_clean) if args.write_clean else None
-    if folder and args.config_file:
-        reports.append(folder / SAMPLES_PNG)
     try:
         config = load_config(args.config_file) if args.config_file else None
-        split_to_clean = choose_split(splits, args.split) if clean else None
-        inputs = [Path(args.dataset), *(split.json_file for split in splits)]
-        outputs = [*reports, *([clean] if clean else [])]
-        refuse_inputs(outputs, inputs)
-        for output in outputs:
-            output.parent.mkdir(parents=True, exist_ok=True)
+        split_to_clean = prepare_outputs(args)
     except (ValueError, OSError, KeyError) as error:
         # str() of a KeyError is the repr of its message.
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error))
+
     result = check_dataset(
         args.dataset,
         num_workers=args.workers,
         by_content=not args.no_hash,
-        draw=folder is not None,
+        draw=bool(args.output),
     )
     print(problems_text(result, show=args.show))
     print(summary_text(result))
-    code = result.exit_code
-    contents = [report_html(result), report_json(result)] if folder else []
+    augmented = None
     if config is not None:
         augmented = check_samples(args.dataset, config, args.samples or SAMPLES)
         print(augmented.text())
-        code = 2 if augmented.faults else code
-        if folder:
-            contents = add_samples(contents, augmented)
+
     try:
-        if folder:
-            write_whole(dict(zip(reports, contents, strict=False)))
-            print(f"Report: {', '.join(map(str, reports[: len(contents)]))}")
+        if args.output:
+            write_reports(Path(args.output), result, augmented)
         if split_to_clean:
-            repairs = write_clean(split_to_clean, clean)
-            print(f"Repaired annotations of split {split_to_clean.name!r}: {clean}")
-            for repair, count in repairs.items():
-                print(f"  {count} x {repair}")
-            print("  What is not repaired stays as it is: check the new file in its turn.")
+            repair_split(split_to_clean, Path(args.write_clean))
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
-    return code
+    return 2 if augmented and augmented.faults else result.exit_code
+
+
+def prepare_outputs(args: argparse.Namespace) -> SplitFiles | None:
+    """Makes the folders of all outputs, none of which may replace an input.
+
+    Returns:
+        The split that --write-clean repairs; None if there is none.
+    """
+    splits, _ = find_splits(Path(args.dataset))
+    outputs, split_to_clean = [], None
+    if args.output:
+        names = (REPORT_HTML, REPORT_JSON, SAMPLES_PNG)
+        outputs += [Path(args.output, name) for name in names]
+    if args.write_clean:
+        outputs.append(Path(args.write_clean))
+        split_to_clean = choose_split(splits, args.split)
+    refuse_inputs(outputs, [Path(args.dataset), *(split.json_file for split in splits)])
+    for output in outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    return split_to_clean
+
+
+def choose_split(splits: Sequence[SplitFiles], name: str | None) -> SplitFiles | None:
+    """The split that --write-clean repairs; None if none can be read, which the check tells."""
+    names = [split.name for split in splits]
+    if name is None and len(names) > 1:
+        raise ValueError(f"--write-clean repairs one split: add --split, one of {names}")
+    if name is not None and names and name not in names:
+        raise ValueError(f"--split must be one of {names}, got {name!r}")
+    return next((split for split in splits if name in (None, split.name)), None)
 
 
 def check_samples(yaml_file: str, config: CfgNode, samples: int) -> AugmentedCheck:
@@ -169,25 +179,27 @@ def check_samples(yaml_file: str, config: CfgNode, samples: int) -> AugmentedChe
     )
 
 
-def add_samples(contents: Sequence[bytes], augmented: AugmentedCheck) -> list[bytes]:
-    """The contents of the report's files with what was found in training samples."""
-    html, numbers = contents
-    numbers = {**json.loads(numbers), "augmented": augmented.to_json()}
-    numbers = json.dumps(numbers, indent=1, allow_nan=False).encode("ascii") + b"\n"
-    if augmented.panel is None:
-        return [html, numbers]
-    _, png = cv2.imencode(".png", augmented.panel[..., ::-1])
-    return [html, numbers, png.tobytes()]
+def write_reports(folder: Path, result: CheckResult, augmented: AugmentedCheck | None) -> None:
+    """Writes the report's files, all of them or none."""
+    numbers = augmented.to_json() if augmented else None
+    contents = {
+        folder / REPORT_HTML: report_html(result),
+        folder / REPORT_JSON: report_json(result, numbers),
+    }
+    if augmented and augmented.panel is not None:
+        _, png = cv2.imencode(".png", augmented.panel[..., ::-1])
+        contents[folder / SAMPLES_PNG] = png.tobytes()
+    write_whole(contents)
+    print(f"Report: {', '.join(map(str, contents))}")
 
 
-def choose_split(splits: Sequence[SplitFiles], name: str | None) -> SplitFiles | None:
-    """The split that --write-clean repairs; None if none can be read, which the check tells."""
-    names = [split.name for split in splits]
-    if name is None and len(names) > 1:
-        raise ValueError(f"--write-clean repairs one split: add --split, one of {names}")
-    if name is not None and names and name not in names:
-        raise ValueError(f"--split must be one of {names}, got {name!r}")
-    return next((split for split in splits if name in (None, split.name)), None)
+def repair_split(split: SplitFiles, output: Path) -> None:
+    """Writes a split's repaired annotations and says what was done."""
+    repairs = write_clean(split, output)
+    print(f"Repaired annotations of split {split.name!r}: {output}")
+    for repair, count in repairs.items():
+        print(f"  {count} x {repair}")
+    print("  What is not repaired stays as it is: check the new file in its turn.")
 
 
 if __name__ == "__main__":

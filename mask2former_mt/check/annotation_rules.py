@@ -36,12 +36,7 @@ _PARTIAL_KINDS = {"bad-polygon", "too-few-points"}
 
 
 class Shape(NamedTuple):
-    """What a segmentation covers.
-
-    Args:
-        corners: x0, y0, x1, y1 in pixels of the picture.
-        area: in pixels.
-    """
+    """What a segmentation covers: x0, y0, x1, y1 of its extent, and its area, in pixels."""
 
     corners: tuple[float, float, float, float]
     area: float
@@ -65,10 +60,8 @@ def problems_by_index(split: Split) -> dict[int, list[Problem]]:
     """What the reader said of annotations, by position in the JSON's list `annotations`."""
     found = collections.defaultdict(list)
     for problem in split.problems:
-        if problem.index is not None and problem.kind not in (
-            "bad-image-entry",
-            "duplicate-image-id",
-        ):
+        is_of_image = problem.kind in ("bad-image-entry", "duplicate-image-id")
+        if problem.index is not None and not is_of_image:
             found[problem.index].append(problem)
     return dict(found)
 
@@ -83,37 +76,35 @@ def scan_annotations(
         unsound: its others, each with its `index`.
         told: what the reader said of annotations, from `problems_by_index`.
     """
+    height, width = record["height"], record["width"]
     known: set[tuple] = set()
     for annotation in (*record["annotations"], *unsound):
         index = annotation.get("index")
         kinds = {problem.kind for problem in told.get(index, ())}
         is_whole = not kinds & _PARTIAL_KINDS
-        faults, shape = scan_segmentation(
-            annotation["segmentation"], record["height"], record["width"]
-        )
+        faults, shape = scan_segmentation(annotation["segmentation"], height, width)
         area = None
         if shape is not None and is_whole:
-            faults += _scan_box(annotation["bbox"], shape, record["height"], record["width"])
-            faults += _scan_area(annotation["area"], shape)
+            faults += _scan_box(annotation["bbox"], shape, height, width)
+            faults += _scan_area(annotation["area"], shape.area)
             if index is None:
                 area = shape.area
                 if area < MASK_STRIDE**2 and not annotation["iscrowd"]:
                     faults.append(_too_small(area))
-        if is_whole and _is_known(annotation, known):
+        identity = _identity(annotation) if is_whole else None
+        if identity in known:
             message = "the same object with the same labels is annotated a second time"
             remedy = "remove it, --write-clean does so"
             faults.append(Fault("duplicate-annotation", message, remedy, WARNING))
-        annotation_id = annotation["id"] if is_int(annotation["id"]) else None
-        problems = [
-            Problem(
-                **fault._asdict(),
-                file=record["file_name"],
-                image_id=record["image_id"],
-                annotation_id=annotation_id,
-                index=index,
-            )
-            for fault in faults
-        ]
+        elif identity is not None:
+            known.add(identity)
+        place = {
+            "file": record["file_name"],
+            "image_id": record["image_id"],
+            "annotation_id": annotation["id"] if is_int(annotation["id"]) else None,
+            "index": index,
+        }
+        problems = [Problem(**fault._asdict(), **place) for fault in faults]
         yield ScannedAnnotation(annotation, problems, area)
 
 
@@ -155,24 +146,21 @@ def scan_segmentation(
 
 def _scan_outlines(outlines: list[Outline], height: int, width: int) -> list[Fault]:
     faults = []
-    empty = [outline for outline in outlines if outline.area == 0]
-    if len(empty) == len(outlines):
-        remedy = "draw it again, or remove the annotation"
+    remedy = "draw it again, or remove the annotation"
+    total = sum(outline.area for outline in outlines)
+    if total == 0:
         faults.append(Fault("zero-area", "the outline encloses nothing", remedy))
     else:
-        for outline in empty:
-            message = (
-                f"a part of the outline encloses nothing: {len(outline.points)} points in a line"
-            )
-            faults.append(Fault("zero-area", message, "remove the part", WARNING))
-        if sum(outline.area for outline in outlines) < _MAX_MISSED_PX and not _has_pixel(
-            outlines, height, width
-        ):
+        for outline in outlines:
+            if outline.area == 0:
+                num_points = len(outline.points)
+                message = f"a part of the outline encloses nothing: {num_points} points in a line"
+                faults.append(Fault("zero-area", message, "remove the part", WARNING))
+        if total < _MAX_MISSED_PX and not _has_pixel(outlines, height, width):
             message = (
                 "the outline is so small that no pixel's centre lies inside: training would drop "
                 "the object"
             )
-            remedy = "draw it again, or remove the annotation"
             faults.append(Fault("zero-area", message, remedy))
     for outline in outlines:
         if outline.crossing is not None:
@@ -213,33 +201,28 @@ def _scan_box(
     faults = []
     if _MAX_ROUNDING_PX < _outside(corners, height, width) <= MAX_OUTSIDE_PX:
         faults.append(_overshoot("'bbox'", corners, height, width))
-    if _is_unlike(corners, shape.corners):
-        x0, y0, x1, y1 = shape.corners
+    x0, y0, x1, y1 = shape.corners
+    mask_box = [x0, y0, x1 - x0, y1 - y0]
+    most_off = max(abs(a - b) for a, b in zip(corners, shape.corners, strict=True))
+    if most_off > _MAX_BOX_OFF_PX and mask_util.iou([[*box]], [mask_box], [0]) < _MIN_BOX_IOU:
         message = (
-            f"'bbox' in pixels is [{x:g}, {y:g}, {w:g}, {h:g}], the mask's own is [{x0:g}, {y0:g}, "
-            f"{x1 - x0:g}, {y1 - y0:g}]: they may be of two objects or of two picture sizes"
+            f"'bbox' in pixels is [{_listed(box)}], the mask's own is [{_listed(mask_box)}]: they "
+            "may be of two objects or of two picture sizes"
         )
         remedy = "correct the one that is wrong"
         faults.append(Fault("box-unlike-mask", message, remedy, WARNING))
     return faults
 
 
-def _is_unlike(box: tuple[float, ...], mask: tuple[float, ...]) -> bool:
-    if max(abs(a - b) for a, b in zip(box, mask, strict=True)) <= _MAX_BOX_OFF_PX:
-        return False
-    shared = max(min(box[2], mask[2]) - max(box[0], mask[0]), 0.0) * max(
-        min(box[3], mask[3]) - max(box[1], mask[1]), 0.0
-    )
-    total = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, mask)) - shared
-    return shared < _MIN_BOX_IOU * total or total == 0
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
-def _scan_area(area: float | None, shape: Shape) -> list[Fault]:
-    allowed = max(_MAX_AREA_OFF * shape.area, _MAX_AREA_OFF_PX)
-    if area is None or abs(area - shape.area) <= allowed:
+def _scan_area(area: float | None, expected: float) -> list[Fault]:
+    if area is None or abs(area - expected) <= max(_MAX_AREA_OFF * expected, _MAX_AREA_OFF_PX):
         return []
     message = (
-        f"'area' is {area:g}, the mask has {shape.area:.0f} pixels: COCO's scores for small and "
+        f"'area' is {area:g}, the mask has {expected:.0f} pixels: COCO's scores for small and "
         "large objects go by it"
     )
     return [Fault("area-unlike-mask", message, "correct it", WARNING)]
@@ -270,18 +253,14 @@ def _overshoot(what: str, corners: tuple[float, ...], height: float, width: floa
     return Fault("out-of-bounds", message, remedy, WARNING)
 
 
-def _is_known(annotation: Mapping, known: set[tuple]) -> bool:
-    """Whether an annotation says the same of the same pixels as an earlier one; remembers it."""
+def _identity(annotation: Mapping) -> tuple | None:
+    """What two annotations that say the same of the same pixels share; None if it is not known."""
     segmentation, labels = annotation["segmentation"], annotation["subcategories"]
     if segmentation is None or annotation["category_id"] is None or labels is None:
-        return False
+        return None
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
         outline = counts if isinstance(counts, bytes) else counts.encode("ascii")
     else:
         outline = tuple(map(tuple, segmentation))
-    key = (annotation["category_id"], tuple(labels), annotation["iscrowd"], outline)
-    if key in known:
-        return True
-    known.add(key)
-    return False
+    return annotation["category_id"], tuple(labels), annotation["iscrowd"], outline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,27 +24,24 @@ _MAX_COORDINATE = 30_000  # that OpenCV draws to
 _OUTLINE, _BOX = (255, 0, 0), (255, 210, 0)
 
 
-class _Fault(NamedTuple):
-    record: Mapping
-    annotation: Mapping
-    problems: list[Problem]
+class FaultyAnnotations:
+    """Remembers the first few annotations of each kind of fault, each with all of its faults.
 
-
-class Faults:
-    """Remembers the first few annotations of each kind of fault, each with all of its faults."""
+    Attributes:
+        found: records, annotations and problems, by `id` of the annotation; it stays in memory, so
+            that no other gets its id.
+    """
 
     def __init__(self) -> None:
-        self.found: dict[int, _Fault] = {}
+        self.found: dict[int, tuple[Mapping, Mapping, list[Problem]]] = {}
         self._counts: collections.Counter[str] = collections.Counter()
 
     def add(self, record: Mapping, annotation: Mapping, problem: Problem) -> None:
         """Remembers the annotation of a problem, unless enough of this kind are remembered."""
-        # The annotation stays in memory with its fault, so that no other gets its id().
-        known = self.found.get(id(annotation))
-        if known is not None:
-            known.problems.append(problem)
+        if id(annotation) in self.found:
+            self.found[id(annotation)][2].append(problem)
         elif len(self.found) < _MAX_FAULTS and self._counts[problem.kind] < _MAX_FAULTS_OF_A_KIND:
-            self.found[id(annotation)] = _Fault(record, annotation, [problem])
+            self.found[id(annotation)] = (record, annotation, [problem])
         else:
             return
         self._counts[problem.kind] += 1
@@ -69,25 +65,24 @@ def draw_samples(split: Split, positions: Sequence[int]) -> list[Panel]:
             picture = draw_ground_truth(image, annotations, names)
         except (ValueError, OSError):
             continue  # a problem says what is wrong with it
-        place = f"{record['file_name']}, image {record['image_id']}"
-        caption = f"{place}: {len(annotations)} annotations"
+        caption = (
+            f"{record['file_name']}, image {record['image_id']}: {len(annotations)} annotations"
+        )
         panels.append(Panel(encode_jpeg(picture, _MAX_SIDE), caption))
     return panels
 
 
-def draw_faults(faults: Faults) -> list[Panel]:
+def draw_faults(faulty: FaultyAnnotations) -> list[Panel]:
     """Draws each faulty annotation as far as it could be read: outline red, box yellow."""
     panels = []
-    for record, annotation, problems in faults.found.values():
+    for record, annotation, problems in faulty.found.values():
         try:
-            image = np.array(read_image(record["file_name"], "RGB"))  # a copy that can be drawn on
+            image = read_image(record["file_name"], "RGB")
         except (ValueError, OSError):
             continue
-        scale = min(max(1.0, _MIN_SIDE / min(image.shape[:2])), _MAX_SIDE / max(image.shape[:2]))
-        if scale > 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        else:
-            scale = 1.0
+        height, width = image.shape[:2]
+        scale = max(1.0, min(_MIN_SIDE / min(height, width), _MAX_SIDE / max(height, width)))
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         _draw_annotation(image, annotation, scale)
         texts = ". ".join(problem.text for problem in problems)
         panels.append(Panel(encode_jpeg(image, _MAX_SIDE), f"{problems[0].place}: {texts}"))
@@ -97,13 +92,12 @@ def draw_faults(faults: Faults) -> list[Panel]:
 def _draw_annotation(image: np.ndarray, annotation: Mapping, scale: float) -> None:
     # What could not be read is left out: the caption tells what is wrong with it.
     segmentation, box = annotation["segmentation"], annotation["bbox"]
-    rings = []
     if isinstance(segmentation, dict):
         mask = decode_rle(segmentation).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         rings = [ring[:, 0] + 0.5 for ring in contours]
-    elif segmentation is not None:
-        rings = [np.array(p, dtype=np.float64).reshape(-1, 2) for p in segmentation]
+    else:
+        rings = [np.array(p, dtype=np.float64).reshape(-1, 2) for p in segmentation or ()]
     thickness = max(1, round(max(image.shape) / 300))
     for ring in rings:
         _draw_ring(image, ring * scale, _OUTLINE, thickness)

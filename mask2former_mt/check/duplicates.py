@@ -2,72 +2,56 @@
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import hashlib
-import os
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
 
 _CHUNK_BYTES = 1 << 20
 
 
-class Listing:
-    """The files of one split: what comparing them needs.
+class ListedFile(NamedTuple):
+    """A file that a split lists, and that exists.
 
     Args:
-        split: its name.
-        image_root: folder that the names are relative to.
+        split: the split's name.
+        path: normalised, so that equal files have equal paths.
+        image_id: the JSON's.
+        num_bytes: of the file; 0 if it is no picture.
     """
 
-    def __init__(self, split: str, image_root: Path) -> None:
-        self.split = split
-        self.image_root = image_root
-        self.names: list[str] = []
-        self.image_ids: list[int] = []
-        self.num_bytes = array("q")
-
-    def add(self, path: str, image_id: int, num_bytes: int) -> None:
-        """Adds a file that exists."""
-        self.names.append(os.path.relpath(path, self.image_root))
-        self.image_ids.append(image_id)
-        self.num_bytes.append(num_bytes)
-
-
-@dataclasses.dataclass(frozen=True)
-class _File:
     split: str
     path: str
     image_id: int
+    num_bytes: int
 
 
 def find_copies(
-    listings: Sequence[Listing],
+    files: Sequence[ListedFile],
     digest_all: Callable[[list[str]], Iterable[str | None]] | None,
 ) -> list[Problem]:
-    """Compares all files of all splits.
+    """Compares the files of all splits.
 
     Only files of equal size are read. That a picture was saved again, at another quality or size,
     is not seen.
 
     Args:
-        listings: one per split; of two copies the one in the later split is reported.
+        files: split by split; of two copies the one in the later split is reported.
         digest_all: maps `digest_of` over paths; None: only the paths are compared.
     """
-    if digest_all is None:
-        files, digests = list(_all_files(listings)), {}
-    else:
-        files = _same_size(listings)
+    digests = {}
+    if digest_all is not None:
+        num_alike = collections.Counter(file.num_bytes for file in files)
+        # Empty files are all alike; that they are no pictures is told elsewhere.
+        files = [file for file in files if file.num_bytes and num_alike[file.num_bytes] > 1]
         paths = list(dict.fromkeys(file.path for file in files))
         digests = dict(zip(paths, digest_all(paths), strict=True))
-    groups: dict[str, list[_File]] = {}
+    groups = collections.defaultdict(list)
     for file in files:
         # One that cannot be read is like no other.
-        groups.setdefault(digests.get(file.path) or file.path, []).append(file)
+        groups[digests.get(file.path) or file.path].append(file)
     return [problem for group in groups.values() for problem in _copies_of(group)]
 
 
@@ -83,26 +67,8 @@ def digest_of(path: str) -> str | None:
     return digest.hexdigest()
 
 
-def _same_size(listings: Sequence[Listing]) -> list[_File]:
-    sizes = np.concatenate(
-        [np.frombuffer(listing.num_bytes, dtype=np.int64) for listing in listings if listing.names]
-        or [np.zeros(0, dtype=np.int64)]
-    )
-    _, positions, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    # Empty files are all alike; that they are no pictures is told elsewhere.
-    is_shared = (counts[positions] > 1) & (sizes > 0)
-    return [file for file, keep in zip(_all_files(listings), is_shared, strict=True) if keep]
-
-
-def _all_files(listings: Sequence[Listing]) -> Iterator[_File]:
-    for listing in listings:
-        for name, image_id in zip(listing.names, listing.image_ids, strict=True):
-            path = os.path.normpath(os.path.join(listing.image_root, name))
-            yield _File(listing.split, path, image_id)
-
-
-def _copies_of(group: list[_File]) -> Iterator[Problem]:
-    firsts: dict[str, _File] = {}
+def _copies_of(group: list[ListedFile]) -> Iterator[Problem]:
+    firsts: dict[str, ListedFile] = {}
     for file in group:
         other = next((first for split, first in firsts.items() if split != file.split), None)
         if other is not None:

@@ -13,11 +13,10 @@ What is repaired:
 from __future__ import annotations
 
 import collections
-import copy
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,12 +47,14 @@ class _Case(NamedTuple):
         size: (height, width) of its picture, in pixels; None where the JSON does not tell.
         coordinates: units of the JSON's numbers.
         new_ids: annotation ids that nobody has.
+        repairs: counts what is done.
     """
 
     kinds: set[str]
     size: tuple[int, int] | None
     coordinates: Coordinates
     new_ids: Iterator[int]
+    repairs: collections.Counter[str]
 
 
 def write_clean(files: SplitFiles, output: Path) -> collections.Counter[str]:
@@ -86,29 +87,32 @@ def clean_document(
     repairs: collections.Counter[str] = collections.Counter()
     images = _without_repeated(document["images"], repairs)
     cleaned = {**document, "images": images, "annotations": list(document["annotations"])}
-    for table in _ROUNDS:
-        _repair_annotations(cleaned, coordinates, table, repairs)
+    for repairs_by_kinds in _ROUNDS:
+        _repair_annotations(cleaned, coordinates, repairs_by_kinds, repairs)
     return cleaned, repairs
 
 
 def _without_repeated(images: list[dict], repairs: collections.Counter[str]) -> list[dict]:
-    kept: list[dict] = []
-    listed: dict[int, list[dict]] = {}
+    kept = []
+    listed = collections.defaultdict(list)  # by image id
     for image in images:
-        if is_int(image.get("id")):
-            same_id = listed.setdefault(image["id"], [])
-            if image in same_id:
-                repairs["entry of 'images' that was there twice: left in once"] += 1
-                continue
-            same_id.append(image)
+        image_id = image.get("id")
+        if is_int(image_id) and image in listed[image_id]:
+            repairs["entry of 'images' that was there twice: left in once"] += 1
+            continue
+        if is_int(image_id):
+            listed[image_id].append(image)
         kept.append(image)
     return kept
 
 
 def _repair_annotations(
-    document: dict, coordinates: Coordinates, table: Mapping, repairs: collections.Counter[str]
+    document: dict,
+    coordinates: Coordinates,
+    repairs_by_kinds: Sequence[tuple],
+    repairs: collections.Counter[str],
 ) -> None:
-    """Reads the document and applies the repairs of a table to a copy of what is faulty."""
+    """Reads the document and applies the repairs of a round to a copy of what is faulty."""
     entries = document["annotations"]
     # The split takes its list of annotations apart.
     split = Split(
@@ -122,22 +126,17 @@ def _repair_annotations(
     }
     ids = [entry["id"] for entry in entries if is_int(entry.get("id"))]
     new_ids = itertools.count(max(ids, default=0) + 1)
-    repaired = {}
+    repaired = list(entries)
     for index in sorted(kinds):
-        chosen = [repair for kind, repair in table.items() if kind in kinds[index]]
-        if not chosen:
-            continue
-        entry = copy.deepcopy(entries[index])
-        image_id = entry.get("image_id")
+        # Repairs replace values of the entry, and change none of them.
+        entry, image_id = dict(entries[index]), entries[index].get("image_id")
         size = sizes.get(image_id) if is_int(image_id) else None
-        case = _Case(kinds[index], size, coordinates, new_ids)
-        for repair in dict.fromkeys(chosen):
-            entry = repair(entry, case, repairs)
-            if entry is None:
-                break
+        case = _Case(kinds[index], size, coordinates, new_ids, repairs)
+        for repair, repaired_kinds in repairs_by_kinds:
+            if entry is not None and case.kinds & repaired_kinds:
+                entry = repair(entry, case)
         repaired[index] = entry
-    changed = [repaired.get(index, entry) for index, entry in enumerate(entries)]
-    document["annotations"] = [entry for entry in changed if entry is not None]
+    document["annotations"] = [entry for entry in repaired if entry is not None]
 
 
 def _kinds_by_index(split: Split, entries: list[dict]) -> dict[int, set[str]]:
@@ -159,19 +158,18 @@ def _kinds_by_index(split: Split, entries: list[dict]) -> dict[int, set[str]]:
     return kinds
 
 
-def _mend_outline(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+def _mend_outline(entry: dict, case: _Case) -> dict:
     """Takes out parts that enclose nothing, and cuts off what is just beyond the picture."""
     polygons = entry.get("segmentation")
     if not isinstance(polygons, list) or case.size is None or "bad-polygon" in case.kinds:
         return entry
-    height, width = case.size
+    size = np.array(case.size[::-1])
     is_normalized = case.coordinates.polygon_coords == "normalized"
-    unit = np.array([width, height]) if is_normalized else np.ones(2)
-    limits = np.array([width, height]) / unit
+    unit = size if is_normalized else np.ones(2)  # x and y, in pixels
     kept, num_dropped, is_cut = [], 0, False
     for polygon in polygons:
         points = np.array(polygon, dtype=float).reshape(-1, 2)
-        inside = np.clip(points, 0, limits)
+        inside = np.clip(points, 0, size / unit)
         if len(points) < 3 or read_outline(points * unit).area == 0:
             num_dropped += 1
             continue
@@ -187,35 +185,35 @@ def _mend_outline(entry: dict, case: _Case, repairs: collections.Counter[str]) -
         return entry
     entry["segmentation"] = kept
     if num_dropped:
-        repairs["part of an outline without 3 points or without area: taken out"] += num_dropped
+        case.repairs["part of an outline without 3 points or without area: taken out"] += (
+            num_dropped
+        )
     if is_cut:
-        repairs["outline just beyond the picture: moved to its edge"] += 1
+        case.repairs["outline just beyond the picture: moved to its edge"] += 1
     return entry
 
 
-def _take_box(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+def _take_box(entry: dict, case: _Case) -> dict:
     shape = _sound_shape(entry, case)
     if shape is None or "bbox" not in entry:
         return entry
     x0, y0, x1, y1 = shape.corners
-    box = [x0, y0, x1 - x0, y1 - y0]
+    box, decimals = [x0, y0, x1 - x0, y1 - y0], _DECIMALS
     if case.coordinates.box_coords == "normalized":
-        height, width = case.size
-        box = [v / side for v, side in zip(box, (width, height, width, height), strict=True)]
-        box = [round(v, _NORMALIZED_DECIMALS) for v in box]
-    else:
-        box = [round(v, _DECIMALS) for v in box]
+        sides = case.size[::-1] * 2
+        box, decimals = [v / s for v, s in zip(box, sides, strict=True)], _NORMALIZED_DECIMALS
+    box = [round(v, decimals) for v in box]
     if box != entry["bbox"]:
         entry["bbox"] = box
-        repairs["bbox that did not fit the mask: taken from it"] += 1
+        case.repairs["bbox that did not fit the mask: taken from it"] += 1
     return entry
 
 
-def _take_area(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+def _take_area(entry: dict, case: _Case) -> dict:
     shape = _sound_shape(entry, case)
     if shape is not None:
         entry["area"] = round(shape.area, _DECIMALS)
-        repairs["area that did not fit the mask: taken from it"] += 1
+        case.repairs["area that did not fit the mask: taken from it"] += 1
     return entry
 
 
@@ -232,30 +230,28 @@ def _sound_shape(entry: dict, case: _Case) -> Shape | None:
     return shape
 
 
-def _leave_out(entry: dict, case: _Case, repairs: collections.Counter[str]) -> None:
-    repairs["object that was annotated twice: left in once"] += 1
+def _leave_out(entry: dict, case: _Case) -> None:
+    case.repairs["object that was annotated twice: left in once"] += 1
 
 
-def _renumber(entry: dict, case: _Case, repairs: collections.Counter[str]) -> dict:
+def _renumber(entry: dict, case: _Case) -> dict:
     if not is_int(entry.get("id")) or "duplicate-annotation-id" in case.kinds:
         entry["id"] = next(case.new_ids)
-        repairs["annotation id that was missing or used twice: a new one"] += 1
+        case.repairs["annotation id that was missing or used twice: a new one"] += 1
     return entry
 
 
-# From a kind of problem to its repair, which changes the entry or, with None, takes it out. Before
-# each round the document is read anew: a mended outline may have another box, and be a double.
+# Repairs, each with the kinds of problems that it is for; it changes the entry or, with None, takes
+# it out. Before each round the document is read anew: a mended outline may have another box, and be
+# a double.
 _ROUNDS = (
-    {"too-few-points": _mend_outline, "zero-area": _mend_outline, "out-of-bounds": _mend_outline},
-    {
-        "bad-box": _take_box,
-        "box-unlike-mask": _take_box,
-        "out-of-bounds": _take_box,
-        "area-unlike-mask": _take_area,
-    },
-    {
-        "duplicate-annotation": _leave_out,
-        "duplicate-annotation-id": _renumber,
-        "bad-annotation": _renumber,
-    },
+    ((_mend_outline, {"too-few-points", "zero-area", "out-of-bounds"}),),
+    (
+        (_take_box, {"bad-box", "box-unlike-mask", "out-of-bounds"}),
+        (_take_area, {"area-unlike-mask"}),
+    ),
+    (
+        (_leave_out, {"duplicate-annotation"}),
+        (_renumber, {"duplicate-annotation-id", "bad-annotation"}),
+    ),
 )

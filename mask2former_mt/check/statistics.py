@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,25 +11,9 @@ from mask2former_mt.check.pictures import Picture
 from mask2former_mt.dataset.document import Header
 from mask2former_mt.structures import SubcategorySpec
 
-# K classes, S subcategories, K_s values of one.
+# K classes, K_s values of a subcategory.
 
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-
-
-class Measure(NamedTuple):
-    """What a sound annotation adds to the numbers.
-
-    Args:
-        class_index: 0..K-1.
-        labels: S labels in {-1, 0..K_s}.
-        area: in pixels of the picture.
-        is_crowd: whether it is a crowd, from which training does not learn.
-    """
-
-    class_index: int
-    labels: Sequence[int]
-    area: float
-    is_crowd: bool
 
 
 class SplitStatistics:
@@ -47,7 +30,7 @@ class SplitStatistics:
         self.num_decoded = 0
         self.num_crowds = 0
         self.class_counts = np.zeros(len(self.class_names), dtype=np.int64)
-        # Columns: the K_s values, none, unknown.
+        # (K, K_s + 2) for each subcategory; the columns are its values, none, unknown.
         self.value_counts = [
             np.zeros((len(self.class_names), s.num_values + 2), dtype=np.int64) for s in self.spec
         ]
@@ -55,29 +38,36 @@ class SplitStatistics:
         self.per_image = array("l")
         self.short_sides = array("f")
         self.sides = array("f")  # square roots of the areas
-        self.relative_sides = array("f")  # the same by the picture's short side
+        self.relative_sides = array("f")  # the same, divided by the picture's short side
         self._colour_sum = np.zeros(3)
         self._square_sum = np.zeros(3)
 
-    def add(self, picture: Picture, measures: Sequence[Measure]) -> None:
-        """Counts one picture and its sound annotations."""
+    def add(self, picture: Picture, annotations: Sequence[tuple[Mapping, float]]) -> None:
+        """Counts one picture and its annotations.
+
+        Args:
+            picture: what is known of its file.
+            annotations: the sound ones, as the reader gives them, each with its mask's area in
+                pixels.
+        """
         self.num_images += 1
         if picture.mean is not None:
             self.num_decoded += 1
             self._colour_sum += picture.mean
             self._square_sum += picture.mean_square
-        objects = [measure for measure in measures if not measure.is_crowd]
-        self.num_crowds += len(measures) - len(objects)
+        objects = [pair for pair in annotations if not pair[0]["iscrowd"]]
+        self.num_crowds += len(annotations) - len(objects)
         self.per_image.append(len(objects))
         short = min(picture.size) if picture.size else 0
         if short:
             self.short_sides.append(short)
-        for measure in objects:
-            self.class_counts[measure.class_index] += 1
-            for counts, label in zip(self.value_counts, measure.labels, strict=True):
+        for annotation, area in objects:
+            class_index = annotation["category_id"]
+            self.class_counts[class_index] += 1
+            for counts, label in zip(self.value_counts, annotation["subcategories"], strict=True):
                 # Unknown is -1, and that is the last column.
-                counts[measure.class_index, label] += 1
-            side = measure.area**0.5
+                counts[class_index, label] += 1
+            side = area**0.5
             self.sides.append(side)
             if short:
                 self.relative_sides.append(side / short)
@@ -98,11 +88,11 @@ class SplitStatistics:
 
     def to_json(self) -> dict:
         """All numbers, for report.json."""
-        colours = self.colours
+        mean, deviation = self.colours or (None, None)
         return {
             "images": self.num_images,
             "images_decoded": self.num_decoded,
-            "images_without_instances": int(sum(count == 0 for count in self.per_image)),
+            "images_without_instances": self.per_image.count(0),
             "instances": self.num_instances,
             "crowds": self.num_crowds,
             "instances_per_image": _summary(self.per_image),
@@ -124,8 +114,8 @@ class SplitStatistics:
                 }
                 for subcategory, counts in zip(self.spec, self.value_counts, strict=True)
             ],
-            "colour_mean_rgb": None if colours is None else _rounded(colours[0]),
-            "colour_std_rgb": None if colours is None else _rounded(colours[1]),
+            "colour_mean_rgb": _rounded(mean),
+            "colour_std_rgb": _rounded(deviation),
         }
 
     def _share(self, counts: np.ndarray) -> float | None:
@@ -136,7 +126,7 @@ class SplitStatistics:
 def _summary(values: array) -> dict[str, float] | None:
     if not len(values):
         return None
-    numbers = np.frombuffer(values, dtype=values.typecode)
+    numbers = np.asarray(values)
     percentiles = np.percentile(numbers, _PERCENTILES)
     return {
         "mean": float(numbers.mean(dtype=np.float64)),
@@ -146,5 +136,5 @@ def _summary(values: array) -> dict[str, float] | None:
     }
 
 
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(v, 3) for v in values.tolist()]
+def _rounded(colour: np.ndarray | None) -> list[float] | None:
+    return None if colour is None else [round(v, 3) for v in colour.tolist()]

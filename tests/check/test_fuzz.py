@@ -91,7 +91,7 @@ def mutated_documents(draw) -> dict:
 
 
 def check_everything(dataset: DatasetToCheck, *, draw: bool) -> None:
-    result = check_dataset(dataset.yaml, num_workers=1, draw=draw, show_progress=False)
+    result = check_dataset(dataset.yaml, num_workers=1, draw=draw)
     json.loads(report_json(result))
     # What training refuses has an error; what has none, training takes.
     assert not dataset.is_refused() or result.exit_code == 2, result.problems
