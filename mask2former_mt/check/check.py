@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -124,23 +124,16 @@ def find_splits(yaml_file: Path) -> tuple[list[SplitFiles], list[Problem]]:
     return files, problems
 
 
-class _Scanned(NamedTuple):
-    """A picture's record, what is wrong with its file, and what is known of it."""
-
-    record: dict
-    problems: list[Problem]
-    picture: Picture
-    annotations: list[ScannedAnnotation]
-
-
-def _scan(split: Split, told: Mapping[int, list[Problem]], position: int) -> _Scanned:
+def _scan(
+    split: Split, told: Mapping[int, list[Problem]], position: int
+) -> tuple[dict, list[Problem], Picture, list[ScannedAnnotation]]:
     """Checks the picture of a record and its annotations; never raises for what they hold."""
     record = split.records[position]
     problems, picture = [], Picture()
     if record["file_name"] != str(split.files.image_root):  # or the JSON names no file
         problems, picture = scan_picture(record)
     annotations = scan_annotations(record, split.unsound.get(position, ()), told)
-    return _Scanned(record, problems, picture, list(annotations))
+    return record, problems, picture, list(annotations)
 
 
 class _Run:
@@ -208,9 +201,7 @@ class _Run:
         if result.statistics:
             result.suggestions = suggest(result.statistics[training_split([*result.statistics])])
 
-    def _map(
-        self, function: Callable[[_Item], _Result], items: Sequence[_Item], name: str
-    ) -> Iterable[_Result]:
+    def _map(self, function: Callable, items: Sequence, name: str) -> Iterable:
         """Maps in parallel, with a bar on stderr where that is a terminal."""
         results = in_order(self.pool, self.num_workers, function, items)
         return tqdm(results, total=len(items), desc=name, unit="image", disable=None)

@@ -53,7 +53,9 @@ def read_outline(points: np.ndarray) -> Outline:
         points: float64 (P, 2), P at least 3, within `MAX_COORDINATE`; the last is joined to the
             first.
     """
-    wound = abs(_signed_area(points))
+    x, y = (points - points[0]).T
+    # The shoelace formula. The edge back to the first point adds nothing: that one is at (0, 0).
+    wound = abs(float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]))) / 2
     ring = shapely.Polygon(points)
     if shapely.is_valid(ring):
         return Outline(points, wound, None)
@@ -79,16 +81,6 @@ def united_area(outlines: Sequence[Outline]) -> float:
     if any(_overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i]):
         return min(total, _filled_area([outline.points for outline in outlines]))
     return total
-
-
-def _signed_area(points: np.ndarray) -> float:
-    """The area of a ring that does not cross itself; its sign tells the direction.
-
-    Source: the shoelace formula.
-    """
-    x, y = (points - points[0]).T
-    # The edge back to the first point adds nothing: that one is at (0, 0).
-    return float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2
 
 
 def _filled_area(polygons: Sequence[np.ndarray]) -> float:

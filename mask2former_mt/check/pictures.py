@@ -33,7 +33,7 @@ class Picture(NamedTuple):
 
     Args:
         size: (H, W) in pixels, upright; None if it cannot be read.
-        num_bytes: of the file; -1 if there is none.
+        num_bytes: of the file; -1 if there is none, 0 if it is no picture.
         mean, mean_square: of all pixels for red, green and blue, float64 (3,); None if its pixels
             cannot be read.
     """

@@ -128,15 +128,6 @@ def test_an_outline_declared_normalised_is_measured_in_pixels(dataset):
     assert result.statistics["train"].sides[0] == pytest.approx(10)  # of 10 x 10 pixels
 
 
-def test_pixels_declared_normalised_are_an_error(dataset):
-    with dataset.yaml.open("a", encoding="utf-8") as file:
-        file.write("polygon_coords: normalized\n")
-    found = [p for p in check(dataset).problems if p.kind == "out-of-bounds"]
-    assert {problem.annotation_id for problem in found} == {100, 102, 1}
-    assert "polygon_coords: pixel" in found[0].text
-    assert dataset.is_refused()
-
-
 def test_one_object_annotated_twice(dataset):
     # The run lengths [600, 600] as COCO's text.
     again = {**dataset.train["annotations"][1], "id": 105}

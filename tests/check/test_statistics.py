@@ -59,13 +59,6 @@ def test_reduced_decoding_keeps_mean_and_nearly_the_deviation(dataset):
     np.testing.assert_allclose(deviation, expected.std(axis=0), rtol=0.03)
 
 
-def test_any_number_of_workers_finds_the_same(dataset):
-    dataset.train["images"] += [image_entry(20 + i, f"{i}.png") for i in range(50)]
-    results = [check(dataset, num_workers=n).problems for n in (1, 2, 7)]
-    assert results[0] == results[1] == results[2]
-    assert len(results[0]) == 50
-
-
 def test_few_items_are_under_way_and_come_in_order():
     taken = []
     gate = threading.Event()

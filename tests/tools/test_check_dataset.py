@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from dataset_to_check import DatasetToCheck, image_entry, polygon_annotation
+from predict_tools import load_program
 
 PROGRAM = Path(__file__).parents[2] / "tools" / "check_dataset.py"
 BROKEN = {"segmentation": [[1, 1, 9, 9]]}
@@ -22,10 +22,7 @@ BOX = {"bbox": [9, 5, 10, 10]}
 
 @pytest.fixture(scope="module")
 def program():
-    module_spec = importlib.util.spec_from_file_location("check_dataset_program", PROGRAM)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
+    return load_program("check_dataset.py")
 
 
 @pytest.fixture
