@@ -131,10 +131,7 @@ class Scene:
             annotations.append(
                 {
                     **cut_out.annotation,
-                    "segmentation": {
-                        "size": [int(s) for s in rle["size"]],
-                        "counts": rle["counts"].decode("ascii"),
-                    },
+                    "segmentation": {**rle, "counts": rle["counts"].decode("ascii")},
                     "area": area,
                     "bbox": [int(v) for v in cv2.boundingRect(mask.astype(np.uint8))],
                     "iscrowd": int(fraction < crowd_below),

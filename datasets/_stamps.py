@@ -189,18 +189,17 @@ def fetch_stamps(cache: Path) -> Path:
     for folder in (lists / "partial", archives / "archives/partial"):
         folder.mkdir(parents=True)
     own = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={archives}"]
-    ways = (
-        [["apt-get", "download", PACKAGE]],
-        [["apt-get", *own, "update"], ["apt-get", *own, "download", PACKAGE]],
+    commands = (
+        ["apt-get", "download", PACKAGE],
+        ["apt-get", *own, "update"],
+        ["apt-get", *own, "download", PACKAGE],
     )
-    errors = []
+    errors, packages = [], []
     print(f"downloading Debian's {PACKAGE} (161 MB) to {cache}", flush=True)
-    for commands in ways:
-        for command in commands:
-            done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                errors.append(f"`{' '.join(command)}`: {done.stderr.strip()}")
-                break
+    for command in commands:
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            errors.append(f"`{' '.join(command)}`: {done.stderr.strip()}")
         packages = sorted(work.glob(f"{PACKAGE}_*.deb"))
         if packages:
             break

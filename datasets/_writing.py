@@ -99,7 +99,15 @@ def prepare(
     parameters |= {key: getattr(args, key) for key in ("train", "val", "seed", "size")}
     all_parameters = {**parameters, **(extra_parameters or {})}
     try:
-        _check_arguments(name, args, min_size)
+        for option in ("train", "val", "jobs"):
+            if getattr(args, option) < 1:
+                raise ValueError(f"--{option} must be at least 1, got {getattr(args, option)}")
+        if args.seed < 0:
+            raise ValueError(f"--seed must be 0 or more, got {args.seed}")
+        if args.size < min_size:
+            raise ValueError(
+                f"--size must be at least {min_size} to keep {name} legible, got {args.size}"
+            )
         if _is_prepared(args.output, all_parameters, args.force):
             print(f"{args.output} is there already, made with the same parameters; reused")
             return
@@ -161,18 +169,6 @@ def _draw_and_save(task: tuple[int, str, int, Path]) -> tuple[dict, list[dict]]:
     return {"id": index + 1, "file_name": name, "width": width, "height": height}, annotations
 
 
-def _check_arguments(name: str, args: argparse.Namespace, min_size: int) -> None:
-    for option in ("train", "val", "jobs"):
-        if getattr(args, option) < 1:
-            raise ValueError(f"--{option} must be at least 1, got {getattr(args, option)}")
-    if args.seed < 0:
-        raise ValueError(f"--seed must be 0 or more, got {args.seed}")
-    if args.size < min_size:
-        raise ValueError(
-            f"--size must be at least {min_size} to keep {name} legible, got {args.size}"
-        )
-
-
 def _is_prepared(output: Path, parameters: dict, force: bool) -> bool:
     """Whether `output` holds the dataset of these parameters already; refuses anything else."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
@@ -218,13 +214,12 @@ def _partial_folder(output: Path):
     partial.mkdir()
     try:
         yield partial
+        replaced = partial.with_name(f"{partial.name}-replaced")
         if output.exists():
-            replaced = partial.with_name(f"{partial.name}-replaced")
             output.rename(replaced)
-            partial.rename(output)
+        partial.rename(output)
+        if replaced.exists():
             shutil.rmtree(replaced)
-        else:
-            partial.rename(output)
     finally:
         if partial.exists():
             shutil.rmtree(partial)
@@ -235,22 +230,19 @@ def _write_dataset(
 ) -> None:
     """Draws all scenes and writes pictures, COCO JSON and dataset YAML; whole or not at all."""
     output = args.output.resolve()
+    worker = (recipe.make_draw, recipe.arguments)
     with _partial_folder(output) as folder, contextlib.ExitStack() as stack:
         tasks = []
         for split in SPLITS:
             (folder / split).mkdir()
             tasks += [(args.seed, split, i, folder) for i in range(getattr(args, split))]
         if args.jobs == 1:
-            _start_worker(recipe.make_draw, recipe.arguments)
+            _start_worker(*worker)
             results = map(_draw_and_save, tasks)
         else:
             # Spawned, not forked: the caller may already run threads.
-            pool = concurrent.futures.ProcessPoolExecutor(
-                args.jobs,
-                multiprocessing.get_context("spawn"),
-                _start_worker,
-                (recipe.make_draw, recipe.arguments),
-            )
+            spawn = multiprocessing.get_context("spawn")
+            pool = concurrent.futures.ProcessPoolExecutor(args.jobs, spawn, _start_worker, worker)
             stack.callback(pool.shutdown, cancel_futures=True)
             results = pool.map(_draw_and_save, tasks, chunksize=8)
         documents = {s: {**header, "images": [], "annotations": []} for s in SPLITS}

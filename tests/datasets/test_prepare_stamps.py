@@ -38,9 +38,8 @@ def draw_stamp(path, colour, *, size=(90, 70), alpha=255, rectangle=False):
     if rectangle:
         rgba[:] = (*colour, alpha)
     else:
-        cv2.ellipse(
-            rgba, (w // 2, h // 2), (w // 2 - 2, h // 2 - 2), 0, 0, 360, (*colour, alpha), -1
-        )
+        axes = (w // 2 - 2, h // 2 - 2)
+        cv2.ellipse(rgba, (w // 2, h // 2), axes, 0, 0, 360, (*colour, alpha), -1)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgba).save(path)
 
@@ -114,9 +113,14 @@ def test_no_stamp_stands_in_both_splits_and_all_values_in_each(dataset):
     parts = {s: {a["stamp"] for a in d["annotations"]} for s, d in documents(dataset).items()}
     assert not parts["train"] & parts["val"]
     for document in documents(dataset).values():
+        assert [c["name"] for c in document["categories"]] == list(tux_paint.CLASSES)
         assert {a["category_id"] for a in document["annotations"]} == {1, 2, 3, 4, 5}
-        groups = {a["subcategories"].get("group", "unknown") for a in document["annotations"]}
-        assert groups >= {"birds", "fruit", "flowers", "auto", "tools", None}
+        spec = SubcategorySpec.from_json(document["subcategories"])
+        assert (spec.names, spec.num_classes) == (("group", "style"), (5, 2))
+        labels = np.array([spec.labels_of(a["subcategories"]) for a in document["annotations"]])
+        # Stamps without a folder of their own have none (5); no style is none.
+        assert set(labels[:, 0].tolist()) >= {0, 1, 2, 3, 4, 5}
+        assert set(labels[:, 1].tolist()) <= {UNKNOWN, 0, 1}
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -126,19 +130,6 @@ def test_annotations_are_true_to_the_pictures(dataset, split):
             assert annotation["iscrowd"] == int(annotation["visible"] < 0.3)
             class_name = prepare_stamps.CLASSES[annotation["category_id"] - 1]
             assert annotation["stamp"].startswith(f"{class_name}/")
-
-
-def test_subcategories_are_read_by_the_package(dataset):
-    for document in documents(dataset).values():
-        names = [category["name"] for category in document["categories"]]
-        assert names == ["animals", "food", "plants", "vehicles", "household"]
-        spec = SubcategorySpec.from_json(document["subcategories"])
-        assert spec.names == ("group", "style")
-        assert spec.num_classes == (5, 2)
-        labels = np.array([spec.labels_of(a["subcategories"]) for a in document["annotations"]])
-        # Folder-less stamps have none (index 5), and no style is none.
-        assert (labels[:, 0] == 5).any()
-        assert set(labels[:, 1].tolist()) <= {UNKNOWN, 0, 1}
 
 
 def test_classes_are_balanced_and_little_visible_is_a_crowd(tree):
@@ -168,9 +159,7 @@ def test_enlarging_keeps_hidden_colours_out_of_the_edge():
     assert straight[visible][:, 1].max() == 0
 
 
-def test_second_call_reuses_and_other_stamps_are_refused(dataset, tree, tmp_path, capsys):
-    prepare(dataset, tree)
-    assert "made with the same parameters; reused" in capsys.readouterr().out
+def test_a_dataset_of_other_stamps_is_not_reused(dataset, tmp_path):
     with pytest.raises(SystemExit, match=r"other parameters: stamps .*; give --force"):
         prepare(dataset, tmp_path)
 
@@ -193,16 +182,6 @@ def test_a_class_with_one_stamp_is_named(tree, tmp_path):
     # What stays is vehicles/auto/poster.png, nearly opaque.
     with pytest.raises(SystemExit, match=r"has 0 usable PNG stamps of class 'vehicles'"):
         prepare(tmp_path / "stamps", copy)
-
-
-def test_small_size_is_refused(tree, tmp_path):
-    with pytest.raises(SystemExit, match=r"--size must be at least 160 .* got 100"):
-        prepare(tmp_path / "stamps", tree, "--size", "100")
-
-
-# --------------------------------------------------------------------------------------
-# Fetching the package
-# --------------------------------------------------------------------------------------
 
 
 def program(folder, name, text):
