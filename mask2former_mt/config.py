@@ -18,7 +18,6 @@ from detectron2.config import CfgNode
 
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
-from mask2former_mt.data.rasterize import RASTERIZERS
 from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
@@ -245,8 +244,9 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # An instance is dropped with all of its labels when crop, rotation and what lies over it
         # leave less than this share of its area; without a pixel left it always is.
         Key("MIN_VISIBLE", 0.0, between(0, 1)),
-        # What draws polygons: "opencv", "pycocotools", or "auto", the faster of them.
-        Key("RASTERIZER", "auto", one_of(RASTERIZERS)),
+        # What draws polygons. There is only "pycocotools", which "auto" means as well: without
+        # effect.
+        Key("RASTERIZER", "auto", one_of(("auto", "pycocotools"))),
         # Who gets a pixel that several instances claim: "keep", all of them; "last", the last one
         # in the annotations; "smallest_on_top", the smallest one.
         Key("MASK_OVERLAP", "keep", one_of(OVERLAP_POLICIES)),
@@ -342,6 +342,16 @@ def _say_what_took_its_place(record: logging.LogRecord) -> bool:
     if name in GONE:
         LOGGER.warning(f"{name} is gone: {GONE[name]}")
     return name not in GONE
+
+
+def replace_gone_values(cfg: CfgNode) -> None:
+    """Puts in the place of a value of earlier versions what is used now, and says so in the log."""
+    if cfg.INPUT.RASTERIZER == "opencv":
+        LOGGER.warning(
+            "INPUT.RASTERIZER 'opencv' is gone, and read as 'auto': pycocotools draws polygons "
+            "exactly as COCO does, and a sample takes as long"
+        )
+        cfg.INPUT.RASTERIZER = "auto"
 
 
 def require_instances(cfg: CfgNode) -> None:

@@ -97,9 +97,7 @@ def load(yaml_file: Path) -> dict[str, dict[str, list[tuple[str, np.ndarray, dic
         by_file = result[split.files.name] = {}
         for record in training_records(split.files, split.header):
             size, annotations = (record["height"], record["width"]), record["annotations"]
-            # By the same backend as the scene: this is about what was read, not how it is drawn.
-            segmentations = [a["segmentation"] for a in annotations]
-            masks = rasterize(segmentations, size=size, rasterizer="pycocotools")
+            masks = rasterize([a["segmentation"] for a in annotations], size=size)
             labels = [
                 {
                     s.name: "unknown" if label == -1 else s.value_name(label)

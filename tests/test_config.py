@@ -193,6 +193,15 @@ def test_a_key_that_is_gone_says_what_took_its_place(tmp_path, where, caplog):
         load_config(str(tmp_path / file), ["INPUT.DEEP", "7"])
 
 
+def test_a_value_that_is_gone_says_what_is_read_in_its_place(tmp_path, caplog):
+    (tmp_path / "old.yaml").write_text("VERSION: 2\nINPUT: {RASTERIZER: opencv}")
+    with caplog.at_level("WARNING", logger="mask2former_mt"):
+        cfg = load_config(str(tmp_path / "old.yaml"))
+    assert cfg.INPUT.RASTERIZER == "auto"
+    (message,) = caplog.messages
+    assert message.startswith("INPUT.RASTERIZER 'opencv' is gone, and read as 'auto': pycocotools")
+
+
 def test_the_published_yaml_loads_unchanged():
     cfg = load_config(str(PUBLISHED))
     loaded = leaves(cfg)

@@ -136,7 +136,6 @@ MAPPER_ROWS = [
     ("INPUT.FORMAT", "BGR", "image_format", "BGR"),
     ("INPUT.SIZE_DIVISIBILITY", 32, "size_divisibility", 32),
     ("INPUT.MIN_VISIBLE", 0.3, "targets.min_visible", 0.3),
-    ("INPUT.RASTERIZER", "pycocotools", "targets.rasterizer", "pycocotools"),
     ("INPUT.MASK_OVERLAP", "last", "targets.mask_overlap", "last"),
     ("SEED", 17, "seed", 17),
 ]

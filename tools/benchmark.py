@@ -29,7 +29,6 @@ from benchmarks import (
     models,
     op,
     postprocess,
-    rasterize,
 )
 from benchmarks.pairs import Settings, print_rows
 
@@ -40,11 +39,7 @@ BENCHMARKS = {
     "infer": models.infer,
     "train": models.train,
     "postprocess": postprocess.run,
-    "data": lambda settings: [
-        *data.run(settings),
-        *rasterize.run(settings),
-        *loading.run(settings),
-    ],
+    "data": lambda settings: [*data.run(settings), *loading.run(settings)],
     "memory": memory.run,
     "growth": growth.run,
     "eval": evaluation.run,

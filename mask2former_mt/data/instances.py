@@ -49,7 +49,6 @@ class TargetMaker:
         min_visible_pixels: an instance with fewer pixels left is dropped with all its labels.
         min_visible: so is one with less than this share, in [0, 1], of the pixels that all of it
             would have at this scale.
-        rasterizer: one of `rasterize.RASTERIZERS`.
         mask_overlap: who has a pixel that two instances claim, one of `OVERLAP_POLICIES`.
 
     Raises:
@@ -62,7 +61,6 @@ class TargetMaker:
         spec: SubcategorySpec,
         min_visible_pixels: int,
         min_visible: float,
-        rasterizer: str,
         mask_overlap: str,
     ) -> None:
         if min_visible_pixels < 1:
@@ -75,7 +73,6 @@ class TargetMaker:
         self.spec = spec
         self.min_visible_pixels = min_visible_pixels
         self.min_visible = min_visible
-        self.rasterizer = rasterizer
         self.mask_overlap = mask_overlap
 
     def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
@@ -135,7 +132,7 @@ class TargetMaker:
         return Targets(instances, pixels, origins)
 
     def _draw(self, layer: Layer, size: tuple[int, int]) -> LayerMasks:
-        return draw_layer(layer, size, rasterizer=self.rasterizer, measure=self.min_visible > 0)
+        return draw_layer(layer, size, measure=self.min_visible > 0)
 
     def _seen_enough(
         self, masks_NHW: np.ndarray, areas: np.ndarray | None

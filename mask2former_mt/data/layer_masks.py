@@ -65,15 +65,12 @@ class LayerMasks:
     areas: np.ndarray | None
 
 
-def draw_layer(
-    layer: Layer, size: tuple[int, int], *, rasterizer: str = "auto", measure: bool = False
-) -> LayerMasks:
+def draw_layer(layer: Layer, size: tuple[int, int], *, measure: bool = False) -> LayerMasks:
     """Draws a layer's objects.
 
     Args:
         layer: the objects and the way they came.
         size: (H, W) of the final frame.
-        rasterizer: one of `RASTERIZERS`.
         measure: whether to find the areas of the whole objects.
 
     Raises:
@@ -85,7 +82,7 @@ def draw_layer(
         (outlines if is_outline else bitmaps).append(index)
     parts = []
     if outlines or not bitmaps:
-        parts.append(_draw_outlines(layer, outlines, size, rasterizer, measure))
+        parts.append(_draw_outlines(layer, outlines, size, measure))
     if bitmaps:
         parts.append(_draw_bitmaps(layer, bitmaps, size, measure))
     if len(parts) == 1:
@@ -100,7 +97,7 @@ def draw_layer(
 
 
 def _draw_outlines(
-    layer: Layer, indices: list[int], size: tuple[int, int], rasterizer: str, measure: bool
+    layer: Layer, indices: list[int], size: tuple[int, int], measure: bool
 ) -> LayerMasks:
     height, width = size
     with _naming(layer, indices):
@@ -113,26 +110,26 @@ def _draw_outlines(
     polygons = [moved.polygons[i] for i in chosen]
     kept = [indices[i] for i in chosen]
     with _naming(layer, kept):
-        masks = rasterize(polygons, size=size, rasterizer=rasterizer)
+        masks = rasterize(polygons, size=size)
     cuts = [corners for corners in moved.clips if not covers_frame(corners, size)]
     for corners in cuts:
-        masks &= rasterize([[corners]], size=size, rasterizer=rasterizer)
+        masks &= rasterize([[corners]], size=size)
     if not measure:
         return LayerMasks(kept, masks, None)
     areas = np.array([np.count_nonzero(mask) for mask in masks], dtype=float)
     leaves = (x0 < 0) | (y0 < 0) | (x1 > width) | (y1 > height)
     for position, index in enumerate(chosen):
         if cuts or leaves[index]:
-            areas[position] = _whole_area(polygons[position], moved.boxes[index], rasterizer)
+            areas[position] = _whole_area(polygons[position], moved.boxes[index])
     return LayerMasks(kept, masks, areas)
 
 
-def _whole_area(polygons: list[np.ndarray], box: np.ndarray, rasterizer: str) -> int:
+def _whole_area(polygons: list[np.ndarray], box: np.ndarray) -> int:
     """The pixels of an outline, drawn into a frame of its own on the same pixel grid."""
     corner = np.floor(box[:2])
     width, height = (int(v) for v in np.ceil(box[2:]) - corner)
     polygons = [points - corner for points in polygons]
-    return np.count_nonzero(rasterize([polygons], size=(height, width), rasterizer=rasterizer))
+    return np.count_nonzero(rasterize([polygons], size=(height, width)))
 
 
 def _draw_bitmaps(

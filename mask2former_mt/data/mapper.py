@@ -36,7 +36,7 @@ class MultiTaskInstanceMapper:
         spec: the dataset's S subcategories.
         size_divisibility: a training image is padded on the right and at the bottom to a multiple
             of it; 0 or less: it is not.
-        min_visible_pixels, min_visible, rasterizer, mask_overlap: see `TargetMaker`.
+        min_visible_pixels, min_visible, mask_overlap: see `TargetMaker`.
         seed: at least 0; with a record's `draw` it decides all that is random in a sample.
         records: dataset dicts of the pictures that copy-paste takes from; see `paste_from`.
 
@@ -55,7 +55,6 @@ class MultiTaskInstanceMapper:
         size_divisibility: int = 0,
         min_visible_pixels: int = 1,
         min_visible: float = 0.0,
-        rasterizer: str = "auto",
         mask_overlap: str = "keep",
         seed: int = 0,
         records: Sequence[Mapping] = (),
@@ -71,7 +70,6 @@ class MultiTaskInstanceMapper:
             spec=spec,
             min_visible_pixels=min_visible_pixels,
             min_visible=min_visible,
-            rasterizer=rasterizer,
             mask_overlap=mask_overlap,
         )
         self.seed = seed
@@ -87,7 +85,6 @@ class MultiTaskInstanceMapper:
             "spec": spec,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "min_visible": cfg.INPUT.MIN_VISIBLE,
-            "rasterizer": cfg.INPUT.RASTERIZER,
             "mask_overlap": cfg.INPUT.MASK_OVERLAP,
             "seed": cfg.SEED if cfg.SEED >= 0 else _some_seed(),
         }

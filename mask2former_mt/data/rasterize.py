@@ -7,9 +7,8 @@ A pixel belongs to an outline if its centre lies inside, pixel (0, 0) having its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
@@ -20,15 +19,6 @@ from mask2former_mt.dataset.rle import check_size, decode_rle
 Segmentation = Sequence | Mapping | np.ndarray
 # Further out than any picture reaches, even enlarged: beyond it a coordinate is damaged.
 MAX_COORDINATE = 1e9
-# fillPoly takes x in fractions of a pixel, but rounds y to whole rows. So there are more rows than
-# the picture has: corners lie on every second one, at thirds of a pixel, and the pixels' centres on
-# one between, so that no corner is moved across a centre.
-_STEPS = 3
-_ROWS = 2 * _STEPS
-# What is larger is drawn in parts.
-_MAX_CANVAS_BYTES = 1 << 26
-_FRACTION_BITS = 8
-_FRACTIONS = 1 << _FRACTION_BITS
 
 
 class SegmentationError(ValueError):
@@ -40,10 +30,8 @@ class SegmentationError(ValueError):
         self.reason = str(message)
 
 
-def rasterize(
-    segmentations: Sequence[Segmentation], *, size: tuple[int, int], rasterizer: str = "auto"
-) -> np.ndarray:
-    """Draws every instance on its own.
+def rasterize(segmentations: Sequence[Segmentation], *, size: tuple[int, int]) -> np.ndarray:
+    """Draws every instance on its own, polygons as pycocotools does.
 
     An instance's polygons are its parts, and are united: where two overlap, the pixel is inside.
     A single outline that crosses itself is filled by the even-odd rule. Holes are what RLE and
@@ -55,26 +43,20 @@ def rasterize(
             xy in pixels; or an RLE, as `rle.run_lengths` reads it; or a bitmap (H, W) of bool, or
             of uint8 with 1 or 255 inside.
         size: (H, W) of the picture and of the masks.
-        rasterizer: what draws polygons, one of `RASTERIZERS`.
 
     Returns:
         bool (N, H, W), C-contiguous; N may be 0.
 
     Raises:
         SegmentationError: names the damaged instance by its index, and what is wrong with it.
-        ValueError: an unknown rasterizer, or a size that is not two positive integers.
+        ValueError: a size that is not two positive integers.
     """
     size = check_size(size, "size")
-    if rasterizer not in RASTERIZERS:
-        raise ValueError(
-            f"rasterizer (INPUT.RASTERIZER) must be one of {list(RASTERIZERS)}, got {rasterizer!r}"
-        )
-    draw = _DRAWERS[_AUTO if rasterizer == "auto" else rasterizer]
     masks_NHW = np.zeros((len(segmentations), *size), dtype=bool)
     for index, segmentation in enumerate(segmentations):
         try:
             if isinstance(segmentation, (list, tuple)):
-                _draw_polygons(segmentation, masks_NHW[index], draw)
+                _draw_polygons(segmentation, masks_NHW[index])
             else:
                 masks_NHW[index] = _bitmap(segmentation, size)
         except ValueError as error:
@@ -115,15 +97,13 @@ def polygon_points(polygon: Sequence | np.ndarray) -> np.ndarray:
     return points
 
 
-def _draw_polygons(
-    polygons: Sequence, mask_HW: np.ndarray, draw: Callable[[np.ndarray, int, int], np.ndarray]
-) -> None:
+def _draw_polygons(polygons: Sequence, mask_HW: np.ndarray) -> None:
     if not polygons:
         raise ValueError("the list of polygons is empty; draw the outline")
     height, width = mask_HW.shape
     for polygon in polygons:
         points = polygon_points(polygon)
-        # The rasterizers walk along every edge, however far outside: what is out of reach is cut.
+        # pycocotools walks along every edge, however far outside: what is out of reach is cut.
         reach = max(height, width)
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         if min(left, top) < -reach or right > width + reach or bottom > height + reach:
@@ -132,7 +112,9 @@ def _draw_polygons(
         x0, x1 = max(math.floor(left), 0), min(math.ceil(right), width)
         y0, y1 = max(math.floor(top), 0), min(math.ceil(bottom), height)
         if x0 < x1 and y0 < y1 and len(points):
-            mask_HW[y0:y1, x0:x1] |= draw(points - (x0, y0), y1 - y0, x1 - x0)
+            flat = (points - (x0, y0)).reshape(-1)
+            (rle,) = mask_util.frPyObjects([flat], y1 - y0, x1 - x0)
+            mask_HW[y0:y1, x0:x1] |= mask_util.decode(rle).view(bool)
 
 
 def _clip(points: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
@@ -155,41 +137,6 @@ def _clip(points: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np
             if not len(points):
                 return points
     return points
-
-
-def _draw_with_opencv(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """fillPoly's pixels are those whose centre is inside *and* those that its outline touches.
-
-    The latter make every object half a pixel fatter all around. Anti-aliased, the outline is drawn
-    fainter than what is inside, so that taking the fully set pixels leaves the inside alone.
-    """
-    if height > 1 and height * _ROWS * width > _MAX_CANVAS_BYTES:
-        upper = height // 2
-        parts = (
-            _draw_with_opencv(points, upper, width),
-            _draw_with_opencv(points - (0, upper), height - upper, width),
-        )
-        return np.concatenate(parts)
-    canvas = np.zeros((height * _ROWS, width), dtype=np.uint8)
-    # fillPoly's pixels have their centres at whole numbers. Where an edge runs through a centre
-    # exactly, the smallest step to the right gives the pixel to one of its two sides, not to both.
-    fixed = points * (_FRACTIONS, _STEPS) + (1 - 0.5 * _FRACTIONS, 0.5)
-    np.floor(fixed, out=fixed)
-    fixed[:, 1] *= _ROWS // _STEPS * _FRACTIONS
-    cv2.fillPoly(canvas, [fixed.astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=_FRACTION_BITS)
-    return canvas[_ROWS // 2 :: _ROWS] == 255
-
-
-def _draw_with_pycocotools(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    (rle,) = mask_util.frPyObjects([points.reshape(-1)], height, width)
-    return mask_util.decode([rle])[:, :, 0].view(bool)
-
-
-# Each draws one polygon (P, 2) into a bool (height, width).
-_DRAWERS = {"opencv": _draw_with_opencv, "pycocotools": _draw_with_pycocotools}
-# Neither grows an object; `tools/benchmark.py data` compares their speed.
-_AUTO = "opencv"
-RASTERIZERS = ("auto", *_DRAWERS)
 
 
 def _bitmap(segmentation: Mapping | np.ndarray, expected: tuple[int, int]) -> np.ndarray:

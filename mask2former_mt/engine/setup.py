@@ -18,7 +18,12 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from mask2former_mt.config import add_mask2former_mt_config, check_config, require_instances
+from mask2former_mt.config import (
+    add_mask2former_mt_config,
+    check_config,
+    replace_gone_values,
+    require_instances,
+)
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
@@ -79,6 +84,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     add_mask2former_mt_config(cfg)
     _merge_file(cfg, config_file)
     cfg.merge_from_list(list(opts))
+    replace_gone_values(cfg)
     check_config(cfg)
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

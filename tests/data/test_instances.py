@@ -7,7 +7,6 @@ import pytest
 from detectron2.data import transforms as T
 from scenes_on_disk import SPEC, annotation, rle
 
-from mask2former_mt.data import layer_masks
 from mask2former_mt.data.instances import TargetMaker, boxes_of, objects_of, resolve_overlap
 from mask2former_mt.data.layer_masks import Layer
 
@@ -19,7 +18,6 @@ def _maker(**fields) -> TargetMaker:
         "spec": SPEC,
         "min_visible_pixels": 1,
         "min_visible": 0.0,
-        "rasterizer": "auto",
         "mask_overlap": "keep",
         **fields,
     }
@@ -106,22 +104,6 @@ def test_upper_layers_cover_lower_ones():
     ]
 
 
-@pytest.mark.parametrize("rasterizer", ["opencv", "pycocotools"])
-def test_the_rasterizer_is_the_one_asked_for(rasterizer, monkeypatch):
-    used = []
-    real = layer_masks.rasterize
-
-    def noting(*args, **fields):
-        used.append(fields["rasterizer"])
-        return real(*args, **fields)
-
-    monkeypatch.setattr(layer_masks, "rasterize", noting)
-    layer = _layer([annotation(_square(1, 1, 4, 5))])
-    instances = _maker(rasterizer=rasterizer).make([layer], SIZE).instances
-    assert instances.gt_masks.sum() == 12
-    assert set(used) == {rasterizer}
-
-
 def test_no_objects():
     instances = _maker(min_visible=0.5, mask_overlap="last").make([_layer([])], SIZE).instances
     assert instances.gt_masks.shape == (0, *SIZE)
@@ -189,7 +171,6 @@ def test_of_equal_areas_the_last_is_on_top_and_keep_keeps(row):
         ({"min_visible": 1.5}, r"INPUT.MIN_VISIBLE must be a share in \[0, 1\], got 1.5"),
         ({"min_visible": float("nan")}, "INPUT.MIN_VISIBLE must be a share"),
         ({"min_visible_pixels": 0}, "min_visible_pixels must be at least 1, got 0"),
-        ({"rasterizer": "skia"}, r"INPUT.RASTERIZER\) must be one of \['auto', .*got 'skia'"),
         ({"mask_overlap": "first"}, r"MASK_OVERLAP\) must be one of \['keep', .*got 'first'"),
     ],
 )

@@ -107,12 +107,11 @@ sound_segmentations = st.one_of(st.lists(sound_polygons, min_size=1, max_size=3)
 segmentations = st.one_of(sound_segmentations, st.lists(polygons, max_size=4), rles, bitmaps, junk)
 
 
-@pytest.mark.parametrize("rasterizer", ["opencv", "pycocotools"])
 @fuzz
 @given(segmentation=segmentations)
-def test_the_rasteriser_draws_or_names(rasterizer, segmentation):
+def test_the_rasteriser_draws_or_names(segmentation):
     try:
-        masks = rasterize([segmentation], size=SIZE, rasterizer=rasterizer)
+        masks = rasterize([segmentation], size=SIZE)
     except SegmentationError as caught:
         error = caught
     else:
@@ -125,16 +124,15 @@ def test_the_rasteriser_draws_or_names(rasterizer, segmentation):
     assert len(error.reason) > 20
 
 
-@pytest.mark.parametrize("rasterizer", ["opencv", "pycocotools"])
 @fuzz
 @given(
     corners=st.lists(
         st.tuples(st.floats(-40, 60), st.floats(-40, 60)), min_size=3, max_size=12, unique=True
     )
 )
-def test_no_mask_is_silently_empty_or_full(rasterizer, corners):
+def test_no_mask_is_silently_empty_or_full(corners):
     points = np.array(corners)
-    (mask,) = rasterize([[points]], size=SIZE, rasterizer=rasterizer)
+    (mask,) = rasterize([[points]], size=SIZE)
     # Half a pixel away from every edge there is no doubt: the even-odd rule decides.
     rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     inside, near = np.zeros(SIZE, bool), np.zeros(SIZE, bool)

@@ -58,21 +58,13 @@ def test_rows_hold_paired_times(benchmark, tmp_path, capsys, arguments, cases):
 
 
 @ON_LINUX
-def test_data_rows_hold_times_agreement_and_memory(benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark.rasterize, "POLYGONS", 60)
+def test_data_rows_hold_times_and_memory(benchmark, tmp_path):
     common = ["data", "--sizes", "64", "--objects", "2", "--annotations", "300"]
     rows = rows_of(benchmark, tmp_path, *common)
     assert all(row["benchmark"] == "data" and row["ratio"] > 0 for row in rows)
     mapper, start_up = [row for row in rows if row["peer"] == "detectron2"]
     assert set(mapper) == set(start_up) == ROW
     assert start_up["case"] == "start of a training on 300 annotations"
-    # Four sizes of polygons, and the outlines of the datasets that are prepared.
-    polygons = [row for row in rows if "polygons" in row["case"]]
-    assert len(polygons) >= 4
-    for row in polygons:
-        assert set(row) == ROW | {"iou", "grown_px", "x_px", "y_px"}
-        assert 0.9 < row["iou"] < 1
-        assert max(abs(row[key]) for key in ("grown_px", "x_px", "y_px")) < 0.1
     unopened, opened, peak = [row for row in rows if "JSON of 300" in row["case"]]
     assert "38 images opened" in opened["case"]
     assert unopened["ratio"] == pytest.approx(unopened["peer_s"] / unopened["ours_s"])

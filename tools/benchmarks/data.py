@@ -1,4 +1,4 @@
-"""The mapper: against detectron2's, with another rasterizer, and without its guard."""
+"""The mapper: against detectron2's, and without its guard."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ def run(settings: Settings) -> list[dict]:
         records = make_records(pathlib.Path(folder), settings.objects)
         for size in settings.sizes:
             ours = _ours(records, size)
-            peers = {}
-            if settings.peer("detectron2"):
-                peers["detectron2"] = _theirs(records, size)
-            if settings.peer("pycocotools"):
-                peers["pycocotools"] = _ours(records, size, rasterizer="pycocotools")
+            peers = {"detectron2": _theirs(records, size)} if settings.peer("detectron2") else {}
             case = f"{PICTURES} JPEGs of {WIDTH}x{HEIGHT}, {settings.objects} objects, crop {size}"
             rows += alternate("data", case, ours, peers, settings)
             rows.append(_guard(records, size, settings))
@@ -78,14 +74,13 @@ def _augmentations(size: int) -> list[T.Augmentation]:
     return [T.RandomFlip(), T.ResizeScale(0.1, 2.0, size, size), T.FixedSizeCrop((size, size))]
 
 
-def _ours(records: list[dict], size: int, rasterizer: str = "auto"):
+def _ours(records: list[dict], size: int):
     mapper = MultiTaskInstanceMapper(
         is_train=True,
         augmentations=_augmentations(size),
         image_format="RGB",
         spec=SubcategorySpec(),
         size_divisibility=32,
-        rasterizer=rasterizer,
     )
 
     def once():
