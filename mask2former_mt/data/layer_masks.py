@@ -80,19 +80,18 @@ def draw_layer(layer: Layer, size: tuple[int, int], *, measure: bool = False) ->
     for index, annotation in enumerate(layer.annotations):
         is_outline = isinstance(annotation.get("segmentation"), (list, tuple))
         (outlines if is_outline else bitmaps).append(index)
-    parts = []
-    if outlines or not bitmaps:
-        parts.append(_draw_outlines(layer, outlines, size, measure))
-    if bitmaps:
-        parts.append(_draw_bitmaps(layer, bitmaps, size, measure))
-    if len(parts) == 1:
-        return parts[0]
-    kept = [index for part in parts for index in part.kept]
+    if not bitmaps:
+        return _draw_outlines(layer, outlines, size, measure)
+    drawn = _draw_bitmaps(layer, bitmaps, size, measure)
+    if not outlines:
+        return drawn
+    others = _draw_outlines(layer, outlines, size, measure)
+    kept = [*drawn.kept, *others.kept]
     order = np.argsort(kept)
     return LayerMasks(
         sorted(kept),
-        np.concatenate([part.masks for part in parts])[order],
-        np.concatenate([part.areas for part in parts])[order] if measure else None,
+        np.concatenate((drawn.masks, others.masks))[order],
+        np.concatenate((drawn.areas, others.areas))[order] if measure else None,
     )
 
 
@@ -161,12 +160,19 @@ def _draw_bitmaps(
 
 def _leaves(layer: Layer, mask: np.ndarray) -> bool:
     """Whether a part of a mask of the annotated picture was cut off on the way."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not columns.size:
+    corners = box_corners(mask)
+    if not len(corners):
         return False
-    x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
     return bool(move_outlines([[corners]], layer.transforms, layer.source_size).clips)
+
+
+def box_corners(mask_HW: np.ndarray) -> np.ndarray:
+    """Corners (4, 2) of a mask's box; (0, 2) for an empty mask."""
+    columns, rows = np.flatnonzero(mask_HW.any(axis=0)), np.flatnonzero(mask_HW.any(axis=1))
+    if not columns.size:
+        return np.zeros((0, 2), dtype=int)
+    x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
 def _area_scale(transforms: T.TransformList) -> float:

@@ -87,17 +87,16 @@ class TrainLoader:
         self,
         loader: Iterable[list[dict]],
         sampler: DrawSampler,
-        class_counts: Mapping[int, int] | None = None,
+        class_counts: Mapping[int, int],
     ) -> None:
         self.loader = loader
         self.sampler = sampler
-        self.class_counts = class_counts or {}
+        self.class_counts = class_counts
 
     def start_at(self, draw: int) -> None:
-        """Leaves out the samples before `draw`. Call it before the first batch is asked for.
+        """Leaves out the samples before `draw`, the number that all processes together have used.
 
-        Args:
-            draw: number of samples that all processes together have used.
+        Call it before the first batch is asked for.
         """
         self.sampler.first = draw
 

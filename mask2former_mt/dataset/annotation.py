@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pycocotools.mask as mask_util
@@ -246,7 +246,10 @@ class AnnotationReader:
         if unit == "normalized":
             if not math.isfinite(height):
                 return None  # the image's entry is refused already
-            polygons = scale_polygons(polygons, height, width)
+            polygons = [
+                [v * (height if i % 2 else width) for i, v in enumerate(polygon)]
+                for polygon in polygons
+            ]
         elif highest <= _MAX_NORMALIZED and max(height, width) > 1:
             faults.append(
                 _maybe_normalized("bad-polygon", "a polygon", "polygon_coords", highest, width)
@@ -296,7 +299,7 @@ class AnnotationReader:
         if unit == "normalized":
             if not math.isfinite(height):
                 return None  # the image's entry is refused already
-            box = scale_box(box, height, width)
+            box = [x * width, y * height, w * width, h * height]
             x, y, right, bottom = x * width, y * height, right * width, bottom * height
         elif max(right, bottom) <= _MAX_NORMALIZED and w > 0 and h > 0 and segmentation:
             # An object may really be one pixel large; its mask tells.
@@ -308,23 +311,6 @@ class AnnotationReader:
         corners = (x, y, right, bottom)
         _check_inside("'bbox'", "box_coords", unit, corners, height, width, faults)
         return box
-
-
-def scale_polygons(polygons: list[list[float]], height: float, width: float) -> list[list[float]]:
-    """Takes flat polygons from [0, 1] to pixels."""
-    scaled = []
-    for polygon in polygons:
-        in_pixels = [0.0] * len(polygon)
-        in_pixels[0::2] = [x * width for x in polygon[0::2]]
-        in_pixels[1::2] = [y * height for y in polygon[1::2]]
-        scaled.append(in_pixels)
-    return scaled
-
-
-def scale_box(box: Sequence[float], height: float, width: float) -> list[float]:
-    """Takes an xywh box from [0, 1] to pixels."""
-    x, y, w, h = box
-    return [x * width, y * height, w * width, h * height]
 
 
 def extent_of(segmentation: list | Mapping) -> list[float]:

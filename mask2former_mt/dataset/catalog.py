@@ -22,7 +22,6 @@ from mask2former_mt.dataset.split import (
 )
 from mask2former_mt.structures import SubcategorySpec
 
-EVALUATOR_TYPE = "joint_coco"
 _OWN_KEYS = ("name", "root")
 # May be left out; see `Coordinates`.
 _COORDINATE_KEYS = tuple(field.name for field in dataclasses.fields(Coordinates))
@@ -281,7 +280,7 @@ def _register(dataset_name: str, yaml_file: Path, split: Split) -> None:
         "thing_classes": list(header.class_names),
         "thing_dataset_id_to_contiguous_id": header.contiguous_ids,
         "subcategory_spec": header.spec,
-        "evaluator_type": EVALUATOR_TYPE,
+        "evaluator_type": "joint_coco",
     }
     if dataset_name in DatasetCatalog:
         metadata = MetadataCatalog.get(dataset_name)
