@@ -250,18 +250,21 @@ class _Sight:
         shown_HW = (self._moved(np.float32(_SHOWN)) < _SHOWN + 1e-5).astype(np.uint8)
         assert shown_HW.shape == size, (shown_HW.shape, size)
         maps = _linear_maps(layer.transforms.transforms)
-        # Pixels that show a place, and whose neighbours all do or all do not: padding may have been
-        # blended into the picture as far as a later step enlarges it.
-        growth = max(_largest_scale(maps[-1] @ np.linalg.inv(before)) for before in maps)
-        kernel = np.ones((2 * math.ceil(growth) + 3,) * 2, np.uint8)
+        resampled = [_resamples(step) for step in layer.transforms.transforms]
+        # Pixels that show a place, and whose neighbours all do or all do not: each resampling
+        # blends padding into the picture, by a pixel of its coarser side.
+        blended = sum(
+            max(_largest_scale(maps[-1] @ np.linalg.inv(side)) for side in maps[index : index + 2])
+            for index in np.flatnonzero(resampled)
+        )
+        kernel = np.ones((2 * math.ceil(max(blended, 1)) + 3,) * 2, np.uint8)
         self.shown_P = cv2.erode(shown_HW, kernel)[rows_P, columns_P] > 0
         self.void_P = cv2.dilate(shown_HW, kernel)[rows_P, columns_P] == 0
         # Distance in the annotated picture, along x and y, by which the place that a pixel shows
         # and the place that its mask was read at may differ. The first resampling reads the pixel
         # that holds the place; each further one starts from the middle of such a pixel.
         error_xy, nearest_xy = np.zeros(2), np.zeros(2)
-        steps, pasted_after = layer.transforms.transforms, layer.pasted_after
-        resampled = [_resamples(step) for step in steps]
+        pasted_after = layer.pasted_after
         for index in np.flatnonzero(resampled):
             per_pixel = np.abs(np.linalg.inv(maps[index])).sum(axis=1)
             error_xy += _RESAMPLING_ERROR * per_pixel

@@ -144,17 +144,17 @@ def _picture_area(sample: Mapping) -> tuple[int, int, int, int]:
     while first < len(steps) and isinstance(steps[first], _FILLING):
         size = size_after(steps[first], size)
         first += 1
-    x0, y0, x1, y1 = 0.0, 0.0, float(size[1]), float(size[0])
+    x0, y0, x1, y1 = 0, 0, size[1], size[0]
     for step in steps[first:]:
         if isinstance(step, PHOTOMETRIC):
             continue
-        moved = step.apply_coords(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
+        moved = step.apply_coords(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float))
         size = size_after(step, size)
         xs, ys = moved.T.tolist()
-        x0, x1 = max(min(xs), 0.0), min(max(xs), size[1])
-        y0, y1 = max(min(ys), 0.0), min(max(ys), size[0])
+        # Sampling may round a pixel to either side of an edge that is not on the grid.
+        x0, x1 = max(math.floor(min(xs)), 0), min(math.ceil(max(xs)), size[1])
+        y0, y1 = max(math.floor(min(ys)), 0), min(math.ceil(max(ys)), size[0])
         if isinstance(step, PasteTransform):
             # Pasted objects lie anywhere.
-            x0, y0, x1, y1 = 0.0, 0.0, float(size[1]), float(size[0])
-    # Sampling may round a pixel to either side of an edge that is not on the grid.
-    return math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+            x0, y0, x1, y1 = 0, 0, size[1], size[0]
+    return x0, y0, x1, y1

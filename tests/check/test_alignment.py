@@ -9,7 +9,7 @@ import pycocotools.mask as mask_util
 import pytest
 import torch
 from detectron2.data import transforms as T
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scenes_on_disk import HEIGHT, WIDTH, mapper_of, record_of, write_coordinates
 
@@ -106,6 +106,19 @@ ENTRIES = st.one_of(
     draw=st.integers(0, 2**40),
     divisibility=st.sampled_from([0, 32]),
     overlap=st.sampled_from(["keep", "last", "smallest_on_top"]),
+)
+# Resampled several times after padding, which blends it into the picture from step to step.
+@example(
+    entries=[
+        {**LSJ, "size": 60, "min_scale": 1.0, "max_scale": 1.0},
+        {**TURN, "max_angle": 1.0},
+        {**LSJ, "size": 76, "min_scale": 0.875, "max_scale": 0.875},
+        {"name": "resize", "short_side": 64},
+    ],
+    kinds="rrr",
+    draw=0,
+    divisibility=0,
+    overlap="keep",
 )
 def test_all_compositions_move_image_and_masks_alike(
     pictures, entries, kinds, draw, divisibility, overlap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,3 +135,15 @@ def test_a_mask_in_the_padding_is_found(sample):
     match = r"instance 1: no mask may reach into the padding, .* \[0, 0, 128, 85\], got .* 86\]"
     with pytest.raises(IntegrityError, match=match):
         check(sample)
+
+
+def test_bitmaps_that_are_resized_twice_may_round_over_the_paddings_edge(record):
+    record["annotations"] = record_of(Path(record["file_name"]), kinds="rrr")["annotations"]
+    entries = [
+        {"name": "flip"},
+        {"name": "lsj", "size": 60, "min_scale": 0.734375, "max_scale": 0.734375},
+        {"name": "lsj", "size": 74, "min_scale": 0.875, "max_scale": 1.625},
+        {"name": "resize", "short_side": 129},
+    ]
+    # The mask ends a pixel beyond the picture's edge, which two roundings moved.
+    assert len(mapper_of(entries)({**record, "draw": 1})["instances"]) == 3

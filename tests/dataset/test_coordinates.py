@@ -48,17 +48,11 @@ def test_each_is_scaled_by_what_is_said_of_it(dataset, keys, box, polygon):
     # Not zero but near the origin: 10 x 18 pixels where the box is.
     assert mask[6:24, 10:20].all()
     assert mask.sum() == 180
-    # RLE is in pixels, whatever the polygons are.
+    # Nobody says what the area of a normalised outline is normalised by.
+    assert annotation["area"] == (100 if polygon == POLYGON else None)
+    # RLE is in pixels, whatever the polygons are; a box that is left out is the mask's extent.
     assert rasterize([rle["segmentation"]], size=(30, 40)).sum() == 600
     assert rle["bbox"] == [20, 0, 20, 30]
-
-
-def test_a_box_that_is_left_out_is_the_scaled_outlines_extent(dataset):
-    del dataset.document["annotations"][0]["bbox"]
-    annotation, _ = load(
-        dataset, keys="polygon_coords: normalized\n", segmentation=[NORMALIZED_POLYGON]
-    )
-    assert annotation["bbox"] == pytest.approx(BOX)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +126,10 @@ def test_normalised_numbers_may_round_outwards(dataset):
     assert annotation["segmentation"][0] == pytest.approx([-1.6, 0, 41.6, 0, 41.6, 30, -1.6, 30])
 
 
-@pytest.mark.parametrize("key", ["box_coords", "polygon_coords"])
-@pytest.mark.parametrize("unit", ["relative", "1", "[pixel]"])
+@pytest.mark.parametrize(
+    ("key", "unit"),
+    [("box_coords", "relative"), ("polygon_coords", "1"), ("box_coords", "[pixel]")],
+)
 def test_an_unknown_unit_is_named(dataset, key, unit):
     dataset.write_json()
     path = dataset.write_yaml(f"{YAML}{key}: {unit}\n")

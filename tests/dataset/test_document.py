@@ -34,7 +34,11 @@ def test_nan_and_infinity_are_read_so_that_their_annotation_can_be_named(dataset
         (b"\xff\xd8", "JSON text in UTF-8"),
         (b"[" * 200_000, "not valid JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON|must be|needs a list"),
-        (b"[]", "must be a COCO file"),
+        (b"", "not valid JSON"),
+        (b"[]", "must be a COCO file, a JSON object .* got a list"),
+        (b'{"images": [], "annotations": []}', "needs a list 'categories', got no such key"),
+        (b'{"images": {}, "annotations": [], "categories": []}', "a list 'images', got dict"),
+        (b'{"images": [1], "annotations": [], "categories": []}', "every entry of 'images'"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, content, match):
