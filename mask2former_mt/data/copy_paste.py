@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -13,9 +13,6 @@ from detectron2.data import transforms as T
 from mask2former_mt.data.layer_masks import Layer
 from mask2former_mt.data.transforms import PAD_VALUE, VOID, size_after
 from mask2former_mt.dataset.rle import decode_rle
-
-if TYPE_CHECKING:
-    from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 
 
 class PasteTransform(T.Transform):
@@ -63,18 +60,28 @@ class PasteTransform(T.Transform):
         return picture
 
 
+class Donors(Protocol):
+    """What copy-paste gets its objects from: the mapper."""
+
+    def donate(
+        self, augmentations: Sequence[T.Augmentation], not_from: str
+    ) -> tuple[np.ndarray, Layer] | None:
+        """Another picture, augmented, and its objects; None where there is no other."""
+
+    def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
+        """Positions of the objects of which enough is left, and their bool masks (N, H, W)."""
+
+
 class PasteInput(T.AugInput):
     """A picture to augment that can get at other pictures.
 
     Args:
         image: uint8 (H, W, C).
         file_name: its own, so that nothing is pasted from itself.
-        donors: the mapper, which gives the other pictures.
+        donors: gives the other pictures.
     """
 
-    def __init__(
-        self, image: np.ndarray, *, file_name: str, donors: MultiTaskInstanceMapper
-    ) -> None:
+    def __init__(self, image: np.ndarray, *, file_name: str, donors: Donors) -> None:
         super().__init__(image)
         self.file_name = file_name
         self.donors = donors
@@ -106,9 +113,7 @@ class CopyPaste(T.Augmentation):
     # detectron2's augmentations draw from NumPy's global generator, and so does this one: the
     # mapper seeds it for the whole list at once.
     # ruff: noqa: NPY002
-    def get_transform(
-        self, image: np.ndarray, file_name: str, donors: MultiTaskInstanceMapper
-    ) -> T.Transform:
+    def get_transform(self, image: np.ndarray, file_name: str, donors: Donors) -> T.Transform:
         if np.random.uniform() >= self.prob:
             return T.NoOpTransform()
         donated = donors.donate(self.before, not_from=file_name)
@@ -117,7 +122,7 @@ class CopyPaste(T.Augmentation):
         picture, layer = donated
         placement = _place(picture.shape[:2], image.shape[:2])
         picture, layer = placement.apply_image(picture), layer.then(placement.transforms)
-        kept, masks = donors.targets.visible(layer, image.shape[:2])
+        kept, masks = donors.visible(layer, image.shape[:2])
         if not kept:
             return T.NoOpTransform()
         count = np.random.randint(1, min(self.max_instances, len(kept)) + 1)

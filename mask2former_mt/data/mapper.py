@@ -170,6 +170,10 @@ class MultiTaskInstanceMapper:
             return aug_input.image, layer
         return None
 
+    def visible(self, layer: Layer, size: tuple[int, int]) -> tuple[list[int], np.ndarray]:
+        """The objects that copy-paste may take; see `TargetMaker.visible`."""
+        return self.targets.visible(layer, size)
+
     def _read(self, record: Mapping) -> PasteInput:
         image = read_image(record["file_name"], self.image_format)
         check_image_size(record, *image.shape[:2])
