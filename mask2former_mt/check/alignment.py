@@ -112,14 +112,7 @@ def seen_layers(
     source_size: tuple[int, int],
     file_name: str,
 ) -> list[SeenLayer]:
-    """A picture's own objects and those pasted over them, in the order of `layers_of`.
-
-    Args:
-        annotations: the picture's own, none of them a crowd.
-        transforms: the sample's.
-        source_size: (H, W) of the picture.
-        file_name: of the picture.
-    """
+    """A picture's own objects and those pasted over them, as `layers_of` lists them."""
     steps = transforms.transforms
     layers = [SeenLayer(annotations, transforms, source_size, file_name)]
     for index, step in enumerate(steps):

@@ -44,12 +44,12 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     if cfg.INPUT.AUGMENTATIONS:
         return named_augmentations(cfg.INPUT.AUGMENTATIONS, image_format=cfg.INPUT.FORMAT)
     name, direction = cfg.INPUT.DATASET_MAPPER_NAME, cfg.INPUT.RANDOM_FLIP
-    if name not in MAPPER_NAMES:
-        raise ValueError(
-            f"INPUT.DATASET_MAPPER_NAME must be one of {list(MAPPER_NAMES)}, got {name!r}"
-        )
-    if direction not in FLIPS:
-        raise ValueError(f"INPUT.RANDOM_FLIP must be one of {list(FLIPS)}, got {direction!r}")
+    for key, value, choices in (
+        ("DATASET_MAPPER_NAME", name, MAPPER_NAMES),
+        ("RANDOM_FLIP", direction, FLIPS),
+    ):
+        if value not in choices:
+            raise ValueError(f"INPUT.{key} must be one of {list(choices)}, got {value!r}")
     flips = [] if direction == "none" else _flip(direction=direction)
     colors = _color(cfg.INPUT.FORMAT) if cfg.INPUT.COLOR_AUG_SSD else []
     if name == "plain":

@@ -22,15 +22,10 @@ _MAX_TRIES = 100
 
 
 class BadSample(NamedTuple):
-    """A record that no sample could be made of.
+    """A record that no sample could be made of."""
 
-    Args:
-        file_name: of its image.
-        reason: what was wrong, with the name of the file; by copy-paste that may be another one.
-    """
-
-    file_name: str
-    reason: str
+    file_name: str  # of its image
+    reason: str  # names the file, which by copy-paste may be another one
 
 
 class TooManyBadSamplesError(RuntimeError):
@@ -122,11 +117,7 @@ class SkipBadSamples:
 
 
 class BadSampleLedger:
-    """Counts the bad samples, in the main process.
-
-    Args:
-        limit: most different samples that may be bad.
-    """
+    """Counts the bad samples, in the main process; at most `limit` different ones may be bad."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

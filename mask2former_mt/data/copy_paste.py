@@ -73,13 +73,7 @@ class Donors(Protocol):
 
 
 class PasteInput(T.AugInput):
-    """A picture to augment that can get at other pictures.
-
-    Args:
-        image: uint8 (H, W, C).
-        file_name: its own, so that nothing is pasted from itself.
-        donors: gives the other pictures.
-    """
+    """A picture, uint8 (H, W, C), that can get at others; nothing is pasted from itself."""
 
     def __init__(self, image: np.ndarray, *, file_name: str, donors: Donors) -> None:
         super().__init__(image)
@@ -164,10 +158,8 @@ def layers_of(
     """A picture's own objects and those pasted over them, from the bottom to the top.
 
     Args:
-        annotations: the picture's own, none of them a crowd.
-        transforms: what was applied to the picture.
-        source_size: (H, W) of the picture before.
-        file_name: of the picture.
+        annotations, source_size, file_name: of the picture itself; see `Layer`.
+        transforms: what was applied to it.
     """
     below = [Layer(annotations, T.TransformList([]), source_size, file_name)]
     for transform in transforms.transforms:

@@ -26,17 +26,11 @@ OVERLAP_POLICIES = ("keep", "last", "smallest_on_top")
 
 
 class Targets(NamedTuple):
-    """The N instances of a picture, and where they come from.
-
-    Args:
-        instances: as `TargetMaker.make` says.
-        areas: int64 (N,), the pixels of each mask.
-        origins: N pairs, an instance's layer and its position in that layer's annotations.
-    """
+    """The N instances of a picture, and where they come from."""
 
     instances: Instances
-    areas: torch.Tensor
-    origins: list[tuple[int, int]]
+    areas: torch.Tensor  # int64 (N,), the pixels of each mask
+    origins: list[tuple[int, int]]  # layer, and position in that layer's annotations
 
 
 class TargetMaker:

@@ -111,13 +111,7 @@ class ShareWatch:
 
 
 class WatchedLoader:
-    """A training loader whose batches are counted on their way to the model.
-
-    Args:
-        loader: of `build_train_loader`.
-        watch: counts what is seen.
-        ledger: counts what was skipped.
-    """
+    """The loader of `build_train_loader`, whose batches are counted on their way to the model."""
 
     def __init__(
         self, loader: Iterable[list[dict]], watch: ShareWatch, ledger: BadSampleLedger

@@ -87,6 +87,8 @@ class Split:
 
     Attributes:
         header: classes and subcategories; None if they cannot be used.
+        header_problems: what is wrong with the file as a whole and its lists of classes; nothing
+            more is read for it.
     """
 
     def __init__(
@@ -95,11 +97,13 @@ class Split:
         self.files = files
         self.header: Header | None = None
         self._document = document
-        self._problems = list(problems)
+        self.header_problems = list(problems)
         if document is not None:
             self.header, faults = read_header(document)
             file = str(files.json_file)
-            self._problems += [Problem(ERROR, "bad-categories", file, text) for text in faults]
+            self.header_problems += [
+                Problem(ERROR, "bad-categories", file, text) for text in faults
+            ]
 
     @property
     def records(self) -> Sequence[dict]:
@@ -124,14 +128,9 @@ class Split:
         return self._content.problems
 
     @property
-    def header_problems(self) -> list[Problem]:
-        """What is wrong with the file as a whole and its lists of classes; nothing more is read."""
-        return self._problems
-
-    @property
     def is_unreadable(self) -> bool:
         """Whether the file is no COCO JSON; the one problem says why."""
-        return any(problem.kind == "bad-annotation-file" for problem in self._problems)
+        return any(problem.kind == "bad-annotation-file" for problem in self.header_problems)
 
     @functools.cached_property
     def image_problems(self) -> list[Problem]:
@@ -150,10 +149,10 @@ class Split:
     @functools.cached_property
     def _content(self) -> _Content:
         document = self._document
-        if document is None and not self._problems:
+        if document is None and not self.header_problems:
             document = read_document(self.files.json_file)
         self._document = None
-        content = _Content(self.files, self.header, self._problems)
+        content = _Content(self.files, self.header, self.header_problems)
         if document is not None:
             with without_garbage_collection():
                 content.read(document)

@@ -231,9 +231,6 @@ def test_a_picture_of_another_size_than_the_cover_is_refused():
     paste = PasteTransform(np.ones((3, 4), bool), np.zeros((3, 4, 3), np.uint8), layer)
     with pytest.raises(ValueError, match=r"must be \(3, 4\) \(height, width\), got \(4, 3, 3\)"):
         paste.apply_image(np.zeros((4, 3, 3), np.uint8))
-    points = np.array([[1.0, 2.0]])
-    assert paste.apply_coords(points).tolist() == [[1, 2]]
-    assert isinstance(paste.inverse(), T.NoOpTransform)
 
 
 def test_the_dataset_stays_as_it_is(records):

@@ -7,7 +7,7 @@ import pytest
 from detectron2.data import transforms as T
 from scenes_on_disk import SPEC, annotation, rle
 
-from mask2former_mt.data.instances import TargetMaker, boxes_of, objects_of, resolve_overlap
+from mask2former_mt.data.instances import TargetMaker, boxes_of, resolve_overlap
 from mask2former_mt.data.layer_masks import Layer
 
 SIZE = (20, 30)
@@ -125,12 +125,6 @@ def test_where_each_came_from_and_its_pixels():
     # The first of all is hidden by the last.
     assert targets.origins == [(0, 1), (1, 0), (1, 1)]
     assert targets.areas.tolist() == [25, 4, 36]
-
-
-def test_crowds_are_left_out():
-    record = {"annotations": [{"id": 1, "iscrowd": 1}, {"id": 2, "iscrowd": 0}, {"id": 3}]}
-    assert [a["id"] for a in objects_of(record)] == [2, 3]
-    assert objects_of({}) == []
 
 
 @pytest.fixture

@@ -38,11 +38,8 @@ def test_shares_by_hand():
     shares = watch.shares()
     assert shares["pictures"] == 3
     # Three of four instances; 30 + 20 + 40 of 100 pixels.
-    assert shares["classes"]["cat"] == {
-        "instances": 0.75,
-        "pixels": 0.9,
-        "dataset_instances": 0.75,
-    }
+    cat = {"instances": 0.75, "pixels": 0.9, "dataset_instances": 0.75}
+    assert shares["classes"]["cat"] == cat
     assert shares["classes"]["cup"]["pixels"] == 0.1
     style, size = shares["subcategories"]["style"], shares["subcategories"]["size"]
     assert list(style) == ["(unknown)", "0", "1", "(none)"]
@@ -59,11 +56,7 @@ def test_shares_by_hand():
 def test_nothing_seen_has_no_shares():
     watch = watch_of()
     watch.add([sample([], []), sample([], [])])
-    assert watch.shares()["classes"]["cat"] == {
-        "instances": 0,
-        "pixels": 0,
-        "dataset_instances": 0,
-    }
+    assert set(watch.shares()["classes"]["cat"].values()) == {0}
     assert watch.new_alarms() == []
 
 

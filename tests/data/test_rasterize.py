@@ -30,6 +30,8 @@ def draw(*polygons, size=(20, 24)):
         # 6 x 6 and 6 x 6 share 3 x 3: 36 + 36 - 9; by the even-odd rule it would be 54.
         ([square(1, 1, 7, 7), square(4, 4, 10, 10)], 63),
         ([square(1, 1, 3, 3), square(10, 10, 12, 12)], 4 + 4),
+        # The gap of the U, and the U.
+        ([square(5, 2, 8, 8), [2, 2, 5, 2, 5, 8, 8, 8, 8, 2, 11, 2, 11, 11, 2, 11]], 81),
         # Around the outside, along the seam y = 2 to the hole, around it the other way, and back.
         ([[2, 2, 12, 2, 12, 12, 2, 12, 2, 2, 5, 5, 5, 9, 9, 9, 9, 5, 5, 5]], 10 * 10 - 4 * 4),
         # Outlines that hold no pixel's centre.

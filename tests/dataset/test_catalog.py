@@ -103,19 +103,13 @@ def test_root_is_relative_to_the_yaml(dataset, monkeypatch, tmp_path):
     assert len(DatasetCatalog.get("tiny_train")) == 2
 
 
-def test_registering_an_unchanged_file_again_does_nothing(dataset):
+def test_a_changed_file_replaces_its_splits_and_an_unchanged_one_does_nothing(dataset):
     dataset.write_json()
     path = dataset.write_yaml()
     catalog.register_dataset_files([path])
     metadata = MetadataCatalog.get("tiny_train")
     assert catalog.register_dataset_files([path, path]) == ["tiny_train"]
     assert MetadataCatalog.get("tiny_train") is metadata
-
-
-def test_registering_a_changed_file_replaces_its_splits(dataset):
-    dataset.write_json()
-    path = dataset.write_yaml()
-    catalog.register_dataset_files([path])
     dataset.document["categories"][0]["name"] = "kitten"
     dataset.write_json()
     catalog.register_dataset_files([path])

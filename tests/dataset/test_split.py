@@ -122,10 +122,6 @@ def test_two_pixels_beyond_the_image_are_rounding(dataset):
         (lambda d: d["images"][1].pop("id"), r"'images' must have an integer \"id\""),
         (lambda d: d["images"][1].update(height=0), r"image 11 \(b\.png\).*positive.*got 0 and 40"),
         (lambda d: d.update(images=[], annotations=[]), "'images' is empty"),
-        (
-            lambda d: d["images"][1].update(file_name="c.png"),
-            r"1 of 2 image files are missing from .*images: c\.png; check the YAML's",
-        ),
     ],
 )
 def test_ids_and_images_that_do_not_fit_are_named(dataset, change, match):
@@ -140,7 +136,8 @@ def test_missing_images_are_counted_and_the_first_named(dataset):
         {"id": 20 + i, "file_name": f"{i}.png", "height": 30, "width": 40} for i in range(5)
     ]
     _, load = _load(dataset)
-    with pytest.raises(ValueError, match=r"5 of 7 image files .*0\.png, 1\.png, 2\.png and 2 more"):
+    match = r"5 of 7 image files are missing from .*images: 0\.png, .*2\.png and 2 more; check the"
+    with pytest.raises(ValueError, match=match):
         load()
 
 

@@ -101,11 +101,3 @@ def test_a_wrong_command_line_is_refused(program, files, capsys, arguments, mess
         program.main([str(files[0]), *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_an_unknown_key_of_the_config_is_named(program, files, capsys):
-    dataset, config = files
-    config.write_text("INPUT: {NO_SUCH_KEY: 1}\nVERSION: 2\n")
-    with pytest.raises(SystemExit):
-        program.main([str(dataset), "--config-file", str(config)])
-    assert "NO_SUCH_KEY" in capsys.readouterr().err
