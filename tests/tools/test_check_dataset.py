@@ -53,6 +53,12 @@ def test_the_program_itself_ends_with_that_code(dataset):
     assert "Traceback" not in done.stderr
 
 
+def test_equal_files_are_found_unless_told_not_to_read_them(program, dataset):
+    dataset.image("val", "c.png").write_bytes(dataset.image("train", "a.png").read_bytes())
+    assert program.main([str(dataset.write())]) == 2
+    assert program.main([str(dataset.yaml), "--no-hash"]) == 0
+
+
 def test_reports_are_written_and_the_console_shows_some_of_each_kind(
     program, dataset, tmp_path, capsys
 ):
