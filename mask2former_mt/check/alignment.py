@@ -245,13 +245,15 @@ class _Sight:
         maps = _linear_maps(layer.transforms.transforms)
         resampled = [_resamples(step) for step in layer.transforms.transforms]
         # Pixels that show a place, and whose neighbours all do or all do not: each resampling
-        # blends padding into the picture, by a pixel of its coarser side.
+        # blends padding into the picture, by a pixel of its coarser side. As far from its border
+        # an enlarged picture repeats what is there, while outlines go on.
         blended = sum(
             max(_largest_scale(maps[-1] @ np.linalg.inv(side)) for side in maps[index : index + 2])
             for index in np.flatnonzero(resampled)
         )
         kernel = np.ones((2 * math.ceil(max(blended, 1)) + 3,) * 2, np.uint8)
-        self.shown_P = cv2.erode(shown_HW, kernel)[rows_P, columns_P] > 0
+        beyond = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0} if blended else {}
+        self.shown_P = cv2.erode(shown_HW, kernel, **beyond)[rows_P, columns_P] > 0
         self.void_P = cv2.dilate(shown_HW, kernel)[rows_P, columns_P] == 0
         # Distance in the annotated picture, along x and y, by which the place that a pixel shows
         # and the place that its mask was read at may differ. The first resampling reads the pixel

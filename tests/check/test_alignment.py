@@ -120,6 +120,14 @@ ENTRIES = st.one_of(
     divisibility=0,
     overlap="keep",
 )
+# Enlarged, so that the pixels at the border repeat what the crop ends with.
+@example(
+    entries=[{"name": "crop", "size": [50, 50]}, {"name": "resize", "short_side": 81}],
+    kinds="ppp",
+    draw=0,
+    divisibility=0,
+    overlap="keep",
+)
 def test_all_compositions_move_image_and_masks_alike(
     pictures, entries, kinds, draw, divisibility, overlap
 ):
