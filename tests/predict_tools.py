@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -17,7 +15,6 @@ from training_files import write_config
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import load_config
 
-TOOLS = Path(__file__).parents[1] / "tools"
 RECORD = {
     "thing_classes": ["apple", "pear", "plum"],
     "category_ids": [4, 7, 9],
@@ -28,14 +25,6 @@ COUNTS = [
     *("MODEL.SUBCATEGORY.NAMES", "['ripeness']"),
     *("MODEL.SUBCATEGORY.NUM_CLASSES", "[2]"),
 ]
-
-
-def load_program(name: str) -> ModuleType:
-    """A program of tools/ as a module."""
-    module_spec = importlib.util.spec_from_file_location(f"program_{name}", TOOLS / name)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
 
 
 def save_model(folder: Path, *, seed: int = 0) -> None:

@@ -1,7 +1,6 @@
 """Predictions on disk: in little memory, and gathered from real processes."""
 
 import json
-import os
 import pathlib
 import sys
 
@@ -10,6 +9,7 @@ import torch
 import torch.multiprocessing
 from detectron2.structures import Instances
 from evaluation_scenes import SPEC, crowded_scene, evaluate
+from process_group import leave_process_group
 
 from mask2former_mt.evaluation import prediction_store
 from mask2former_mt.evaluation.prediction_store import PredictionStore, write_predictions
@@ -103,10 +103,7 @@ def evaluate_shard(rank, world_size, folder, seed):
     except ValueError as error:
         assert rank == 0
         pathlib.Path(folder, "error.txt").write_text(str(error), encoding="utf-8")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    # One exit in ten or so is aborted after Python has ended, by a thread that gloo leaves.
-    os._exit(0)
+    leave_process_group()
 
 
 def test_two_processes_give_what_one_gives(tmp_path):

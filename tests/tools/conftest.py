@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from predict_tools import load_program, pictures, trained  # noqa: F401 (fixtures)
+from predict_tools import pictures, trained  # noqa: F401 (fixtures)
+from programs import load_program
 
 
 @pytest.fixture(scope="session")

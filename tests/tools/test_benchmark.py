@@ -1,15 +1,13 @@
 """tools/benchmark.py runs each benchmark and writes rows whose numbers go together."""
 
-import importlib.util
 import json
-import pathlib
 import sys
 
 import pytest
+from programs import TOOLS, load_program
 
 from mask2former_mt.ops import native
 
-TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 ON_LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="peak memory is read from /proc"
 )
@@ -20,10 +18,7 @@ ROW = {"benchmark", "case", "peer", "ours_s", "peer_s", "ratio"}
 def benchmark(monkeypatch):
     """The tool's module; its own helpers lie beside it."""
     monkeypatch.syspath_prepend(str(TOOLS))
-    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOLS / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
+    yield load_program("benchmark.py")
     for name in [n for n in sys.modules if n.split(".")[0] == "benchmarks"]:
         del sys.modules[name]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from dataset_to_check import DatasetToCheck, image_entry, polygon_annotation
-from predict_tools import load_program
+from programs import load_program
 
 PROGRAM = Path(__file__).parents[2] / "tools" / "check_dataset.py"
 BROKEN = {"segmentation": [[1, 1, 9, 9]]}

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import cv2
 import pytest
+from programs import load_program
 from registered import restored_datasets
 from training_files import write_config, write_dataset
-
-PROGRAM = Path(__file__).parents[2] / "tools" / "check_dataset.py"
 
 
 @pytest.fixture(scope="module")
 def program():
-    module_spec = importlib.util.spec_from_file_location("check_samples_program", PROGRAM)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
+    return load_program("check_dataset.py")
 
 
 @pytest.fixture(autouse=True)

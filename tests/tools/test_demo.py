@@ -1,7 +1,7 @@
 """tools/demo.py on a small model: trains once, and predicts each time."""
 
 import pytest
-from predict_tools import load_program
+from programs import load_program
 from training_files import restored_loggers, write_config, write_dataset
 
 

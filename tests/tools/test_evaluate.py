@@ -1,15 +1,13 @@
 """tools/evaluate.py: the numbers of a run, from its file of predictions."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import pytest
 from evaluation_scenes import crowded_scene, evaluate, write_scene
+from programs import load_program
 from registered import restored_datasets
 
-TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
 SCENE = crowded_scene(3)
 
 
@@ -17,9 +15,7 @@ SCENE = crowded_scene(3)
 def run(tmp_path):
     """Runs the tool on a dataset and predictions that are written to the folder."""
     write_scene(tmp_path, *SCENE, name="my_fruit")
-    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
+    program = load_program("evaluate.py")
 
     def call(*options, predictions="predictions.json"):
         files = {"predictions": predictions, "dataset": "fruit.yaml", "output": "out"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -18,16 +17,12 @@ from importer_scenes import (
     write_coco,
     write_format,
 )
-
-PROGRAM = Path(__file__).parents[2] / "tools" / "import_dataset.py"
+from programs import TOOLS, load_program
 
 
 @pytest.fixture(scope="module")
 def program():
-    spec = importlib.util.spec_from_file_location("import_dataset_program", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("import_dataset.py")
 
 
 def write(format_name: str, folder: Path) -> list[str]:
@@ -135,8 +130,10 @@ def test_broken_input_is_one_message_and_exit_code_1(tmp_path):
     arguments = write("coco", tmp_path / "in")
     file = tmp_path / "in" / "annotations" / "instances_val.json"
     file.write_bytes(file.read_bytes()[:99])
+    program = str(TOOLS / "import_dataset.py")
+    command = [sys.executable, "-W", "ignore", program, "coco", *arguments]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", PROGRAM, "coco", *arguments, "--output", tmp_path / "out"],
+        [*command, "--output", tmp_path / "out"],
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predict_tools import TOOLS, cut_file, save_model, write_video
+from predict_tools import cut_file, save_model, write_video
+from programs import TOOLS
 
 from mask2former_mt.predict.media import VideoReader
 from mask2former_mt.predict.predictor import Predictor
