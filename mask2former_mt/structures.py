@@ -32,14 +32,20 @@ class Subcategory:
         values: the K_s names of its values; index i stands for `values[i]`, K_s for "none".
         has_none: whether an object of the dataset may have no value. The model has an output for
             none either way, since it is the target of the background.
+        flip: pairs of values that a mirroring of the object exchanges, such as left and right.
+        applies_to: names of the classes whose objects have this subcategory; None: all classes.
+            An object of another class has none by definition: that is neither taught nor judged.
 
     Raises:
-        ValueError: no name, no values, or a value listed twice.
+        ValueError: no name, no values, a value or a class listed twice, an empty `applies_to`, or
+            in `flip` a value that is not listed or has two partners.
     """
 
     name: str
     values: tuple[str, ...]
     has_none: bool = True
+    flip: tuple[tuple[str, str], ...] = ()
+    applies_to: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -54,6 +60,34 @@ class Subcategory:
             )
         if len(set(self.values)) != len(self.values):
             raise ValueError(f"subcategory {self.name!r} lists a value twice: {list(self.values)}")
+        self._check_flip()
+        if self.applies_to is not None:
+            classes = list(self.applies_to)
+            if not classes:
+                raise ValueError(
+                    f"subcategory {self.name!r}: 'applies_to' lists no class; name the classes "
+                    "whose objects have it, or leave the key out where all have"
+                )
+            if len(set(classes)) != len(classes):
+                raise ValueError(
+                    f"subcategory {self.name!r}: 'applies_to' lists a class twice: {classes}"
+                )
+
+    def _check_flip(self) -> None:
+        partners: dict[str, str] = {}
+        for pair in self.flip:
+            for value, partner in (pair, pair[::-1]):
+                if value not in self.values:
+                    raise ValueError(
+                        f"subcategory {self.name!r}: 'flip' names {value!r}, which is no value; "
+                        f"listed are {list(self.values)}"
+                    )
+                if partners.setdefault(value, partner) != partner:
+                    raise ValueError(
+                        f"subcategory {self.name!r}: 'flip' exchanges {value!r} with "
+                        f"{partners[value]!r} and with {partner!r}; a value has one partner, and "
+                        "each pair stands for both ways"
+                    )
 
     @property
     def num_values(self) -> int:
@@ -64,6 +98,17 @@ class Subcategory:
     def none_index(self) -> int:
         """The index of none (not applicable), which is also the target of unmatched queries."""
         return len(self.values)
+
+    def applies(self, class_name: str) -> bool:
+        """Whether objects of a class have this subcategory."""
+        return self.applies_to is None or class_name in self.applies_to
+
+    @property
+    def mirrored(self) -> tuple[int, ...]:
+        """The value that a mirroring makes of each value, K_s + 1 indices; none stays none."""
+        partners = dict(self.flip) | {partner: value for value, partner in self.flip}
+        names = [partners.get(value, value) for value in self.values]
+        return (*map(self.values.index, names), self.none_index)
 
     def value_name(self, index: int) -> str | None:
         """The name of value `index` in 0..K_s; None for none."""
@@ -122,7 +167,9 @@ class SubcategorySpec:
     def from_json(cls, entries: Sequence[Mapping] | None) -> SubcategorySpec:
         """Reads the dataset JSON's list `[{"name": "style", "values": ["photo", "cartoon"]}]`.
 
-        An entry with `"none": false` says that every object has a value of this subcategory.
+        An entry with `"none": false` says that every object has a value of this subcategory, one
+        with `"flip": {"left": "right"}` that mirroring an object exchanges these values, and one
+        with `"applies_to": ["cat", "dog"]` that only objects of these classes have it.
 
         Raises:
             ValueError: an entry that is not of this form.
@@ -146,12 +193,48 @@ class SubcategorySpec:
                     f"subcategory {entry['name']!r}: 'none' must be true or false (whether an "
                     f"object may have no value), got {has_none!r}"
                 )
-            subcategories.append(Subcategory(entry["name"], tuple(values), has_none))
+            flip = entry.get("flip", {})
+            if not isinstance(flip, Mapping) or not all(
+                isinstance(value, str) for pair in flip.items() for value in pair
+            ):
+                raise ValueError(
+                    f"subcategory {entry['name']!r}: 'flip' must be pairs of values such as "
+                    f'{{"left": "right"}}, got {flip!r}'
+                )
+            applies_to = entry.get("applies_to")
+            if "applies_to" in entry and not (
+                isinstance(applies_to, (list, tuple))
+                and all(isinstance(c, str) for c in applies_to)
+            ):
+                raise ValueError(
+                    f"subcategory {entry['name']!r}: 'applies_to' must be a list of class names, "
+                    f"got {applies_to!r}"
+                )
+            subcategories.append(
+                Subcategory(
+                    entry["name"],
+                    tuple(values),
+                    has_none,
+                    tuple(flip.items()),
+                    tuple(applies_to) if "applies_to" in entry else None,
+                )
+            )
         return cls(tuple(subcategories))
 
     @classmethod
-    def from_counts(cls, names: Sequence[str], num_classes: Sequence[int]) -> SubcategorySpec:
-        """A spec whose values are only counted, as a config holds it; they are named 0, 1, ...
+    def from_counts(
+        cls,
+        names: Sequence[str],
+        num_classes: Sequence[int],
+        applies_to: Sequence[Sequence[int]] = (),
+    ) -> SubcategorySpec:
+        """A spec as a config holds it: values and classes are only counted, and named 0, 1, ...
+
+        Args:
+            names: S names.
+            num_classes: S numbers of values.
+            applies_to: per subcategory the indices of the classes that have it, empty for all
+                classes; nothing at all: every subcategory is of all classes.
 
         Raises:
             ValueError: as many names as counts are needed, and each count at least 1.
@@ -161,17 +244,34 @@ class SubcategorySpec:
                 f"as many subcategory names as numbers of values are needed, "
                 f"got {list(names)} and {list(num_classes)}"
             )
+        if applies_to and len(applies_to) != len(names):
+            raise ValueError(
+                f"one list of classes per subcategory is needed: {list(names)}, "
+                f"got {list(applies_to)}"
+            )
         return cls(
             tuple(
-                Subcategory(name, tuple(str(i) for i in range(count)))
-                for name, count in zip(names, num_classes, strict=True)
+                Subcategory(
+                    name,
+                    tuple(str(i) for i in range(count)),
+                    applies_to=tuple(map(str, classes)) or None,
+                )
+                for name, count, classes in zip(
+                    names, num_classes, applies_to or [()] * len(names), strict=True
+                )
             )
         )
 
     def to_json(self) -> list[dict]:
         """The dataset JSON's list; `from_json` reads it back."""
         return [
-            {"name": s.name, "values": list(s.values), **({} if s.has_none else {"none": False})}
+            {
+                "name": s.name,
+                "values": list(s.values),
+                **({} if s.has_none else {"none": False}),
+                **({"flip": dict(s.flip)} if s.flip else {}),
+                **({} if s.applies_to is None else {"applies_to": list(s.applies_to)}),
+            }
             for s in self.subcategories
         ]
 
@@ -188,6 +288,22 @@ class SubcategorySpec:
     def without_none(self) -> tuple[str, ...]:
         """The names of the subcategories of which every object has a value."""
         return tuple(s.name for s in self.subcategories if not s.has_none)
+
+    @property
+    def has_flips(self) -> bool:
+        """Whether a mirroring changes any label."""
+        return any(s.flip for s in self.subcategories)
+
+    def applicable(self, class_names: Sequence[str]) -> list[list[bool]]:
+        """Whether objects of each of K classes have each of the S subcategories, K rows of S."""
+        return [[s.applies(name) for s in self.subcategories] for name in class_names]
+
+    def mirrored_labels(self, labels: Sequence[int]) -> list[int]:
+        """The S labels of a mirrored object; unknown and none stay."""
+        return [
+            label if label == UNKNOWN else s.mirrored[label]
+            for s, label in zip(self.subcategories, labels, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.subcategories)

@@ -36,14 +36,15 @@ def test_a_spec_survives_json_in_its_order():
     entries = [
         {"name": "style", "values": ["photo"], "none": False},
         {"name": "a", "values": ["b", "c"]},
+        {"name": "side", "values": ["l", "r"], "flip": {"l": "r"}, "applies_to": ["shoe"]},
     ]
     spec = SubcategorySpec.from_json(entries)
-    assert (spec.names, spec.num_classes) == (("style", "a"), (1, 2))
-    assert [s.has_none for s in spec] == [False, True]
+    assert (spec.names, spec.num_classes) == (("style", "a", "side"), (1, 2, 2))
+    assert [s.has_none for s in spec] == [False, True, True]
     assert spec.without_none == ("style",)
     # As files and checkpoints were written before there was the word.
     assert spec.to_json() == entries
-    assert SubcategorySpec.from_json([{**entries[1], "none": True}]).to_json() == entries[1:]
+    assert SubcategorySpec.from_json([{**entries[1], "none": True}]).to_json() == entries[1:2]
     # The index of none stays: it is what background is.
     assert spec.subcategories[0].none_index == 1
     # A plain COCO file has no such list.
@@ -54,6 +55,33 @@ def test_counted_values_are_named_by_their_numbers():
     spec = SubcategorySpec.from_counts(["style", "ripeness"], [2, 3])
     assert spec.num_classes == (2, 3)
     assert spec.subcategories[1].values == ("0", "1", "2")
+    # Classes too: 0 and 2 of three; an empty list is all of them.
+    spec = SubcategorySpec.from_counts(["a", "b"], [1, 1], [[0, 2], []])
+    assert spec.applicable(["0", "1", "2"]) == [[True, True], [False, True], [True, True]]
+
+
+def test_a_mirroring_exchanges_the_values_of_each_pair():
+    side = Subcategory("side", ("left", "front", "right"), flip=(("left", "right"),))
+    # left 0 <-> right 2; front 1 and none 3 stay.
+    assert side.mirrored == (2, 1, 0, 3)
+    spec = SubcategorySpec((side, RIPENESS))
+    assert [spec.mirrored_labels([label, 2]) for label in (0, 2, 3, UNKNOWN)] == [
+        [2, 2],
+        [0, 2],
+        [3, 2],
+        [UNKNOWN, 2],
+    ]
+    assert spec.has_flips
+    assert not SPEC.has_flips
+    # Written in both directions, and with a value that stays, it says the same.
+    both = {"left": "right", "right": "left", "front": "front"}
+    assert Subcategory("side", side.values, flip=tuple(both.items())).mirrored == side.mirrored
+
+
+def test_a_subcategory_may_belong_to_some_classes_only():
+    breed = Subcategory("breed", ("pug",), applies_to=("dog",))
+    spec = SubcategorySpec((breed, RIPENESS))
+    assert spec.applicable(["cat", "dog"]) == [[False, True], [True, True]]
 
 
 def test_labels_of_an_annotation():
@@ -118,6 +146,27 @@ def test_what_does_not_fit_is_refused(function, arguments, message):
     ("entries", "message"),
     [
         (["style"], "an entry of 'subcategories' must be .* got 'style'"),
+        *(
+            ([{"name": "side", "values": ["l", "r", "t"], "flip": flip}], f"'side': {message}")
+            for flip, message in (
+                ({"l": "right"}, r"'flip' names 'right', which is no value; listed are \['l', 'r'"),
+                ({"l": "r", "r": "t"}, "'flip' exchanges 'r' with 'l' and with 't'"),
+                ({"l": "r", "t": "r"}, "'flip' exchanges 'r' with 'l' and with 't'"),
+                ({"l": "l", "r": "l"}, "'flip' exchanges 'l' with 'l' and with 'r'"),
+                ({"l": 1}, "'flip' must be pairs of values"),
+                (["l", "r"], "'flip' must be pairs of values"),
+            )
+        ),
+        *(
+            ([{"name": "breed", "values": ["pug"], "applies_to": classes}], f"'breed': {message}")
+            for classes, message in (
+                ([], "'applies_to' lists no class"),
+                (["dog", "dog"], r"'applies_to' lists a class twice: \['dog', 'dog'\]"),
+                ("dog", "'applies_to' must be a list of class names, got 'dog'"),
+                ([1], r"'applies_to' must be a list of class names, got \[1\]"),
+                (None, "'applies_to' must be a list of class names, got None"),
+            )
+        ),
         ([{"name": "style"}], "an entry of 'subcategories' must be"),
         ([{"values": ["a"]}], "an entry of 'subcategories' must be"),
         ([{"name": "style", "values": "ab"}], "'values' must be a list of strings, got 'ab'"),

@@ -36,7 +36,8 @@ class Targets(NamedTuple):
 class TargetMaker:
     """Makes `Instances` of the objects in an augmented picture.
 
-    Classes and labels are taken as they are: the dataset's reader has checked them.
+    Classes and labels are taken as they are: the dataset's reader has checked them. Where the way
+    of an object into the picture mirrors it, the values of its subcategories' `flip` are exchanged.
 
     Args:
         spec: the dataset's S subcategories.
@@ -116,6 +117,12 @@ class TargetMaker:
         unknown = [UNKNOWN] * len(self.spec)
         classes = [a["category_id"] for a in annotations]
         labels = [a.get("subcategories", unknown) for a in annotations]
+        if self.spec.has_flips:
+            mirrored = [layer.is_mirrored for layer in layers]
+            labels = [
+                self.spec.mirrored_labels(own) if mirrored[number] else own
+                for own, (number, _) in zip(labels, origins, strict=True)
+            ]
         instances = Instances(size)
         instances.set(GT_CLASSES, torch.tensor(classes, dtype=torch.int64))
         instances.set(GT_MASKS, torch.from_numpy(masks_NHW))

@@ -42,6 +42,15 @@ class Layer:
     source_size: tuple[int, int]
     file_name: str
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the way mirrors the objects, so that no turning makes them what they were.
+
+        Left and right flips do, and so do upside-down ones; two of either kind are a turn, or
+        nothing.
+        """
+        return _determinant(self.transforms) < 0
+
     def then(self, transforms: Sequence[T.Transform]) -> Layer:
         """The same objects after further transforms."""
         return dataclasses.replace(
@@ -177,9 +186,14 @@ def box_corners(mask_HW: np.ndarray) -> np.ndarray:
 
 def _area_scale(transforms: T.TransformList) -> float:
     """The factor by which the transforms, which keep straight lines straight, change areas."""
+    return math.fabs(_determinant(transforms))
+
+
+def _determinant(transforms: T.TransformList) -> float:
+    """By what the transforms multiply signed areas: below 0 they mirror."""
     origin, right, down = transforms.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     (a, b), (c, d) = right - origin, down - origin
-    return math.fabs(a * d - b * c)
+    return float(a * d - b * c)
 
 
 @contextlib.contextmanager

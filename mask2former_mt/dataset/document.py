@@ -8,11 +8,12 @@ import dataclasses
 import functools
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
+from mask2former_mt.dataset.problems import shown
 from mask2former_mt.dataset.rle import is_int
 from mask2former_mt.structures import SubcategorySpec
 
@@ -113,7 +114,8 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
 
     Returns:
         The header, None if it cannot be used; and what is wrong with it: no category, an id or a
-        name listed twice, a subcategory that is not well-formed or has 0 values.
+        name listed twice, a subcategory that is not well-formed or has 0 values, or one that
+        applies to a class that is not listed.
     """
     faults = []
     names: dict[int, str] = {}
@@ -147,7 +149,19 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
             spec = SubcategorySpec.from_json(subcategories)
         except (ValueError, TypeError, RecursionError) as error:
             faults.append(str(error))
+    if spec is not None:
+        faults += _unlisted_classes(spec, names.values())
     if faults:
         return None, faults
     category_ids = tuple(sorted(names))
     return Header(category_ids, tuple(names[i] for i in category_ids), spec), []
+
+
+def _unlisted_classes(spec: SubcategorySpec, class_names: Collection[str]) -> list[str]:
+    return [
+        f"subcategory {subcategory.name!r}: 'applies_to' names {shown(name)}, which is no class; "
+        f"listed are {shown(list(class_names))}"
+        for subcategory in spec
+        for name in subcategory.applies_to or ()
+        if name not in class_names
+    ]

@@ -14,6 +14,7 @@ from scenes_on_disk import SPEC, annotation, mapper_of, rle
 from mask2former_mt.data.copy_paste import PasteTransform, layers_of
 from mask2former_mt.data.layer_masks import Layer
 from mask2former_mt.data.transforms import size_after, source_pixels
+from mask2former_mt.structures import Subcategory, SubcategorySpec
 
 # Left, top, right, bottom; grey level; class; labels.
 MINE = [((4, 4, 24, 24), 40, 0, (0, 0)), ((30, 10, 60, 40), 60, 1, (0, 1))]
@@ -127,6 +128,36 @@ def test_what_comes_before_and_after_moves_both(records, before, after):
         assert instances.gt_masks.int().sum(0).max() <= 1
     assert pasted >= 3
     assert checked > 500
+
+
+def test_each_object_is_mirrored_by_its_own_way(records):
+    style = Subcategory("style", ("left", "right"), flip=(("left", "right"),))
+    spec = SubcategorySpec((style, SPEC.subcategories[1]))
+    flip = {"name": "flip", "prob": 0.5}
+    mapper = mapper_of([flip, _always(), flip], records=records, spec=spec)
+    first = {category: labels[0] for _, _, category, labels in MINE + THEIRS}
+    ways = set()
+    for draw in range(40):
+        sample = mapper({**records[0], "draw": draw})
+        steps = sample["transforms"].transforms
+        (at,) = [i for i, step in enumerate(steps) if isinstance(step, PasteTransform)]
+        flips = [
+            [isinstance(step, T.HFlipTransform) for step in part]
+            for part in (steps[:at], steps[at].layer.transforms.transforms, steps[at + 1 :])
+        ]
+        mine, theirs, last = map(sum, flips)
+        instances = sample["instances"]
+        for category, (label, other) in zip(
+            instances.gt_classes.tolist(), instances.gt_subcategories.tolist(), strict=True
+        ):
+            # Once mirrored: 0 and 1 change places; 2, none here, stays; twice: all stay.
+            is_mirrored = ((mine if category in (0, 1) else theirs) + last) % 2
+            value = first[category]
+            assert label == (1 - value if is_mirrored and value < 2 else value)
+            assert other == {c: labels[1] for _, _, c, labels in MINE + THEIRS}[category]
+        ways.add((mine, theirs, last))
+    # Each of the three flips falls for itself: eight ways.
+    assert len(ways) == 8
 
 
 def _eroded(mask: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from scenes_on_disk import SPEC, annotation, rle
 
 from mask2former_mt.data.instances import TargetMaker, boxes_of, resolve_overlap
 from mask2former_mt.data.layer_masks import Layer
+from mask2former_mt.structures import Subcategory, SubcategorySpec
 
 SIZE = (20, 30)
 
@@ -62,6 +63,39 @@ def test_what_is_whole_is_never_dropped(kind):
     annotations = [annotation(_square(14, 0, 16, 20, kind))]
     instances = _maker(min_visible=1.0).make([_layer(annotations, shrink)], (2, 3)).instances
     assert len(instances) == 1
+
+
+@pytest.mark.parametrize(
+    ("transforms", "expected"),
+    [
+        ([], [0, 1, 2, -1]),
+        ([T.HFlipTransform(30)], [1, 0, 2, -1]),
+        ([T.VFlipTransform(20)], [1, 0, 2, -1]),
+        # Both flips are half a turn; the same flip twice is nothing.
+        ([T.HFlipTransform(30), T.VFlipTransform(20)], [0, 1, 2, -1]),
+        ([T.HFlipTransform(30), T.HFlipTransform(30)], [0, 1, 2, -1]),
+        ([T.RotationTransform(20, 30, 180)], [0, 1, 2, -1]),
+        (
+            [
+                T.ResizeTransform(20, 30, 40, 60),
+                T.HFlipTransform(60),
+                T.CropTransform(0, 0, 50, 40),
+            ],
+            [1, 0, 2, -1],
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["p", "r"])
+def test_mirrored_objects_exchange_the_values_of_a_flip(kind, transforms, expected):
+    side = Subcategory("side", ("left", "right"), flip=(("left", "right"),))
+    spec = SubcategorySpec((Subcategory("style", ("photo", "cartoon", "toon")), side))
+    annotations = [annotation(_square(9, 6, 18, 12, kind), labels=(0, v)) for v in (0, 1, 2, -1)]
+    layer = _layer(annotations, *transforms)
+    size = layer.transforms.apply_segmentation(np.zeros(SIZE, np.uint8)).shape
+    instances = _maker(spec=spec).make([layer], size).instances
+    # None, 2, and unknown stay, and so does what `flip` does not name.
+    assert instances.gt_subcategories.tolist() == [[0, label] for label in expected]
+    assert [a["subcategories"] for a in annotations] == [[0, v] for v in (0, 1, 2, -1)]
 
 
 def test_who_has_a_pixel_that_two_claim():

@@ -78,6 +78,10 @@ def test_the_garbage_collector_is_left_as_it_was(dataset):
         ({"subcategories": [{"name": "style", "values": []}]}, "'style' has 0 values"),
         ({"subcategories": [{"name": "style", "values": "ab"}]}, "'values' must be a list"),
         ({"subcategories": [{"name": "s", "values": ["x"]}] * 2}, "a subcategory is listed twice"),
+        (
+            {"subcategories": [{"name": "s", "values": ["x"], "applies_to": ["cat", "cow"]}]},
+            r"'s': 'applies_to' names 'cow', which is no class; listed are \['cat'\]",
+        ),
     ],
 )
 def test_lists_that_cannot_be_used_are_named(change, match):
