@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from detectron2.config import CfgNode
-from detectron2.structures import Boxes, Instances
 
-from mask2former_mt import structures
 from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.postprocess import (
     Filters,
@@ -46,9 +44,8 @@ class Inference:
             sizes: sizes of the image.
 
         Returns:
-            The outputs that are asked for: `instances`, Instances with the prediction fields of
-            `structures`, best score first; `sem_seg`, as of `predict_semantic`; `panoptic_seg`, as
-            of `predict_panoptic`.
+            The outputs that are asked for: `instances`, as of `predict_instances`; `sem_seg`, as of
+            `predict_semantic`; `panoptic_seg`, as of `predict_panoptic`.
         """
         predicted: dict = {}
         if self.semantic is not None:
@@ -58,20 +55,13 @@ class Inference:
                 output, index, sizes, spec=self.spec, options=self.panoptic
             )
         if self.instances is not None:
-            best = predict_instances(
+            predicted["instances"] = predict_instances(
                 output,
                 index,
                 sizes,
                 options=self.instances,
                 implementation=self.implementation,
             )
-            instances = predicted["instances"] = Instances(sizes.original)
-            instances.set(structures.PRED_MASKS, best.masks)
-            instances.set(structures.PRED_BOXES, Boxes(best.boxes.float()))
-            instances.set(structures.SCORES, best.scores)
-            instances.set(structures.PRED_CLASSES, best.classes)
-            instances.set(structures.PRED_SUBCATEGORIES, best.subcategories)
-            instances.set(structures.SUBCATEGORY_SCORES, best.subcategory_scores)
         return predicted
 
 

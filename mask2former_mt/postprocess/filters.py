@@ -10,12 +10,7 @@ import math
 
 import torch
 
-from mask2former_mt.postprocess.mask_nms import (
-    NMS_KINDS,
-    keep_by_overlap,
-    mask_iou,
-    overlap_decay,
-)
+from mask2former_mt.postprocess.mask_nms import keep_by_overlap, mask_iou, overlap_decay
 from mask2former_mt.postprocess.selection import SelectedQueries
 from mask2former_mt.structures import ImageSizes
 
@@ -24,7 +19,7 @@ from mask2former_mt.structures import ImageSizes
 
 @dataclasses.dataclass(frozen=True)
 class Filters:
-    """Which instances are left out; the defaults leave out none.
+    """Which instances are left out; the defaults leave out none. The config checks the ranges.
 
     Args:
         score: lowest score, in [0, 1].
@@ -37,13 +32,10 @@ class Filters:
             `needs_value` has no True.
         min_area: smallest mask, in pixels of the original image.
         keep: largest number of instances, the best ones; 0 keeps all.
-        nms: what happens to a mask that overlaps a better one, one of `NMS_KINDS`.
+        nms: what happens to a mask that overlaps a better one, one of `mask_nms.NMS_KINDS`.
         nms_threshold: IoU in [0, 1] above which "hard" leaves out the worse one.
         nms_sigma: width of "gaussian", positive: the larger, the less a score is lowered.
         nms_class_aware: whether only instances of the same class count as overlapping.
-
-    Raises:
-        ValueError: a number out of its range.
     """
 
     score: float = 0.0
@@ -57,26 +49,6 @@ class Filters:
     nms_threshold: float = 0.5
     nms_sigma: float = 0.5
     nms_class_aware: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("score", "class_score", "nms_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if not all(0 <= threshold <= 1 for threshold in self.subcategory_scores):
-            raise ValueError(f"subcategory_scores must be in [0, 1], got {self.subcategory_scores}")
-        if self.nms not in NMS_KINDS:
-            raise ValueError(f"nms must be one of {list(NMS_KINDS)}, got {self.nms!r}")
-        if self.nms_sigma <= 0:
-            raise ValueError(f"nms_sigma must be positive, got {self.nms_sigma}")
-        if self.min_area < 0 or self.keep < 0:
-            raise ValueError(
-                f"min_area and keep must not be negative, got {self.min_area} and {self.keep}"
-            )
-        if any(self.needs_value) and len(self.num_values) != len(self.needs_value):
-            raise ValueError(
-                f"num_values must hold {len(self.needs_value)} numbers as needs_value does, "
-                f"got {self.num_values}"
-            )
 
     @property
     def of_labels(self) -> bool:

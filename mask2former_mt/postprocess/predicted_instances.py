@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
+from detectron2.structures import Boxes, Instances
 
+from mask2former_mt import structures
 from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.ops.resize_masks import resize_masks
 from mask2former_mt.postprocess.filters import Filters, filter_by_small_masks, keep_by_labels
@@ -34,30 +35,6 @@ class InstanceOptions:
     filters: Filters = dataclasses.field(default_factory=Filters)
 
 
-@dataclasses.dataclass
-class PredictedInstances:
-    """The instances of one image, best first.
-
-    Args:
-        masks: bool (N, H, W), at the original size.
-        boxes: int64 (N, 4), the boxes around the masks, xyxy in pixels of the original.
-        scores: float (N,) in [0, 1], the ranking score times the mean probability inside the mask
-            times the factor of a soft NMS; 0 for an empty mask.
-        classes: int64 (N,).
-        subcategories: int64 (N, S), each in 0..K_s.
-        subcategory_scores: float (N, S), probability of the predicted value.
-        queries: int64 (N,), the query that the instance comes from.
-    """
-
-    masks: torch.Tensor
-    boxes: torch.Tensor
-    scores: torch.Tensor
-    classes: torch.Tensor
-    subcategories: torch.Tensor
-    subcategory_scores: torch.Tensor
-    queries: torch.Tensor
-
-
 def predict_instances(
     output: DecoderOutput,
     index: int,
@@ -65,7 +42,7 @@ def predict_instances(
     *,
     options: InstanceOptions = InstanceOptions(),
     implementation: Implementation | str = Implementation.AUTO,
-) -> PredictedInstances:
+) -> Instances:
     """Selects queries, filters on their small masks, and resizes only the masks that remain.
 
     Args:
@@ -74,6 +51,11 @@ def predict_instances(
         sizes: sizes of the image.
         options: how instances are made; by default as published.
         implementation: as of `resize_masks`.
+
+    Returns:
+        Instances at the original size, best first, with the prediction fields of `structures`. A
+        score is the ranking score times the mean probability inside the mask times the factor of a
+        soft NMS; 0 for an empty mask.
 
     Raises:
         ValueError: class or subcategory logits that are not finite. A mask logit that is NaN is
@@ -115,13 +97,12 @@ def predict_instances(
     if filters.keep:
         scores, order = scores[: filters.keep], order[: filters.keep]
     mask_index = mask_index[order]
-    return PredictedInstances(
-        # Ten times as fast as masks[mask_index], which copies pixel by pixel.
-        masks=masks.index_select(0, mask_index),
-        boxes=boxes[mask_index],
-        scores=scores,
-        classes=selected.classes[order],
-        subcategories=selected.subcategories[order],
-        subcategory_scores=selected.subcategory_scores[order],
-        queries=selected.queries[order],
-    )
+    instances = Instances(sizes.original)
+    # Ten times as fast as masks[mask_index], which copies pixel by pixel.
+    instances.set(structures.PRED_MASKS, masks.index_select(0, mask_index))
+    instances.set(structures.PRED_BOXES, Boxes(boxes[mask_index].float()))
+    instances.set(structures.SCORES, scores)
+    instances.set(structures.PRED_CLASSES, selected.classes[order])
+    instances.set(structures.PRED_SUBCATEGORIES, selected.subcategories[order])
+    instances.set(structures.SUBCATEGORY_SCORES, selected.subcategory_scores[order])
+    return instances

@@ -54,15 +54,15 @@ def iou(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def check_same(ours, masks: list[torch.Tensor], segments: list[dict]) -> None:
     """Each of their masks is one of ours, with its class and score, and we have no others."""
-    kept = [i for i in range(len(ours.scores)) if ours.masks[i].any()]
+    kept = [i for i in range(len(ours.scores)) if ours.pred_masks[i].any()]
     assert len(kept) == len(masks) == len(segments) > 5
     for mask, segment in zip(masks, segments, strict=True):
         alike = [
             i
             for i in kept
-            if ours.classes[i] == segment["label_id"]
+            if ours.pred_classes[i] == segment["label_id"]
             and abs(float(ours.scores[i]) - segment["score"]) < 1e-4
-            and iou(ours.masks[i], mask) >= 0.999
+            and iou(ours.pred_masks[i], mask) >= 0.999
         ]
         assert alike, f"nothing like {segment}"
         kept.remove(alike[0])
