@@ -1,131 +1,201 @@
-"""Weights of transformers' Mask2FormerForUniversalSegmentation (ResNet backbones) for our model."""
+"""Weights of transformers' Mask2FormerForUniversalSegmentation under our names, and back.
+
+Our names are the published ones. Theirs are those of the files that transformers writes; the names
+of its modules in memory may differ. ResNet and Swin backbones are known.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 
-# (ours, theirs), with # for a number. A state-dict key matches at most one row.
-_NAMES = (
-    ("backbone.stem.conv1.weight", "{encoder}.embedder.embedder.convolution.weight"),
-    ("backbone.stem.conv1.norm", "{encoder}.embedder.embedder.normalization"),
-    ("sem_seg_head.pixel_decoder.transformer.level_embed", "{decoder}.level_embed"),
-    ("sem_seg_head.pixel_decoder.input_proj", "{decoder}.input_projections"),
-    ("sem_seg_head.pixel_decoder.mask_features", "{decoder}.mask_projection"),
-    ("sem_seg_head.pixel_decoder.adapter_1.weight", "{decoder}.adapter_1.0.weight"),
-    ("sem_seg_head.pixel_decoder.adapter_1.norm", "{decoder}.adapter_1.1"),
-    ("sem_seg_head.pixel_decoder.layer_1.weight", "{decoder}.layer_1.0.weight"),
-    ("sem_seg_head.pixel_decoder.layer_1.norm", "{decoder}.layer_1.1"),
-    ("{encoder_layer}.#.self_attn", "{decoder}.encoder.layers.#.self_attn"),
-    ("{encoder_layer}.#.norm1", "{decoder}.encoder.layers.#.self_attn_layer_norm"),
-    ("{encoder_layer}.#.linear1", "{decoder}.encoder.layers.#.fc1"),
-    ("{encoder_layer}.#.linear2", "{decoder}.encoder.layers.#.fc2"),
-    ("{encoder_layer}.#.norm2", "{decoder}.encoder.layers.#.final_layer_norm"),
-    ("{predictor}.query_embed", "{module}.queries_embedder"),
-    ("{predictor}.query_feat", "{module}.queries_features"),
-    ("{predictor}.level_embed", "{module}.level_embed"),
-    ("{predictor}.decoder_norm", "{module}.decoder.layernorm"),
-    ("{predictor}.class_embed", "class_predictor"),
-    ("{predictor}.mask_embed.layers.#", "{module}.decoder.mask_predictor.mask_embedder.#.0"),
-    (
-        "{predictor}.transformer_self_attention_layers.#.self_attn.out_proj",
-        "{module}.decoder.layers.#.self_attn.out_proj",
-    ),
-    (
-        "{predictor}.transformer_self_attention_layers.#.norm",
-        "{module}.decoder.layers.#.self_attn_layer_norm",
-    ),
-    (
-        "{predictor}.transformer_cross_attention_layers.#.multihead_attn",
-        "{module}.decoder.layers.#.cross_attn",
-    ),
-    (
-        "{predictor}.transformer_cross_attention_layers.#.norm",
-        "{module}.decoder.layers.#.cross_attn_layer_norm",
-    ),
-    ("{predictor}.transformer_ffn_layers.#.linear1", "{module}.decoder.layers.#.fc1"),
-    ("{predictor}.transformer_ffn_layers.#.linear2", "{module}.decoder.layers.#.fc2"),
-    ("{predictor}.transformer_ffn_layers.#.norm", "{module}.decoder.layers.#.final_layer_norm"),
-    ("{predictor}.input_proj.#", "{module}.input_projections.#"),
+_ENCODER = "model.pixel_level_module.encoder"
+_DECODER = "model.pixel_level_module.decoder"
+_MODULE = "model.transformer_module"
+_ENCODER_LAYER = "sem_seg_head.pixel_decoder.transformer.encoder.layers.#"
+_PREDICTOR = "sem_seg_head.predictor"
+# Of no use to the other side: buffers of the loss, step counters of batch norms, the constant index
+# of Swin's windows and the norm of its classifier.
+_LEFT_OUT = re.compile(
+    r"criterion\..*|.*num_batches_tracked|.*relative_position_index"
+    rf"|{re.escape(_ENCODER)}(\.swin)?\.layernorm\..*"
 )
-PREFIXES = {
-    "encoder": "model.pixel_level_module.encoder",
-    "decoder": "model.pixel_level_module.decoder",
-    "module": "model.transformer_module",
-    "encoder_layer": "sem_seg_head.pixel_decoder.transformer.encoder.layers",
-    "predictor": "sem_seg_head.predictor",
-}
-_TABLE = [tuple(name.format(**PREFIXES) for name in row) for row in _NAMES]
 
-# Stages count from 0, where detectron2 begins with res2; convolutions from 0, as against conv1.
-_THEIR_BLOCK = re.compile(
-    re.escape(PREFIXES["encoder"])
-    + r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)|shortcut)"
-    + r"\.(convolution|normalization)\.(\w+)"
+
+class _Row(NamedTuple):
+    """Names of one parameter, or of a module with all of its parameters.
+
+    Args:
+        ours: a number is written "#".
+        theirs: one name, or three whose tensors are the parts of ours, one after another. Their
+            number is ours plus what follows "#", as in "#-2".
+    """
+
+    ours: str
+    theirs: tuple[str, ...]
+
+
+def _qkv(ours: str, theirs: str, names: tuple[str, str, str]) -> _Row:
+    return _Row(ours, tuple(theirs.format(name) for name in names))
+
+
+_SWIN_BLOCK = "backbone.layers.#.blocks.#"
+_THEIR_SWIN_BLOCK = f"{_ENCODER}.encoder.layers.#.blocks.#"
+_SELF_ATTENTION = f"{_PREDICTOR}.transformer_self_attention_layers.#"
+_CROSS_ATTENTION = f"{_PREDICTOR}.transformer_cross_attention_layers.#"
+_FFN = f"{_PREDICTOR}.transformer_ffn_layers.#"
+_THEIR_LAYER = f"{_MODULE}.decoder.layers.#"
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+
+# A key matches at most one row.
+_TABLE = (
+    # ResNet: detectron2 counts stages from res2 and convolutions from conv1, they from 0.
+    _Row("backbone.stem.conv1.weight", (f"{_ENCODER}.embedder.embedder.convolution.weight",)),
+    _Row("backbone.stem.conv1.norm", (f"{_ENCODER}.embedder.embedder.normalization",)),
+    *(
+        _Row(
+            f"backbone.res#.#.{ours}.{our_kind}",
+            (f"{_ENCODER}.encoder.stages.#-2.layers.#.{theirs}.{their_kind}",),
+        )
+        for ours, theirs in (("conv#", "layer.#-1"), ("shortcut", "shortcut"))
+        for our_kind, their_kind in (("weight", "convolution.weight"), ("norm", "normalization"))
+    ),
+    # Swin
+    _Row("backbone.patch_embed.proj", (f"{_ENCODER}.embeddings.patch_embeddings.projection",)),
+    _Row("backbone.patch_embed.norm", (f"{_ENCODER}.embeddings.norm",)),
+    _Row("backbone.norm#", (f"{_ENCODER}.hidden_states_norms.stage#+1",)),
+    _Row("backbone.layers.#.downsample", (f"{_ENCODER}.encoder.layers.#.downsample",)),
+    _Row(f"{_SWIN_BLOCK}.norm1", (f"{_THEIR_SWIN_BLOCK}.layernorm_before",)),
+    _Row(f"{_SWIN_BLOCK}.norm2", (f"{_THEIR_SWIN_BLOCK}.layernorm_after",)),
+    _Row(f"{_SWIN_BLOCK}.mlp.fc1", (f"{_THEIR_SWIN_BLOCK}.intermediate.dense",)),
+    _Row(f"{_SWIN_BLOCK}.mlp.fc2", (f"{_THEIR_SWIN_BLOCK}.output.dense",)),
+    _Row(f"{_SWIN_BLOCK}.attn.proj", (f"{_THEIR_SWIN_BLOCK}.attention.output.dense",)),
+    _Row(
+        f"{_SWIN_BLOCK}.attn.relative_position_bias_table",
+        (f"{_THEIR_SWIN_BLOCK}.attention.self.relative_position_bias_table",),
+    ),
+    _qkv(
+        f"{_SWIN_BLOCK}.attn.qkv",
+        _THEIR_SWIN_BLOCK + ".attention.self.{}",
+        ("query", "key", "value"),
+    ),
+    # Pixel decoder
+    _Row("sem_seg_head.pixel_decoder.transformer.level_embed", (f"{_DECODER}.level_embed",)),
+    _Row("sem_seg_head.pixel_decoder.input_proj", (f"{_DECODER}.input_projections",)),
+    _Row("sem_seg_head.pixel_decoder.mask_features", (f"{_DECODER}.mask_projection",)),
+    *(
+        _Row(f"sem_seg_head.pixel_decoder.{part}_#.{ours}", (f"{_DECODER}.{part}_#.{theirs}",))
+        for part in ("adapter", "layer")
+        for ours, theirs in (("weight", "0.weight"), ("norm", "1"))
+    ),
+    _Row(f"{_ENCODER_LAYER}.self_attn", (f"{_DECODER}.encoder.layers.#.self_attn",)),
+    _Row(f"{_ENCODER_LAYER}.norm1", (f"{_DECODER}.encoder.layers.#.self_attn_layer_norm",)),
+    _Row(f"{_ENCODER_LAYER}.linear1", (f"{_DECODER}.encoder.layers.#.fc1",)),
+    _Row(f"{_ENCODER_LAYER}.linear2", (f"{_DECODER}.encoder.layers.#.fc2",)),
+    _Row(f"{_ENCODER_LAYER}.norm2", (f"{_DECODER}.encoder.layers.#.final_layer_norm",)),
+    # Transformer decoder
+    _Row(f"{_PREDICTOR}.query_embed", (f"{_MODULE}.queries_embedder",)),
+    _Row(f"{_PREDICTOR}.query_feat", (f"{_MODULE}.queries_features",)),
+    _Row(f"{_PREDICTOR}.level_embed", (f"{_MODULE}.level_embed",)),
+    _Row(f"{_PREDICTOR}.input_proj.#", (f"{_MODULE}.input_projections.#",)),
+    _Row(f"{_PREDICTOR}.decoder_norm", (f"{_MODULE}.decoder.layernorm",)),
+    _Row(f"{_PREDICTOR}.class_embed", ("class_predictor",)),
+    _Row(
+        f"{_PREDICTOR}.mask_embed.layers.#",
+        (f"{_MODULE}.decoder.mask_predictor.mask_embedder.#.0",),
+    ),
+    *(
+        _qkv(
+            f"{_SELF_ATTENTION}.self_attn.in_proj_{kind}",
+            f"{_THEIR_LAYER}.self_attn.{{}}.{kind}",
+            _PROJECTIONS,
+        )
+        for kind in ("weight", "bias")
+    ),
+    _Row(f"{_SELF_ATTENTION}.self_attn.out_proj", (f"{_THEIR_LAYER}.self_attn.out_proj",)),
+    _Row(f"{_SELF_ATTENTION}.norm", (f"{_THEIR_LAYER}.self_attn_layer_norm",)),
+    _Row(f"{_CROSS_ATTENTION}.multihead_attn", (f"{_THEIR_LAYER}.cross_attn",)),
+    _Row(f"{_CROSS_ATTENTION}.norm", (f"{_THEIR_LAYER}.cross_attn_layer_norm",)),
+    _Row(f"{_FFN}.linear1", (f"{_THEIR_LAYER}.fc1",)),
+    _Row(f"{_FFN}.linear2", (f"{_THEIR_LAYER}.fc2",)),
+    _Row(f"{_FFN}.norm", (f"{_THEIR_LAYER}.final_layer_norm",)),
+    # Transformers has no such heads, and ignores them: they travel under our name.
+    _Row(f"{_PREDICTOR}.subcategory_embed", ("subcategory_predictors",)),
 )
-_THEIR_QKV = re.compile(
-    re.escape(PREFIXES["module"])
-    + r"\.decoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)"
-)
+_NUMBER = re.compile(r"#([+-]\d)?")
 
 
 def from_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Renames transformers' weights to this package's (the published) names.
 
     Args:
-        state_dict: of Mask2FormerForUniversalSegmentation with a ResNet backbone.
+        state_dict: as transformers writes it for Mask2FormerForUniversalSegmentation.
 
     Returns:
-        A state dict of the same tensors, without those of the loss and BN's step counters.
+        A state dict of the same tensors, queries, keys and values of an attention in one.
 
     Raises:
-        ValueError: a key that no rule converts.
+        ValueError: a key that no row converts, or a part of an attention that is missing.
     """
-    converted, qkv = {}, {}
+    converted: dict[str, torch.Tensor] = {}
+    parts: dict[str, dict[int, torch.Tensor]] = {}
     for key, tensor in state_dict.items():
-        if key.startswith("criterion.") or key.endswith("num_batches_tracked"):
+        if _LEFT_OUT.fullmatch(key):
             continue
-        if match := _THEIR_QKV.fullmatch(key):
-            layer, part, kind = match.groups()
-            qkv.setdefault((layer, kind), {})[part] = tensor
+        row, part, numbers, rest = _match(key, [row.theirs for row in _TABLE])
+        name = _fill(_TABLE[row].ours, numbers) + rest
+        if len(_TABLE[row].theirs) == 1:
+            converted[name] = tensor
         else:
-            converted[_their_block(key) or rename(key, source=1)] = tensor
-    for (layer, kind), parts in qkv.items():
-        name = (
-            f"{PREFIXES['predictor']}.transformer_self_attention_layers.{layer}"
-            f".self_attn.in_proj_{kind}"
-        )
-        converted[name] = torch.cat([parts[part] for part in "qkv"])
+            parts.setdefault(name, {})[part] = tensor
+    for name, tensors in parts.items():
+        if len(tensors) != 3:
+            raise ValueError(f"{name} is made of query, key and value, got {len(tensors)} of them")
+        converted[name] = torch.cat([tensors[part] for part in range(3)])
     return converted
 
 
-def rename(key: str, *, source: int) -> str:
-    """Converts a key by the table of names.
+def to_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Renames our weights to the names in the files of transformers.
 
-    Args:
-        key: a state-dict key.
-        source: column of the table that `key` is from: 0 ours, 1 theirs.
+    Subcategory heads are kept under `subcategory_predictors`, which transformers ignores and
+    `from_transformers` reads.
 
     Raises:
-        ValueError: a key that no rule converts.
+        ValueError: a key that no row converts.
     """
-    for row in _TABLE:
-        pattern = re.escape(row[source]).replace(r"\#", r"(\d+)")
-        if match := re.fullmatch(pattern + r"((?:\..*)?)", key):
-            *numbers, rest = match.groups()
-            target = row[1 - source]
-            for number in numbers:
-                target = target.replace("#", number, 1)
-            return target + rest
-    raise ValueError(f"no rule converts {key!r}; only ResNet backbones are known")
+    converted: dict[str, torch.Tensor] = {}
+    for key, tensor in state_dict.items():
+        if _LEFT_OUT.fullmatch(key):
+            continue
+        row, _, numbers, rest = _match(key, [(row.ours,) for row in _TABLE])
+        theirs = _TABLE[row].theirs
+        for name, part in zip(theirs, tensor.chunk(len(theirs)), strict=True):
+            converted[_fill(name, numbers) + rest] = part
+    return converted
 
 
-def _their_block(key: str) -> str | None:
-    if not (match := _THEIR_BLOCK.fullmatch(key)):
-        return None
-    stage, block, conv, kind, name = match.groups()
-    part = "shortcut" if conv is None else f"conv{int(conv) + 1}"
-    norm = "norm." if kind == "normalization" else ""
-    return f"backbone.res{int(stage) + 2}.{block}.{part}.{norm}{name}"
+def _match(key: str, columns: list[tuple[str, ...]]) -> tuple[int, int, list[int], str]:
+    """Row and position in it of the name that a key has; our numbers in it; and what follows it.
+
+    Raises:
+        ValueError: no row has it.
+    """
+    for row, names in enumerate(columns):
+        for part, name in enumerate(names):
+            pattern = _NUMBER.sub(r"(\\d+)", name.replace(".", r"\."))
+            if match := re.fullmatch(pattern + r"((?:\..*)?)", key):
+                offsets = [int(offset or 0) for offset in _NUMBER.findall(name)]
+                *numbers, rest = match.groups()
+                ours = [int(n) - offset for n, offset in zip(numbers, offsets, strict=True)]
+                return row, part, ours, rest
+    raise ValueError(f"no rule converts {key!r}; only ResNet and Swin backbones are known")
+
+
+def _fill(name: str, numbers: list[int]) -> str:
+    """Puts our numbers into a name of the table, with its offsets."""
+    remaining = iter(numbers)
+    return _NUMBER.sub(lambda match: str(next(remaining) + int(match.group(1) or 0)), name)
