@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mask2former_mt.importers.class_names import note_alike
 from mask2former_mt.importers.source import ImportOptions, Report, Source, SourceObject, Texts
 
+from mask2former_mt.dataset.label_names import tidy_name
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 
 # An object without the attribute is unknown, none, or none where no object of its class has it.
@@ -13,6 +15,9 @@ ABSENT_CHOICES = ("unknown", "none", "by-class")
 # An object with several texts of one attribute is unknown, keeps the first, or is refused.
 SEVERAL_CHOICES = ("unknown", "first", "refuse")
 YES_NO = ("no", "yes")
+# Texts are a choice if there are at least so many objects for each, or if there are only few texts.
+_OBJECTS_PER_TEXT = 2
+_FEW_TEXTS = 3
 # What annotation tools write where nothing was chosen: CVAT's name for "no choice yet", or no text.
 _UNFILLED = ("", "__undefined__")
 # What CVAT adds to every object for its own use.
@@ -23,18 +28,30 @@ class Survey:
     """Turns attributes of any JSON type into texts, and remembers which there were.
 
     Yes/no values, texts and lists of texts can become subcategories; numbers only where they are
-    asked for by name; anything else cannot.
+    asked for by name; anything else cannot. Names and texts are tidied.
     """
 
     def __init__(self) -> None:
         self._texts: dict[str, dict[str, None]] = {}
         self._kinds: dict[str, set[str]] = {}
+        # How many objects have a text.
+        self._num_objects: dict[str, int] = {}
+        # Names, and texts by name, that were tidied; each with what it is called.
+        self._tidied_names: dict[str, str] = {}
+        self._tidied_texts: dict[str, dict[str, str]] = {}
 
     def add(self, attributes: Mapping[str, object]) -> dict[str, Texts]:
         """The texts of one object's attributes; None where nothing was filled in."""
-        return {name: self._add(name, value) for name, value in attributes.items()}
+        texts: dict[str, Texts] = {}
+        for given_name, value in attributes.items():
+            name = tidy_name(given_name)
+            if name != given_name:
+                self._tidied_names[given_name] = name
+            more = self._add(name, value)
+            texts[name] = tuple(dict.fromkeys((*(texts.get(name) or ()), *more))) or None
+        return texts
 
-    def _add(self, name: str, value: object) -> Texts:
+    def _add(self, name: str, value: object) -> tuple[str, ...]:
         kinds = self._kinds.setdefault(name, set())
         seen = self._texts.setdefault(name, {})
         texts = []
@@ -43,17 +60,20 @@ class Survey:
                 kinds.add("bool")
                 texts.append(YES_NO[item])
             elif isinstance(item, str):
-                text = item.strip()
+                text = tidy_name(item)
                 if text not in _UNFILLED:
                     kinds.add("text")
                     texts.append(text)
+                    if text != item:
+                        self._tidied_texts.setdefault(name, {})[item] = text
             elif isinstance(item, (int, float)):
                 kinds.add("number")
                 texts.append(_number_text(item))
             elif item is not None:
                 kinds.add("other")
         seen.update(dict.fromkeys(texts))
-        return tuple(dict.fromkeys(texts)) or None
+        self._num_objects[name] = self._num_objects.get(name, 0) + bool(texts)
+        return tuple(texts)
 
     def choose(self, options: ImportOptions, report: Report) -> dict[str, list[str]]:
         """The attributes that become subcategories, with their texts in a fixed order.
@@ -76,6 +96,11 @@ class Survey:
                 report.note(f"attribute {name!r} is left out: it {why}")
             else:
                 raise ValueError(f"--subcategories: attribute {name!r} {why}")
+        for given, name in self._tidied_names.items():
+            report.note(f"attribute {given!r} is called {name!r}")
+        for name in chosen:
+            for given, text in self._tidied_texts.get(name, {}).items():
+                report.note(f"value {given!r} of attribute {name!r} is called {text!r}")
         return chosen
 
     def _hindrance(self, name: str, options: ImportOptions) -> str | None:
@@ -85,10 +110,13 @@ class Survey:
             return "holds more than texts, numbers and yes/no"
         if not texts:
             return "is set on no object"
-        if len(texts) > options.max_values:
+        limit = options.max_values
+        if limit is None and options.subcategories is None:
+            limit = max(_FEW_TEXTS, self._num_objects[name] // _OBJECTS_PER_TEXT)
+        if limit is not None and len(texts) > limit:
             return (
-                f"has {len(texts)} different values, free text rather than a choice; "
-                f"--max-values {len(texts)} allows them"
+                f"has {len(texts)} different values, free text rather than a choice (on "
+                f"{self._num_objects[name]} objects); --max-values {len(texts)} allows them"
             )
         if options.subcategories is None:
             if name in _BOOKKEEPING:
@@ -145,7 +173,9 @@ class Labeller:
                 )
             subcategories.append(Subcategory(name, values))
             self._names[attribute] = name
+            note_alike(f"values of {name!r}", values, report)
         self.spec = SubcategorySpec(tuple(subcategories))
+        note_alike("subcategories", self.spec.names, report)
         # By class: the attributes that some of its objects have.
         self._carried: dict[int, set[str]] = {}
         if options.absent == "by-class":

@@ -2,7 +2,9 @@
 
 Each annotation may have `"attributes": {"occluded": false, "colour": "red"}`. Yes/no values, texts
 and lists of texts become subcategories. Numbers, free text, what never varies and what CVAT keeps
-for itself (`track_id`, `keyframe`, `rotation`) do not, unless they are asked for by name. A missing
+for itself (`track_id`, `keyframe`, `rotation`) do not, unless they are asked for by name. Other
+keys of an annotation are named, and read where `ImportOptions.attributes_keys` lists them: COCO
+Annotator's `metadata`, V7's `extra`, what FiftyOne writes beside `area`. A missing
 attribute is unknown unless `ImportOptions.absent` says otherwise; an empty text, null and CVAT's
 `__undefined__` are always unknown: the annotator has not chosen. Files that already have this
 project's `subcategories` need no import, and are refused. `area`, `bbox` and `iscrowd` may be
@@ -18,6 +20,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from mask2former_mt.importers.annotation_keys import OtherKeys, add_values
 from mask2former_mt.importers.attribute_choice import Survey
 from mask2former_mt.importers.source import Request, Source, SourceObject, SourceSplit, Texts
 
@@ -29,6 +32,10 @@ from mask2former_mt.dataset.rle import is_int
 CROWD_CHOICES = ("keep", "object")
 # Of an annotation, besides `iscrowd`.
 _KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area")
+OWN_KEYS = (*_KEYS, "iscrowd")
+_ATTRIBUTES_KEY = "attributes"
+# Of Fashionpedia and PACO.
+_LISTED_KEY = "attribute_ids"
 
 
 def read_coco_attributes(request: Request) -> Source:
@@ -41,18 +48,29 @@ def read_coco_attributes(request: Request) -> Source:
                 "in a dataset YAML as it is"
             )
 
+    others = OtherKeys((*OWN_KEYS, _ATTRIBUTES_KEY, _LISTED_KEY), request)
+
     def attributes_of(entry: dict, origin: str) -> dict[str, Texts]:
-        attributes = entry.get("attributes")
-        if isinstance(attributes, dict):
-            return survey.add(attributes)
-        if attributes is not None:
-            request.report.refuse(
-                f'{origin}: \'attributes\' must be an object such as {{"colour": "red"}}, got '
-                f"{shown(attributes)}"
+        attributes = others.read(entry, origin)
+        if entry.get(_LISTED_KEY):
+            request.report.note(
+                f"annotations with {_LISTED_KEY!r}, which the formats fashionpedia and paco read",
+                origin,
             )
-        return {}
+        listed = entry.get(_ATTRIBUTES_KEY)
+        if isinstance(listed, dict):
+            for name, value in listed.items():
+                add_values(attributes, name, value)
+        elif listed is not None:
+            request.report.refuse(
+                f'{origin}: {_ATTRIBUTES_KEY!r} must be an object such as {{"colour": "red"}}, got '
+                f"{shown(listed)}"
+            )
+        return survey.add(attributes)
 
     source = files.source(attributes_of)
+    others.refuse_unseen()
+    request.report.raise_if_refused()
     source.attributes = survey.choose(request.options, request.report)
     return source
 

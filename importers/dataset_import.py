@@ -13,7 +13,7 @@ from mask2former_mt.importers.coco_attributes import read_coco_attributes
 from mask2former_mt.importers.fashionpedia_json import read_fashionpedia
 from mask2former_mt.importers.labelme import read_labelme
 from mask2former_mt.importers.paco_json import read_paco
-from mask2former_mt.importers.source import ImportOptions, Report, Request, Source
+from mask2former_mt.importers.source import ImportOptions, RefusedError, Report, Request, Source
 from mask2former_mt.importers.writer import make_documents, write_dataset
 from mask2former_mt.importers.yolo import read_yolo
 
@@ -106,9 +106,16 @@ def import_dataset(
     report = Report(options.unusable)
     request = Request(inputs, images or {}, options, report)
     with without_garbage_collection():
-        source = FORMATS[format_name].read(request)
+        try:
+            source = FORMATS[format_name].read(request)
+        except RefusedError:
+            raise
+        except (ValueError, FileNotFoundError) as error:
+            # What was collected before may be the reason.
+            report.refuse(str(error))
         report.raise_if_refused()
         documents, spec = make_documents(source, request, f"Imported from {format_name}")
+        _note_empty_splits(documents, report)
         files = write_dataset(documents, source, output, dataset_name=dataset_name, force=force)
     return Imported(
         files=files,
@@ -118,6 +125,18 @@ def import_dataset(
         spec=spec,
         notes=report.notes,
     )
+
+
+def _note_empty_splits(documents: Mapping[str, dict], report: Report) -> None:
+    empty = [split for split, document in documents.items() if not document["annotations"]]
+    if len(empty) == len(documents):
+        report.note(
+            "no split has an object, so that nothing can be learned from it; was the export made "
+            "with its masks?"
+        )
+    else:
+        for split in empty:
+            report.note(f"split {split!r} has no object")
 
 
 def by_split(entries: Sequence[str], what: str) -> dict[str, Path]:

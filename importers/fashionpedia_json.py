@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mask2former_mt.importers.coco_attributes import CocoFiles, is_int_list
+from mask2former_mt.importers.annotation_keys import OtherKeys
+from mask2former_mt.importers.coco_attributes import OWN_KEYS, CocoFiles, is_int_list
 from mask2former_mt.importers.source import Request, Source, Texts
 
 from mask2former_mt.dataset.problems import shown
+
+NO_OPTION = "the format coco reads it with --attributes-key {}"
 
 
 def read_fashionpedia(request: Request) -> Source:
@@ -44,7 +47,10 @@ def read_fashionpedia(request: Request) -> Source:
     for _, (group, name) in sorted(meanings.items()):
         listed.setdefault(group, {})[name] = None
 
+    others = OtherKeys((*OWN_KEYS, "attribute_ids"), request, NO_OPTION)
+
     def attributes_of(entry: dict, origin: str) -> dict[str, Texts]:
+        others.read(entry, origin)
         numbers = entry.get("attribute_ids")
         if numbers is None:
             return {}

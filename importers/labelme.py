@@ -6,9 +6,10 @@ Attributes are the shapes' `flags` (yes/no), the `attributes` that X-AnyLabeling
 free text under the name "description"; which of them become subcategories is decided as for CVAT
 (`coco_attributes`). Where the parts of an object differ, `ImportOptions.several` decides. Classes
 are the labels, in alphabetical order from id 1; `__ignore__` and `_background_` are LabelMe's own
-labels for what is no object. A picture without JSON has not been annotated and is left out; one
-with an empty list of shapes has no objects. `imageData`, the picture itself in the JSON, is not
-read: the file that `imagePath` names must be there.
+labels for what is no object. Other keys of a shape are named, or read where
+`ImportOptions.attributes_keys` lists them. A picture without JSON has not been annotated and is
+left out; one with an empty list of shapes has no objects. `imageData`, the picture itself in the
+JSON, is not read: the file that `imagePath` names must be there.
 
 Source: github.com/wkentaro/labelme, labelme/_label_file.py and examples/instance_segmentation.
 """
@@ -19,6 +20,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from mask2former_mt.importers.annotation_keys import OtherKeys, add_values
 from mask2former_mt.importers.attribute_choice import Survey
 from mask2former_mt.importers.labelme_shapes import (
     MASK,
@@ -33,9 +35,15 @@ from mask2former_mt.importers.picture_files import common_folder, pictures_below
 from mask2former_mt.importers.source import Report, Request, Source, SourceSplit, Texts
 
 from mask2former_mt.dataset.document import parse_json
+from mask2former_mt.dataset.label_names import tidy_name
 from mask2former_mt.dataset.problems import shown
 
 _NO_OBJECTS = ("__ignore__", "_background_")
+_ATTRIBUTES_KEYS = ("flags", "attributes")
+_OWN_KEYS = (
+    *("label", "points", "group_id", "shape_type", "mask", "description"),
+    *_ATTRIBUTES_KEYS,
+)
 
 
 class _LabelledObject(NamedTuple):
@@ -56,7 +64,7 @@ class _LabelledPicture(NamedTuple):
 
 def read_labelme(request: Request) -> Source:
     """Reads folders of LabelMe's JSON files, and their subfolders; see `Request`."""
-    survey = Survey()
+    survey, others = Survey(), OtherKeys(_OWN_KEYS, request)
     files: list[Path] = []
     pictures: dict[str, list[_LabelledPicture]] = {}
     for split, folder in request.inputs.items():
@@ -67,7 +75,8 @@ def read_labelme(request: Request) -> Source:
         if not json_files:
             raise FileNotFoundError(f"{folder}: no JSON files there; is it the right folder?")
         files += json_files
-        pictures[split] = _read_folder(split, folder, json_files, survey, request)
+        pictures[split] = _read_folder(split, folder, json_files, survey, others, request)
+    others.refuse_unseen()
     request.report.raise_if_refused()
     labels = {
         item.label for found in pictures.values() for picture in found for item in picture.objects
@@ -96,13 +105,20 @@ def read_labelme(request: Request) -> Source:
 
 
 def _read_folder(
-    split: str, folder: Path, json_files: list[Path], survey: Survey, request: Request
+    split: str,
+    folder: Path,
+    json_files: list[Path],
+    survey: Survey,
+    others: OtherKeys,
+    request: Request,
 ) -> list[_LabelledPicture]:
     pictures = []
     json_of: dict[Path, Path] = {}
     for json_file in json_files:
         try:
-            picture = _read_file(json_file, request.images.get(split), survey, request.report)
+            picture = _read_file(
+                json_file, request.images.get(split), survey, others, request.report
+            )
         except (ValueError, OSError) as error:
             request.report.refuse(str(error))
             continue
@@ -120,7 +136,7 @@ def _read_folder(
 
 
 def _read_file(
-    file: Path, image_root: Path | None, survey: Survey, report: Report
+    file: Path, image_root: Path | None, survey: Survey, others: OtherKeys, report: Report
 ) -> _LabelledPicture:
     """Reads one JSON and the header of its picture.
 
@@ -148,7 +164,8 @@ def _read_file(
     if isinstance(document.get("flags"), dict) and any(document["flags"].values()):
         report.note("files with flags of the whole picture, which are left out", str(file))
     objects = [
-        _read_object(parts, height, width, survey, report) for parts in _group(file, shapes, report)
+        _read_object(parts, height, width, survey, others, report)
+        for parts in _group(file, shapes, report)
     ]
     return _LabelledPicture(picture_file, height, width, [item for item in objects if item])
 
@@ -185,16 +202,21 @@ def _group(file: Path, shapes: list[dict], report: Report) -> list[list[tuple[st
             )
         elif isinstance(group, (list, dict)):
             report.refuse(f"{origin}: 'group_id' must be a number or null, got {shown(group)}")
-        elif label in _NO_OBJECTS:
+        elif tidy_name(label) in _NO_OBJECTS:
             report.note(f"shapes labelled {label!r}, left out as no objects", origin)
         else:
-            key = (label, position, None) if group is None else (label, None, group)
+            key = (position, None) if group is None else (tidy_name(label), group)
             groups.setdefault(key, []).append((f"{origin} ({label[:40]})", shape))
     return list(groups.values())
 
 
 def _read_object(
-    parts: list[tuple[str, dict]], height: int, width: int, survey: Survey, report: Report
+    parts: list[tuple[str, dict]],
+    height: int,
+    width: int,
+    survey: Survey,
+    others: OtherKeys,
+    report: Report,
 ) -> _LabelledObject | None:
     """The object that the shapes make up; None if none of them has an area."""
     polygons, masks = [], []
@@ -221,8 +243,9 @@ def _read_object(
         except ValueError as error:
             report.unusable(origin, str(error))
             continue
-        for name, value in _attributes(shape, origin, report).items():
-            attributes.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+        for found in (_attributes(shape, origin, report), others.read(shape, origin)):
+            for name, value in found.items():
+                add_values(attributes, name, value)
     if not polygons and not masks:
         return None
     origin, shape = parts[0]
@@ -232,7 +255,7 @@ def _read_object(
 
 def _attributes(shape: dict, origin: str, report: Report) -> dict[str, object]:
     attributes: dict[str, object] = {}
-    for key in ("flags", "attributes"):
+    for key in _ATTRIBUTES_KEYS:
         entries = shape.get(key)
         if isinstance(entries, dict):
             attributes.update(entries)

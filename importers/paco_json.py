@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mask2former_mt.importers.coco_attributes import CocoFiles, is_int_list
-from mask2former_mt.importers.fashionpedia_json import choose_listed
+from mask2former_mt.importers.annotation_keys import OtherKeys
+from mask2former_mt.importers.coco_attributes import OWN_KEYS, CocoFiles, is_int_list
+from mask2former_mt.importers.fashionpedia_json import NO_OPTION, choose_listed
 from mask2former_mt.importers.source import Request, Source, Texts
 
 from mask2former_mt.dataset.problems import shown
 from mask2former_mt.dataset.rle import is_int
 
 _TYPES_KEY = "attr_type_to_attr_idxs"
+_ANNOTATION_KEYS = (*OWN_KEYS, "attribute_ids", "dom_color_ids", "obj_ann_id")
 _FEDERATED_KEYS = (
     "neg_category_ids",
     "not_exhaustive_category_ids",
@@ -59,7 +61,11 @@ def read_paco(request: Request) -> Source:
                     f"{file}: image {shown(entry.get('id'))}",
                 )
 
+    own_keys = (*_ANNOTATION_KEYS, *(f"unknown_{name}" for name in types))
+    others = OtherKeys(own_keys, request, NO_OPTION)
+
     def attributes_of(entry: dict, origin: str) -> dict[str, Texts]:
+        others.read(entry, origin)
         if "attribute_ids" not in entry:
             return {}
         numbers, dominant = entry["attribute_ids"], entry.get("dom_color_ids", [])

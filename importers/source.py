@@ -99,7 +99,9 @@ class ImportOptions:
 
     Args:
         subcategories: attributes that become subcategories, in this order; None: all that can.
-        max_values: attributes with more texts are left out.
+        attributes_keys: further keys of an annotation that hold attributes.
+        max_values: attributes with more texts are left out; None: those with fewer than two objects
+            for a text, unless they are asked for.
         none_values: texts that mean "does not apply" and become none.
         absent: a missing attribute, one of `attribute_choice.ABSENT_CHOICES`.
         several: several texts of one attribute, one of `attribute_choice.SEVERAL_CHOICES`.
@@ -109,7 +111,8 @@ class ImportOptions:
     """
 
     subcategories: tuple[str, ...] | None = None
-    max_values: int = 50
+    attributes_keys: tuple[str, ...] = ()
+    max_values: int | None = None
     none_values: tuple[str, ...] = ()
     absent: str = "unknown"
     several: str = "unknown"
@@ -136,6 +139,10 @@ class Request:
     images: Mapping[str, Path]
     options: ImportOptions
     report: Report
+
+
+class RefusedError(ValueError):
+    """Ends an import with the problems that were collected."""
 
 
 class Report:
@@ -176,7 +183,7 @@ class Report:
         """Ends the import if there is a problem.
 
         Raises:
-            ValueError: with up to ten of the problems.
+            RefusedError: with up to ten of the problems.
         """
         number = len(self._problems)
         lines = self._problems[:_MAX_PROBLEMS_SHOWN]
@@ -185,7 +192,7 @@ class Report:
         if number > _MAX_PROBLEMS_SHOWN:
             lines.append(f"... and {number - _MAX_PROBLEMS_SHOWN} more")
         if lines:
-            raise ValueError("\n  ".join(lines))
+            raise RefusedError("\n  ".join(lines))
 
     @property
     def notes(self) -> list[str]:

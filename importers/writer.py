@@ -13,6 +13,7 @@ from pathlib import Path
 import pycocotools.mask as mask_util
 import yaml
 from mask2former_mt.importers.attribute_choice import Labeller
+from mask2former_mt.importers.class_names import note_alike, tidy_classes
 from mask2former_mt.importers.source import Report, Request, Source, SourceObject, SourceSplit
 
 from mask2former_mt.dataset.document import read_header
@@ -44,6 +45,7 @@ def make_documents(
             mask, unless they are left out.
     """
     report = request.report
+    tidy_classes(source, report)
     _, faults = read_header({"categories": source.categories})
     files = ", ".join(dict.fromkeys(str(split.file) for split in source.splits))
     for fault in faults:
@@ -51,6 +53,7 @@ def make_documents(
     report.raise_if_refused()
     read = [_read_and_check(split, source, report) for split in source.splits]
     report.raise_if_refused()
+    note_alike("classes", (category["name"] for category in source.categories), report)
     labeller = Labeller(source, request.options, report)
     header = {
         "info": {"description": description},

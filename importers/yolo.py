@@ -6,7 +6,8 @@ these; `../train/images` beside `data.yaml`, as Roboflow writes it, is understoo
 where only that exists. The labels of `.../images/a.jpg` are in `.../labels/a.txt` (the last folder
 `images` counts; without one, beside the picture), a line `class x1 y1 x2 y2 ...` for each object,
 normalised by the width and height of the upright picture. No file and an empty file mean no
-objects. A line of five numbers is a box and has no mask. The format has no attributes: S = 0.
+objects. A line of five numbers is a box and has no mask. Files of key points (`kpt_shape` in
+`data.yaml`) have no outlines and are refused. The format has no attributes: S = 0.
 
 Source: docs.ultralytics.com/datasets/segment.
 """
@@ -53,6 +54,11 @@ def read_yolo(request: Request) -> Source:
     if os.path.isdir(data_file):
         data_file = data_file / "data.yaml"
     data = _read_data_yaml(data_file)
+    if data.get("kpt_shape") is not None:
+        raise ValueError(
+            f"{data_file}: 'kpt_shape' {shown(data['kpt_shape'])} says that the labels are boxes "
+            "and key points (YOLO pose), which have no outlines; export segmentation"
+        )
     names = _read_names(data_file, data)
     splits = []
     for name in _SPLITS:
@@ -140,6 +146,7 @@ def _find_pictures(data_file: Path, data: dict, split: str, report: Report) -> l
         else:
             found.update(dict.fromkeys(_listed_pictures(path, report)))
     if not found:
+        report.raise_if_refused()
         raise FileNotFoundError(
             f"{data_file}: {split}: {entries} has no pictures "
             f"({' '.join(sorted(PICTURE_SUFFIXES))}); is it the right folder?"

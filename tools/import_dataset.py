@@ -87,10 +87,19 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
         )
     if format_name in ("coco", "labelme"):
         parser.add_argument(
+            "--attributes-key",
+            dest="attributes_keys",
+            nargs="+",
+            default=[],
+            metavar="KEY",
+            help="further keys of an annotation that are attributes or hold some, such as metadata",
+        )
+        parser.add_argument(
             "--max-values",
             type=at_least_one,
             default=DEFAULTS.max_values,
-            help="attributes of more different values are free text, default %(default)s",
+            help="attributes of more different values are free text; default half as many as "
+            "there are objects with the attribute",
         )
     if format_name != "labelme":
         parser.add_argument(
@@ -108,7 +117,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
 
 def options_of(args: argparse.Namespace) -> ImportOptions:
     given = {name: getattr(args, name) for name in vars(DEFAULTS) if hasattr(args, name)}
-    for name in ("subcategories", "none_values"):
+    for name in ("subcategories", "none_values", "attributes_keys"):
         if given.get(name) is not None:
             given[name] = tuple(given[name])
     return ImportOptions(**given)
@@ -141,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for subcategory in done.spec:
         print(f"subcategory {subcategory.name!r}: {subcategory.num_values} values")
     print(f"{done.num_classes} classes; wrote {', '.join(map(str, done.files))}")
+    if not any(done.num_instances.values()):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

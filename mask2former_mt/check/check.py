@@ -14,6 +14,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from mask2former_mt.check.advice import Suggestion, scan_labels, suggest, training_split
+from mask2former_mt.check.alike_labels import find_alike_labels
 from mask2former_mt.check.annotation_rules import (
     ScannedAnnotation,
     problems_by_index,
@@ -197,6 +198,7 @@ class _Run:
             result.problems.append(Problem(ERROR, "splits-differ", file, str(error)))
         digest_all = functools.partial(self._map, digest_of, name="comparing files")
         result.problems += find_copies(self.files, digest_all if by_content else None)
+        result.problems += find_alike_labels(usable)
         result.problems += scan_labels(usable, result.statistics)
         if result.statistics:
             result.suggestions = suggest(result.statistics[training_split([*result.statistics])])

@@ -43,6 +43,7 @@ KINDS = {
     "area-unlike-mask": "areas that do not fit their outline",
     "smaller-than-stride": "objects smaller than one cell of the network's mask grid",
     "misaligned": "training samples whose image and masks were not moved alike",
+    "names-alike": "names that differ only by blanks, case or Unicode form",
     "class-never-seen": "classes without an object",
     "value-never-seen": "values that no object has",
     "label-never-varies": "subcategories in which all objects are alike",

@@ -150,8 +150,24 @@ def test_what_is_missing_is_named(yolo, folder):
     data.write_text(text.replace("images/val", "val.txt"))
     (folder / "val.txt").write_text("images/val/v.png\nimages/val/w.png\n")
     yolo.refuses(r"val.txt line 2: 'images/val/w.png' is no picture")
+    (folder / "val.txt").write_text("data/images/val/v.png\n")
+    yolo.refuses(r"^[^\n]*val.txt line 1: 'data/images/val/v.png' is no picture[^\n]*$")
     data.unlink()
     yolo.refuses(re.escape(f"{data} does not exist"))
+
+
+def test_what_was_collected_is_told_whatever_ends_the_reading(yolo, folder):
+    (folder / "train.txt").write_text("images/train/x.png\n./images/train/a b.png\n")
+    data = folder / "data.yaml"
+    data.write_text(data.read_text().replace("train: images/train", "train: train.txt"))
+    data.write_text(data.read_text().replace("images/val", "images/test"))
+    yolo.refuses("(?s)2 problems.*train.txt line 1: .*'images/test' does not exist")
+
+
+def test_key_points_are_refused(yolo, folder):
+    data = folder / "data.yaml"
+    data.write_text(data.read_text() + "kpt_shape: [3, 2]\n")
+    yolo.refuses(r"'kpt_shape' \[3, 2\] says that the labels are boxes and key points")
 
 
 def test_labels_without_a_picture_are_refused(yolo, folder):

@@ -34,14 +34,15 @@ def write(format_name: str, folder: Path) -> list[str]:
     return arguments
 
 
-# CVAT's own keys are left out; one object of two colours, whose dominant one PACO names.
+# CVAT's own keys are left out; one object of two colours, whose dominant one PACO names with two
+# keys that Fashionpedia does not have.
 @pytest.mark.parametrize(
     ("format_name", "subcategory", "num_notes"),
     [
         ("yolo", None, 0),
         ("labelme", "'colour': 2", 0),
         ("coco", "'colour': 2", 3),
-        ("fashionpedia", "'color': 2", 1),
+        ("fashionpedia", "'color': 2", 3),
         ("paco", "'color': 2", 0),
     ],
 )
@@ -99,6 +100,19 @@ def test_options_reach_the_import(program, tmp_path):
         {"occluded": "no", "colour": None},
     ]
     assert (tmp_path / "out" / "mine.yaml").is_file()
+
+
+def test_an_import_without_an_object_is_no_success(program, tmp_path, capsys):
+    arguments = write("yolo", tmp_path / "in")
+    (tmp_path / "in" / "labels" / "val" / "v.txt").write_text("")
+    program.main(["yolo", *arguments, "--output", str(tmp_path / "out")])
+    assert "note: split 'val' has no object\n" in capsys.readouterr().err
+    for file in (tmp_path / "in" / "labels" / "train").iterdir():
+        file.write_text("")
+    with pytest.raises(SystemExit) as caught:
+        program.main(["yolo", *arguments, "--output", str(tmp_path / "out"), "--force"])
+    assert caught.value.code == 1
+    assert "note: no split has an object" in capsys.readouterr().err
 
 
 def test_options_of_one_format_only(program, tmp_path, capsys):

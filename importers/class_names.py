@@ -1,0 +1,48 @@
+"""Makes classes one whose names are the same but for blanks or Unicode form, and names others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mask2former_mt.importers.source import Report, Source
+
+from mask2former_mt.dataset.label_names import alike_names, tidy_name
+from mask2former_mt.dataset.rle import is_int
+
+
+def tidy_classes(source: Source, report: Report) -> None:
+    """Tidies the names of the classes, and makes those one that are then called the same.
+
+    A name that the source itself lists twice stays so, for the reader to refuse.
+    """
+    first: dict[str, dict] = {}
+    one_id: dict[int, int] = {}
+    kept = []
+    for category in source.categories:
+        number, name = category["id"], category["name"]
+        if not is_int(number) or not isinstance(name, str) or not tidy_name(name):
+            kept.append(category)
+            continue
+        tidy = tidy_name(name)
+        if tidy != name:
+            report.note(f"class {name!r} is called {tidy!r}")
+        same = first.setdefault(tidy, category)
+        if same["name"] == name:
+            kept.append({**category, "name": tidy})
+        else:
+            one_id[number] = same["id"]
+    source.categories = kept
+    for split in source.splits if one_id else ():
+        for item in split.objects:
+            number = item.entry.get("category_id")
+            if is_int(number):
+                item.entry["category_id"] = one_id.get(number, number)
+
+
+def note_alike(what: str, names: Iterable[str], report: Report) -> None:
+    """Names the groups of names that look like slips."""
+    for group in alike_names(names):
+        report.note(
+            f"{what} {', '.join(map(repr, group))} differ only by blanks, case or Unicode form; "
+            "if they are one, rename them in the source"
+        )

@@ -1,0 +1,36 @@
+"""Finds names of classes, subcategories and values that look like slips of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mask2former_mt.dataset.document import Header
+from mask2former_mt.dataset.label_names import alike_names
+from mask2former_mt.dataset.problems import WARNING, Problem
+from mask2former_mt.dataset.split import Split
+
+
+def find_alike_labels(splits: Sequence[Split]) -> list[Problem]:
+    """Names that differ only by blanks, case or Unicode form; what several splits list, once.
+
+    Args:
+        splits: those with usable classes.
+    """
+    messages: dict[str, str] = {}
+    for split in splits:
+        for what, group in _groups(split.header):
+            names = ", ".join(map(repr, group))
+            message = f"{what} {names} differ only by blanks, case or Unicode form"
+            messages.setdefault(message, str(split.files.json_file))
+    remedy = "if they are one, give its objects one name and list it once"
+    return [
+        Problem(WARNING, "names-alike", file, message, remedy) for message, file in messages.items()
+    ]
+
+
+def _groups(header: Header) -> Iterator[tuple[str, list[str]]]:
+    lists = [("classes", header.class_names), ("subcategories", header.spec.names)]
+    lists += [(f"values of subcategory {s.name!r}", s.values) for s in header.spec]
+    for what, names in lists:
+        for group in alike_names(names):
+            yield what, group
