@@ -320,6 +320,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "SOLVER": (
         # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
         Key("OPTIMIZER", "ADAMW", one_of(OPTIMIZERS)),
+        # Of "WarmupPolyLR": exponent of the share of the training that is left.
+        Key("POLY_LR_POWER", 0.9, at_least(0)),
+        # Of "WarmupPolyLR": the factor falls no further than this.
+        Key("POLY_LR_CONSTANT_ENDING", 0.0, between(0, 1)),
         # Weight decay of embeddings (queries, levels, positions).
         Key("WEIGHT_DECAY_EMBED", 0.0, at_least(0)),
         # The backbone's learning rate is BASE_LR times this.

@@ -39,6 +39,7 @@ from mask2former_mt.solver.optimizer import (
     match_memory_layout,
     scales_gradients,
 )
+from mask2former_mt.solver.schedule import build_lr_scheduler
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -81,7 +82,7 @@ class MultiTaskTrainer(DefaultTrainer):
         self._trainer = (AMPTrainer if _runs_amp(cfg) else SimpleTrainer)(
             create_ddp_model(model, broadcast_buffers=False), data_loader, optimizer
         )
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.scheduler = build_lr_scheduler(cfg, optimizer)
         self.checkpointer = MultiTaskCheckpointer(
             model,
             cfg.OUTPUT_DIR,
