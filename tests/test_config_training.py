@@ -83,6 +83,7 @@ def mapper(cfg) -> MultiTaskInstanceMapper:
 OPTIMIZER_ROWS = [
     ("SOLVER.OPTIMIZER", "SGD", lambda b: type(b[0]).__name__, "SGD"),
     ("SOLVER.OPTIMIZER", "SGD", lambda b: b[0].defaults.get("momentum"), 0.9),
+    ("SOLVER.OPTIMIZER", "SGD", lambda b: b[0].defaults.get("nesterov"), False),
     ("SOLVER.BASE_LR", 0.5, setting("head", "lr"), 0.5),
     # BASE_LR is 0.001.
     ("SOLVER.BACKBONE_MULTIPLIER", 0.5, setting("backbone", "lr"), 0.0005),
@@ -100,6 +101,11 @@ OPTIMIZER_ROWS = [
     ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, used_gradient, [1.1767, 1.5689, 0, 0, 0.3922, 0]),
     # The 1-norm is 3 + 4 + 1 = 8.
     ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", 1.0, used_gradient, [0.375, 0.5, 0, 0, 0.125, 0]),
+]
+# With SOLVER.OPTIMIZER SGD.
+SGD_ROWS = [
+    ("SOLVER.NESTEROV", True, lambda b: b[0].defaults["nesterov"]),
+    ("SOLVER.MOMENTUM", 0.5, lambda b: b[0].defaults["momentum"]),
 ]
 # MAX_ITER 100, constant otherwise.
 SCHEDULE_ROWS = [
@@ -142,6 +148,7 @@ MAPPER_ROWS = [
 # What is built, the key that is set beforehand, and the rows.
 BUILT = (
     (optimized, (), OPTIMIZER_ROWS),
+    (optimized, ("SOLVER.OPTIMIZER", "SGD"), [(*row, row[1]) for row in SGD_ROWS]),
     (rates, ("SOLVER.MAX_ITER", 100), SCHEDULE_ROWS),
     (build_train_augmentations, (), TRAIN_ROWS),
     (build_train_augmentations, ("INPUT.DATASET_MAPPER_NAME", "coco_instance_lsj"), LSJ_ROWS),

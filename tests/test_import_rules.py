@@ -57,10 +57,33 @@ RULES = {
     "check": ("dataset", "data", "files", "structures", "visualization"),
     # The names that a key may take are written once, where they are implemented, and the config
     # takes its rules from there. None of these imports the config: each is handed its values.
-    "config": ("data", "evaluation", "modeling", "ops", "postprocess", "solver"),
+    "config_rules": (),
+    # detectron2's keys, and who reads them.
+    "detectron2_keys": ("config_rules", "data", "modeling", "solver"),
+    "config": (
+        "config_rules",
+        "detectron2_keys",
+        "data",
+        "evaluation",
+        "modeling",
+        "ops",
+        "postprocess",
+        "solver",
+    ),
     # Everything but programs.
     "engine": (
-        *("collect_env", "config", "data", "dataset", "evaluation", "files", "layers", "losses"),
+        *(
+            "collect_env",
+            "config",
+            "config_rules",
+            "detectron2_keys",
+            "data",
+            "dataset",
+            "evaluation",
+            "files",
+            "layers",
+            "losses",
+        ),
         *("modeling", "ops", "postprocess", "solver", "structures", "visualization"),
     ),
     # Loads a checkpoint, and trains nothing.
@@ -73,7 +96,7 @@ RULES = {
 # The package's own first lines, which import all that registers something.
 FREE = {"", "_requirements"}
 # Functions that may read the config, besides everything in these places.
-CONFIG_PLACES = ("config", "engine", "solver")
+CONFIG_PLACES = ("config", "detectron2_keys", "engine", "solver")
 CONFIG_READERS = ("from_config", "build_")
 # Private by their names only: of libraries, which offer no other way.
 PRIVATE_OF_LIBRARIES = {

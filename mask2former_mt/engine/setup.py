@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import torch
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
@@ -23,8 +22,10 @@ from mask2former_mt.config import (
     check_config,
     replace_gone_values,
     require_instances,
+    say_what_has_no_effect,
 )
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
+from mask2former_mt.engine.config_file import merge_file, merge_overrides
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
 from mask2former_mt.solver.lr_scaling import scale_for_batch_size
@@ -76,16 +77,13 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         KeyError: an unknown config key.
         ValueError: values that do not go together, or an odd number of overrides.
     """
-    if "://" not in config_file and not pathlib.Path(config_file).is_file():
-        raise FileNotFoundError(f"config file {config_file} does not exist")
-    if len(opts) % 2:
-        raise ValueError(f"overrides must be KEY VALUE pairs, got {list(opts)}")
     cfg = get_cfg()
     add_mask2former_mt_config(cfg)
-    _merge_file(cfg, config_file)
-    cfg.merge_from_list(list(opts))
+    merge_file(cfg, config_file)
+    merge_overrides(cfg, opts)
     replace_gone_values(cfg)
     check_config(cfg)
+    say_what_has_no_effect(cfg)
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     if changes := scale_for_batch_size(cfg, explicit=opts[::2]):
@@ -95,23 +93,6 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         )
     cfg.freeze()
     return cfg
-
-
-def _merge_file(cfg: CfgNode, config_file: str) -> None:
-    try:
-        if "://" not in config_file:
-            content = yaml.safe_load(pathlib.Path(config_file).read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError(
-                    f"config file {config_file} must hold keys such as 'MODEL:' and 'SOLVER:', "
-                    f"got {type(content).__name__}"
-                )
-        # By default detectron2 would run Python code that a YAML file asks for.
-        cfg.merge_from_file(config_file, allow_unsafe=False)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config file {config_file} is not valid YAML: {error}") from error
-    except KeyError as error:
-        raise KeyError(f"config file {config_file}: {error.args[0]}") from error
 
 
 def fill_from_datasets(cfg: CfgNode, *, for_training: bool = True) -> CfgNode:
@@ -214,6 +195,7 @@ def prepare_run(cfg: CfgNode, config_file: str) -> None:
     # By default workers hand over file descriptors, with a handshake per tensor: 26 milliseconds
     # for a batch of four small pictures, against 6 with file names.
     torch.multiprocessing.set_sharing_strategy("file_system")
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
 

@@ -60,7 +60,10 @@ def _adamw(groups: list[dict], cfg: CfgNode) -> torch.optim.Optimizer:
 
 
 def _sgd(groups: list[dict], cfg: CfgNode) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM)
+    solver = cfg.SOLVER
+    return torch.optim.SGD(
+        groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV
+    )
 
 
 OPTIMIZERS = {"ADAMW": _adamw, "SGD": _sgd}
