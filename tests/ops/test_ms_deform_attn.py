@@ -1,7 +1,6 @@
 """The deformable attention op, compiled and in PyTorch, against its equation in plain loops."""
 
 import functools
-import math
 
 import pytest
 import torch
@@ -146,24 +145,6 @@ def test_memory_layout_does_not_matter(op):
         op(strided[0], shapes, *strided[1:]),
         op(value, shapes, locations, weights),
     )
-
-
-@pytest.mark.parametrize("far", [1e6, 1e12, 1e30])
-def test_samples_very_far_outside_are_zero(op, far):
-    # A wrong offset early in a training may be any number; it must not become an index.
-    value, shapes, _, weights = arguments([(2, 3), (1, 1)])
-    for sign in (1, -1):
-        locations = torch.full((*weights.shape, 2), sign * far, dtype=value.dtype)
-        assert not op(value, shapes, locations, weights).any()
-
-
-def test_a_nan_location_gives_nan_in_its_own_result_alone(op):
-    value, shapes, locations, weights = arguments([(2, 3), (1, 1)])
-    # One sample of query 1, head 0: its 3 channels, and nothing else.
-    locations[0, 1, 0, 0, 0, 0] = math.nan
-    wrong = op(value, shapes, locations, weights).isnan()
-    assert wrong[0, 1, :3].all()
-    assert wrong.sum() == 3
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])

@@ -1,7 +1,12 @@
 """The compiled kernels, on the CPU and on a GPU, against the reference, over all their shapes."""
 
+import shlex
+import shutil
+import sysconfig
+
 import pytest
 import torch
+from compiled_ops import needs_native
 
 from mask2former_mt.ops import native
 from mask2former_mt.ops.ms_deform_attn import ms_deform_attn
@@ -239,3 +244,38 @@ def test_it_runs_on_the_current_stream():
         output = native_op(*call)
     stream.synchronize()
     torch.testing.assert_close(output, 2 * expected)
+
+
+# --- as PyTorch sees them ------------------------------------------------------------------------
+
+
+def test_they_are_compiled_where_there_is_a_compiler():
+    compiler = shlex.split(sysconfig.get_config_var("CXX") or "c++")[0]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no C++ compiler ({compiler})")
+    assert native.is_available(), native.BUILD_COMMAND
+
+
+@needs_native
+def test_pytorch_finds_nothing_wrong_with_the_operator():
+    value, shapes, *others = arguments("cpu", D=8)
+    tensors = [t.requires_grad_() for t in (value, *others)]
+    sizes = [size for shape in shapes for size in shape]
+    # Schema, autograd registration, fake kernels, and AOT dispatch with dynamic shapes.
+    call = (tensors[0], sizes, *tensors[1:])
+    torch.library.opcheck(torch.ops.mask2former_mt.ms_deform_attn, call)
+
+
+@needs_native
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    before = torch.get_num_threads()
+    call = arguments("cpu", Q=301, dtype=torch.float32)
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(run(native_op, call, torch.ones(2, 301, 64)))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
