@@ -6,20 +6,13 @@ import operator
 from collections.abc import Callable
 
 import pytest
-from detectron2.config import CfgNode, get_cfg
-from training_files import CONFIG
-
-from mask2former_mt.config import add_mask2former_mt_config
+from detectron2.config import CfgNode
+from tiny import tiny_cfg
 
 
 def tiny_config() -> CfgNode:
-    cfg = get_cfg()
-    add_mask2former_mt_config(cfg)
-    cfg.merge_from_other_cfg(CfgNode(CONFIG))
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 3
-    cfg.MODEL.SUBCATEGORY.NAMES = ["tint", "finish"]
-    cfg.MODEL.SUBCATEGORY.NUM_CLASSES = [2, 3]
-    return cfg
+    names = {"tint": 2, "finish": 3}
+    return tiny_cfg(subcategories=names, opts={"MODEL.TIMM.NORM": "FrozenBN"})
 
 
 def changed(key: str, value: object, cfg: CfgNode | None = None) -> CfgNode:

@@ -7,9 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from mask2former_mt.config import POSITIVE, at_least, between
 from mask2former_mt.dataset.catalog import register_dataset_files
 from mask2former_mt.engine.memory import keep_large_blocks
-from mask2former_mt.engine.setup import at_least_one, errors_named, load_config
+from mask2former_mt.engine.setup import at_least_one, errors_named, load_config, number
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
 from mask2former_mt.predict.job import predict_files
@@ -17,33 +18,13 @@ from mask2former_mt.predict.media import find_inputs
 from mask2former_mt.predict.overlays import MAX_SIDE, SHEET_CELLS, OverlayOptions, check_output
 from mask2former_mt.predict.predictor import build_predictor
 
-
-def probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1], got {text}")
-    return value
+probability = number(float, between(0, 1))
+count = number(int, at_least(0))
+TEST = "MODEL.MASK_FORMER.TEST"  # where the config has the filters
 
 
 def probabilities(text: str) -> list[float]:
     return [probability(part) for part in text.split(",")]
-
-
-def count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
-    return value
-
-
-def positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-    return value
-
-
-TEST = "MODEL.MASK_FORMER.TEST"  # where the config has the filters
 
 
 def filter_overrides(args: argparse.Namespace) -> list[str]:
@@ -101,7 +82,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     add(
         "--nms-sigma",
         "NMS_SIGMA",
-        type=positive,
+        type=number(float, POSITIVE),
         metavar="NMS_SIGMA",
         help="for gaussian: the larger, the less scores are lowered",
     )

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -18,7 +18,9 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from mask2former_mt.config import (
+    Rule,
     add_mask2former_mt_config,
+    at_least,
     check_config,
     replace_gone_values,
     require_instances,
@@ -52,12 +54,20 @@ def errors_named() -> Iterator[None]:
         sys.exit(f"error: {message or repr(error)}")
 
 
-def at_least_one(text: str) -> int:
-    """An integer from 1 of a program's command line, for argparse's `type`."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+def number(kind: type, rule: Rule) -> Callable[[str], float]:
+    """For argparse's `type`: a number of the command line that obeys a rule of the config."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not rule.holds(value):
+            raise argparse.ArgumentTypeError(f"must be {rule.expected}, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it where the text is no number
+    return parse
+
+
+at_least_one = number(int, at_least(1))
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:

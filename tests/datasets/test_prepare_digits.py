@@ -195,6 +195,6 @@ def test_failure_while_drawing_leaves_nothing(tmp_path, monkeypatch):
     scenes = load_script("_scenes")
     monkeypatch.setattr(scenes, "PHOTOGRAPHS", ("none.png",))
     scenes.photographs.cache_clear()
-    with pytest.raises(SystemExit, match=r"has no photograph .*none\.png"):
+    with pytest.raises(SystemExit, match=r"has no photograph .*none\.png; install the version"):
         prepare(tmp_path / "digits")
     assert not any(tmp_path.iterdir())

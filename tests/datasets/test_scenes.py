@@ -80,18 +80,6 @@ def test_train_and_val_backgrounds_share_no_pixel(monkeypatch):
         assert background.shape == (32, 48, 3)
 
 
-def test_photographs_are_all_there():
-    pictures = scenes.photographs()
-    assert len(pictures) == len(scenes.PHOTOGRAPHS)
-    assert all(p.dtype == np.uint8 and p.ndim == 3 and min(p.shape[:2]) >= 300 for p in pictures)
-
-
-def test_missing_photograph_is_named(monkeypatch):
-    monkeypatch.setattr(scenes, "PHOTOGRAPHS", ("no_such_photograph.png",))
-    with pytest.raises(FileNotFoundError, match=r"no_such_photograph\.png; install the version"):
-        scenes.photographs.__wrapped__()
-
-
 def test_split_keeps_a_fifth_of_each_label_for_val():
     labels = np.array(["a"] * 10 + ["b"] * 5 + ["c"] * 2 + ["d"])
     parts = writing.split_stratified(labels, seed=0)

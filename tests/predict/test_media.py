@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from predict_tools import cut_file, write_video
 
 from mask2former_mt.predict.media import (
     VideoReader,
@@ -107,15 +106,6 @@ class TestVideos:
         for name in ("v.mp4", "missing.mp4"):
             with pytest.raises(ValueError, match=f"{name} cannot be read"):
                 VideoReader(tmp_path / name)
-
-    def test_cut_video_gives_what_it_has(self, tmp_path):
-        write_video(tmp_path / "v.avi", 40)
-        cut_file(tmp_path / "v.avi", 0.5)
-        video = VideoReader(tmp_path / "v.avi")
-        count = len(list(video))
-        assert 5 < count < 35
-        message = missing_frames(count, video.num_frames)
-        assert message.startswith(f"ended after {count} of about 40")
 
     @pytest.mark.parametrize(
         # Two frames and a fiftieth of all may be missing: 100 - 2 - 2 = 96.

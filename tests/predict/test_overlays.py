@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-import pycocotools.mask as mask_util
 import pytest
+from visualization_tools import box_masks, grey
+from visualization_tools import result as labelled_result
 
 from mask2former_mt.predict.overlays import OverlayDrawer, OverlayOptions, overlay_names
 from mask2former_mt.structures import Subcategory, SubcategorySpec
@@ -13,7 +13,7 @@ from mask2former_mt.visualization import LabelNames
 FILE, VIDEO = Path("a.png"), Path("a.mp4")
 SPEC = SubcategorySpec((Subcategory("ink", ("black", "red")),))
 NAMES = LabelNames(["digit"], SPEC, [1])
-IMAGE = np.full((200, 300, 3), 128, dtype=np.uint8)
+IMAGE = grey(200, 300)
 SQUARES = [(x, y) for x in range(0, 300, 25) for y in range(0, 200, 25)]  # 96 of them
 
 
@@ -23,15 +23,8 @@ def annotation(x: int, y: int) -> dict:
 
 
 def result(x: int, y: int) -> dict:
-    mask = np.zeros((200, 300), dtype=np.uint8, order="F")
-    mask[y : y + 20, x : x + 20] = 1
-    rle = mask_util.encode(mask)
-    return {
-        "category_id": 1,
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
-        "score": 0.5,
-        "subcategories": {"ink": {"value": "red", "score": 0.5}},
-    }
+    (mask,) = box_masks(200, 300, [(x, y, x + 20, y + 20)])
+    return labelled_result(mask, 1, 0.5, ink=("red", 0.5))
 
 
 def drawer(annotations: list[dict] | None, *, only_disagreements: bool = False) -> OverlayDrawer:

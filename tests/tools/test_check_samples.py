@@ -53,14 +53,6 @@ def test_samples_are_drawn_and_reported(program, files, tmp_path, capsys):
     assert cv2.imread(str(folder / "samples.png")).shape[1] > 4 * 64
 
 
-def test_without_a_config_the_report_is_as_before(program, files, tmp_path, capsys):
-    folder = tmp_path / "report"
-    assert program.main([str(files[0]), "--output", str(folder)]) == 1
-    assert {path.name for path in folder.iterdir()} == {"report.html", "report.json"}
-    assert "augmented" not in json.loads((folder / "report.json").read_text())
-    assert "Augmented samples" not in capsys.readouterr().out
-
-
 def test_a_misaligned_sample_is_an_error(program, files, monkeypatch, capsys):
     class Shifts(program.MultiTaskInstanceMapper):
         def __call__(self, record):

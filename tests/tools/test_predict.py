@@ -115,20 +115,17 @@ class TestWhatIsWritten:
         assert Image.open(tmp_path / "out" / "large.png").size == (300, 200)
         assert results["images"][0]["width"] == 900
 
-    def test_picture_is_turned_upright(self, predict, pictures, tmp_path):
-        exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was held on its side: shown, it is 90 wide and 120 high
-        Image.open(pictures / "b.png").save(tmp_path / "turned.jpg", exif=exif)
-        (image,) = predict([tmp_path / "turned.jpg"])["images"]
-        assert (image["height"], image["width"]) == (120, 90)
-        assert Image.open(tmp_path / "out" / "turned.png").size == (512, 683)
-
-    def test_tiny_and_thin_pictures(self, predict, tmp_path):
+    def test_tiny_thin_and_turned_pictures(self, predict, pictures, tmp_path):
         sizes = [(1, 1), (2, 31), (1, 700), (700, 1)]
         for i, size in enumerate(sizes):
             Image.new("RGB", size).save(tmp_path / f"{i}.png")
-        images = predict([tmp_path / "*.png"], "--score-threshold", 0)["images"]
-        assert [(image["width"], image["height"]) for image in images] == sizes
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was held on its side: shown, it is 90 wide and 120 high
+        Image.open(pictures / "b.png").save(tmp_path / "turned.jpg", exif=exif)
+        inputs = [tmp_path / "*.png", tmp_path / "turned.jpg"]
+        images = predict(inputs, "--score-threshold", 0)["images"]
+        assert [(image["width"], image["height"]) for image in images] == [*sizes, (90, 120)]
+        assert Image.open(tmp_path / "out" / "turned.png").size == (512, 683)
 
     def test_interruption_while_writing_keeps_the_old_json(
         self, predict, pictures, tmp_path, monkeypatch

@@ -1,5 +1,7 @@
 """The filter options of tools/predict.py become config keys with that meaning."""
 
+import operator
+
 import pytest
 from config_tools import tiny_config
 
@@ -27,34 +29,30 @@ def test_only_the_score_threshold_has_a_default(overrides_of):
     ("options", "field", "expected"),
     [
         # The config wants floats, also where the user writes whole numbers.
-        (["--score-threshold", "1"], "score", 1.0),
-        (["--class-threshold", "0.25"], "class_score", 0.25),
-        (["--subcategory-thresholds", "0.5"], "subcategory_scores", (0.5, 0.5)),
-        (["--subcategory-thresholds", "0.5,1"], "subcategory_scores", (0.5, 1.0)),
-        (["--drop-none"], "needs_value", (False, True)),
-        (["--min-area", "30"], "min_area", 30),
-        (["--nms", "hard"], "nms", "hard"),
-        (["--nms-threshold", "1"], "nms_threshold", 1.0),
-        (["--nms-sigma", "2"], "nms_sigma", 2.0),
-        (["--no-nms-class-aware"], "nms_class_aware", False),
-        (["--top-k", "3"], "keep", 3),
+        (["--score-threshold", "1"], "filters.score", 1.0),
+        (["--class-threshold", "0.25"], "filters.class_score", 0.25),
+        (["--subcategory-thresholds", "0.5"], "filters.subcategory_scores", (0.5, 0.5)),
+        (["--subcategory-thresholds", "0.5,1"], "filters.subcategory_scores", (0.5, 1.0)),
+        (["--drop-none"], "filters.needs_value", (False, True)),
+        (["--min-area", "30"], "filters.min_area", 30),
+        (["--nms", "hard"], "filters.nms", "hard"),
+        (["--nms-threshold", "1"], "filters.nms_threshold", 1.0),
+        (["--nms-sigma", "2"], "filters.nms_sigma", 2.0),
+        (["--no-nms-class-aware"], "filters.nms_class_aware", False),
+        (["--top-k", "3"], "filters.keep", 3),
+        (["--ranking", "joint"], "ranking", "joint"),
+        (["--one-class-per-query"], "one_class_per_query", True),
     ],
 )
-def test_an_option_reaches_the_filter(overrides_of, options, field, expected):
+def test_an_option_reaches_the_model(overrides_of, options, field, expected):
     cfg = tiny_config()
     cfg.MODEL.SUBCATEGORY.WITHOUT_NONE = ["finish"]
     spec = SubcategorySpec.from_counts(["tint", "finish"], [2, 3])
-    assert getattr(build_inference(cfg, spec).instances.filters, field) != expected
+    value_of = operator.attrgetter(f"instances.{field}")
+    assert value_of(build_inference(cfg, spec)) != expected
     cfg.merge_from_list(overrides_of(*options))
     check_config(cfg)
-    assert getattr(build_inference(cfg, spec).instances.filters, field) == expected
-
-
-def test_ranking_and_one_class_per_query(overrides_of):
-    cfg = tiny_config()
-    cfg.merge_from_list(overrides_of("--ranking", "joint", "--one-class-per-query"))
-    instances = build_inference(cfg, SubcategorySpec()).instances
-    assert (instances.ranking, instances.one_class_per_query) == ("joint", True)
+    assert value_of(build_inference(cfg, spec)) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,8 +61,8 @@ def test_ranking_and_one_class_per_query(overrides_of):
         (["--score-threshold", "50"], "must be in [0, 1], got 50"),
         (["--class-threshold", "1.5"], "must be in [0, 1], got 1.5"),
         (["--subcategory-thresholds", "0.5,2"], "must be in [0, 1], got 2"),
-        (["--min-area", "-1"], "must not be negative, got -1"),
-        (["--max-side", "-1"], "must not be negative, got -1"),
+        (["--min-area", "-1"], "must be at least 0, got -1"),
+        (["--max-side", "-1"], "must be at least 0, got -1"),
         (["--batch", "0"], "must be at least 1, got 0"),
         (["--nms-sigma", "0"], "must be positive, got 0"),
         (["--nms", "soft"], "invalid choice: 'soft'"),

@@ -80,6 +80,7 @@ def refused(folder: Path, *arguments: object, match: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
+        (["--config-file", "no.yaml"], r"error: config file no\.yaml does not exist"),
         (["SOLVER.MAX_ITER"], r"must be KEY VALUE pairs, got \['SOLVER.MAX_ITER'\]"),
         # An option after the keys is not taken for a value.
         (["SOLVER.MAX_ITER", 1, "--resume"], "must be KEY VALUE pairs.*--resume"),
@@ -90,12 +91,6 @@ def refused(folder: Path, *arguments: object, match: str) -> None:
 )
 def test_arguments_that_do_not_fit_are_named(folder, arguments, match):
     refused(folder, *arguments, match=match)
-
-
-@pytest.mark.parametrize("mode", [(), ("--eval-only",), ("--resume",)])
-def test_a_missing_config_file_is_named(folder, mode):
-    (folder / "c.yaml").unlink()
-    refused(folder, *mode, match=r"error: config file .*c\.yaml does not exist")
 
 
 # Split, list in its JSON, index in the list, what is changed there.
