@@ -29,6 +29,7 @@ from mask2former_mt.check.check_report import (
     summary_text,
 )
 from mask2former_mt.check.repair import write_clean
+from mask2former_mt.data.augment import build_train_augmentations, flips_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files, spec_of
 from mask2former_mt.dataset.split import SplitFiles
@@ -98,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before the long part, so that nothing is refused after it.
     try:
         config = load_config(args.config_file) if args.config_file else None
+        flips = flips_of(build_train_augmentations(config)) if config else None
         split_to_clean = prepare_outputs(args)
     except (ValueError, OSError, KeyError) as error:
         # str() of a KeyError is the repr of its message.
@@ -108,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         num_workers=args.workers,
         by_content=not args.no_hash,
         draw=bool(args.output),
+        flips=flips,
     )
     print(problems_text(result, show=args.show))
     print(summary_text(result))

@@ -7,7 +7,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from mask2former_mt.check.annotation_rules import (
 )
 from mask2former_mt.check.drawings import FaultyAnnotations, draw_faults, draw_samples
 from mask2former_mt.check.duplicates import ListedFile, digest_of, find_copies
+from mask2former_mt.check.mirrored_labels import scan_sides
 from mask2former_mt.check.pictures import Picture, scan_picture
 from mask2former_mt.check.statistics import SplitStatistics
 from mask2former_mt.dataset.catalog import check_headers_agree, read_dataset_file
@@ -86,6 +87,7 @@ def check_dataset(
     num_workers: int | None = None,
     by_content: bool = True,
     draw: bool = False,
+    flips: Collection[str] | None = None,
 ) -> CheckResult:
     """Checks a dataset to its end, whatever is wrong with it; a terminal shows how far it is.
 
@@ -95,6 +97,7 @@ def check_dataset(
         by_content: whether to compare files of equal size by what they hold, to find pictures that
             are there twice.
         draw: whether to make the pictures of a report.
+        flips: how training mirrors pictures, as of `scan_sides`; None: not known.
     """
     yaml_file = Path(os.path.abspath(yaml_file))
     files, problems = find_splits(yaml_file)
@@ -103,7 +106,7 @@ def check_dataset(
     try:
         for split_files in files:
             run.check_split(read_split(split_files), draw, split_files.name == sampled)
-        run.compare_splits(by_content)
+        run.compare_splits(by_content, flips)
     finally:
         # After an interrupt the rest is not wanted.
         run.pool.shutdown(wait=False, cancel_futures=True)
@@ -187,7 +190,7 @@ class _Run:
         if draw_sound and split.header is not None:
             result.samples += draw_samples(split, drawable)
 
-    def compare_splits(self, by_content: bool) -> None:
+    def compare_splits(self, by_content: bool, flips: Collection[str] | None) -> None:
         """Checks what only all splits together show."""
         result = self.result
         usable = [split for split in self.splits if split.header is not None]
@@ -200,6 +203,7 @@ class _Run:
         result.problems += find_copies(self.files, digest_all if by_content else None)
         result.problems += find_alike_labels(usable)
         result.problems += scan_labels(usable, result.statistics)
+        result.problems += scan_sides(usable, flips)
         if result.statistics:
             result.suggestions = suggest(result.statistics[training_split([*result.statistics])])
 

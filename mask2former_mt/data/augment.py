@@ -63,6 +63,12 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     return [*colors, *flips, *jitter]
 
 
+def flips_of(augmentations: Sequence[T.Augmentation]) -> set[str]:
+    """Which of `FLIPS` augmentations may do: "horizontal", "vertical", both or nothing."""
+    flips = [a for a in augmentations if isinstance(a, T.RandomFlip) and a.prob > 0]
+    return {"horizontal" if flip.horizontal else "vertical" for flip in flips}
+
+
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """Resizes the shorter side to INPUT.MIN_SIZE_TEST, the longer to at most MAX_SIZE_TEST."""
     return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]

@@ -47,6 +47,8 @@ KINDS = {
     "class-never-seen": "classes without an object",
     "value-never-seen": "values that no object has",
     "label-never-varies": "subcategories in which all objects are alike",
+    "side-without-flip": "sides that a flip would turn into each other",
+    "side-upside-down": "sides that are exchanged by flips upside down, too",
 }
 _MAX_PROBLEMS_SHOWN = 10
 _MAX_FILES_SHOWN = 3

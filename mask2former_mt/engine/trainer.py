@@ -23,10 +23,12 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch import nn
 
+from mask2former_mt.data.augment import flips_of
 from mask2former_mt.data.bad_samples import BadSampleLedger, SkipBadSamples
 from mask2former_mt.data.loader import build_train_loader
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.data.monitor import ShareWatch, WatchedLoader
+from mask2former_mt.data.side_names import unflipped_sides
 from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
@@ -173,11 +175,14 @@ class MultiTaskTrainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode):
         dataset, limit = cfg.DATASETS.TRAIN[0], cfg.DATALOADER.MAX_BAD_SAMPLES
         spec = spec_of(dataset)
+        classes = MetadataCatalog.get(dataset).get("thing_classes", ())
         mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=spec)
+        if flips_of(mapper.augmentations.augs):
+            for message, remedy in unflipped_sides(classes, spec):
+                LOGGER.warning(f"dataset {dataset!r}: {message}; {remedy}")
         if cfg.DATALOADER.ON_BAD_SAMPLE == "skip":
             mapper = SkipBadSamples(mapper, limit=limit)
         loader = build_train_loader(cfg, mapper)
-        classes = MetadataCatalog.get(dataset).get("thing_classes", ())
         watch = ShareWatch(classes, spec, loader.class_counts, cfg.INPUT.SHARE_ALARM)
         return WatchedLoader(loader, watch, BadSampleLedger(limit))
 

@@ -14,7 +14,7 @@ from detectron2.data import transforms as T
 from scenes_on_disk import mapper_of, record_of, write_coordinates
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.data.augment import build_train_augmentations, named_augmentations
+from mask2former_mt.data.augment import build_train_augmentations, flips_of, named_augmentations
 
 LISTED = [
     {"name": "color", "brightness": 0.2, "contrast": 0.1, "saturation": 0.3, "prob": 0.7},
@@ -54,6 +54,18 @@ def test_nobody_pastes_into_the_picture_that_is_pasted_from():
     first, flip, second = _built(entries)
     assert first.before == []
     assert second.before == [flip]
+
+
+@pytest.mark.parametrize(
+    ("entries", "flips"),
+    [
+        (LISTED, {"vertical"}),
+        ([{"name": "flip"}, {"name": "flip", "direction": "vertical"}], {"horizontal", "vertical"}),
+        ([{"name": "flip", "prob": 0}, {"name": "rotate", "max_angle": 180}], set()),
+    ],
+)
+def test_which_flips_may_be_drawn(entries, flips):
+    assert flips_of(_built(entries)) == flips
 
 
 def test_the_defaults_are_the_published_ones():
