@@ -55,14 +55,15 @@ def looks_compressed(counts: object) -> bool:
     return isinstance(counts, str) and _COMPRESSED.fullmatch(counts) is not None
 
 
-def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:
-    """What the run lengths of each of many compressed texts add up to.
+def run_lengths(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The run lengths of many compressed texts at once.
 
     Args:
         texts: N compressed counts that `looks_compressed` has let pass.
 
     Returns:
-        int64 (N,); -1 where a run length is negative.
+        int64 (M,), the lengths of all texts one after another, which may be negative or of any sum;
+        and int64 (N + 1,), where those of each text start and the last ones stop.
 
     Raises:
         ValueError: a run length of more characters than any has.
@@ -71,7 +72,7 @@ def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:
         number on, each is the difference to the one two before it.
     """
     if not texts:
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     codes = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8).astype(np.int64)
     codes -= ord("0")
     ends = np.flatnonzero(codes < 0x20)
@@ -88,10 +89,9 @@ def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:
     numbers -= (codes[ends] >> 4 & 1) << (5 * num_characters)
 
     last_characters = np.cumsum([len(text) for text in texts]) - 1
-    stops = np.searchsorted(ends, last_characters) + 1
-    starts = np.concatenate(([0], stops[:-1]))
+    starts = np.concatenate(([0], np.searchsorted(ends, last_characters) + 1))
     lengths = np.empty_like(numbers)
-    place = np.arange(numbers.size) - np.repeat(starts, stops - starts)
+    place = np.arange(numbers.size) - np.repeat(starts[:-1], np.diff(starts))
     lengths[place == 0] = numbers[place == 0]
     for parity in (1, 0):
         # Of each text the numbers 1, 3, 5, ... and then 2, 4, 6, ...: sums from the first of them.
@@ -102,8 +102,22 @@ def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:
             before = (sums - numbers[chosen])[is_first]
             run_of = np.cumsum(is_first) - 1
             lengths[chosen] = sums - before[run_of]
-    totals = np.add.reduceat(lengths, starts)
-    totals[np.minimum.reduceat(lengths, starts) < 0] = -1
+    return lengths, starts
+
+
+def sums_of_lengths(texts: Sequence[str]) -> np.ndarray:
+    """What the run lengths of each of many compressed texts add up to.
+
+    Texts and errors are those of `run_lengths`.
+
+    Returns:
+        int64 (N,); -1 where a run length is negative.
+    """
+    lengths, starts = run_lengths(texts)
+    if not texts:
+        return lengths
+    totals = np.add.reduceat(lengths, starts[:-1])
+    totals[np.minimum.reduceat(lengths, starts[:-1]) < 0] = -1
     return totals
 
 

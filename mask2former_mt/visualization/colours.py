@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 NUM_COLOURS = 128  # more classes than these share colours
+MASK_OPACITY = 0.2  # low, so that a colour that is itself a label can still be told
 
 
 def class_colour(index: int) -> tuple[int, int, int]:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mask2former_mt.structures import UNKNOWN
+from mask2former_mt.visualization.entry_masks import entry_regions
 from mask2former_mt.visualization.instance_painting import (
     DEFAULT_LIMITS,
     SizeLimits,
     paint_instances,
 )
-from mask2former_mt.visualization.label_text import Label, LabelNames, value_text
-from mask2former_mt.visualization.overlay import mask_of
+from mask2former_mt.visualization.label_text import Label, LabelNames, Look, value_text
 from mask2former_mt.visualization.sheet import with_legend
 
 # The kinds of `evaluation.disagreements`.
@@ -57,14 +57,17 @@ def draw_disagreements(
         (None if r is None else results[r], None if a is None else annotations[a])
         for _, r, a in disagreements
     ]
-    truths = [result and annotation for result, annotation in pairs]
+    truths = [annotation if result else None for result, annotation in pairs]
+    outlines = entry_regions([truth for truth in truths if truth], image.shape[:2])
     picture = paint_instances(
         image,
-        (mask_of(result or annotation, image) for result, annotation in pairs),
-        [KIND_COLOURS[kind] for kind in kinds],
-        [_label_versions(*pair, names) for pair in pairs],
+        entry_regions([result or annotation for result, annotation in pairs], image.shape[:2]),
+        [
+            Look(KIND_COLOURS[kind], _label_versions(*pair, names), pair[0] and pair[0]["score"])
+            for kind, pair in zip(kinds, pairs, strict=True)
+        ],
         limits,
-        (truth and mask_of(truth, image) for truth in truths),
+        (next(outlines) if truth else None for truth in truths),
     )
     legend = [(colour, f"{kind} {kinds.count(kind)}") for kind, colour in KIND_COLOURS.items()]
     legend.append((None, f"agrees, not shown {num_agreeing}"))

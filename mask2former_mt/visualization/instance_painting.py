@@ -11,18 +11,16 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from mask2former_mt.visualization.label_painting import (
-    LabelVersions,
-    labels_area,
-    paint_labels,
-)
-from mask2former_mt.visualization.regions import Region, region_of
+from mask2former_mt.visualization.colours import MASK_OPACITY
+from mask2former_mt.visualization.crowd_painting import CROWD, paint_crowd
+from mask2former_mt.visualization.label_painting import labels_area, paint_labels
+from mask2former_mt.visualization.label_text import Look
+from mask2former_mt.visualization.regions import Region
 from mask2former_mt.visualization.rgb_images import check_image, resized
 from mask2former_mt.visualization.text_drawing import text_size_for
 
 MIN_SIDE = 512  # pixels; a label of three lines beside a digit of 30 pixels needs about this
 MAX_ENLARGED = 2048  # pixels of the longer side
-MASK_OPACITY = 0.2  # low, so that a colour that is itself a label can still be told
 ROOMY = 0.3  # share of the picture that labels should take up at most
 
 
@@ -41,16 +39,15 @@ class SizeLimits:
     max_side: int = 0
     grows: bool = True
 
-    def picture_size(
-        self, size: tuple[int, int], labels: Sequence[LabelVersions]
-    ) -> tuple[int, int]:
-        """H, W of the picture for an image of H, W with these labels."""
+    def picture_size(self, size: tuple[int, int], looks: Sequence[Look]) -> tuple[int, int]:
+        """H, W of the picture for an image of H, W with instances of these looks."""
         short, long = sorted(size)
         factor = 1.0
         if self.min_side:
             # A strip of a few pixels would become too long for the memory.
             factor = max(1.0, min(self.min_side / short, 4 * self.min_side / long))
             enlarged = (round(size[0] * factor), round(size[1] * factor))
+            labels = (look.label for look in looks[:CROWD])
             area = labels_area(labels, text_size_for(enlarged)) if self.grows else 0
             needed = math.sqrt(area / (ROOMY * size[0] * size[1]))
             factor = max(factor, min(needed, max(MAX_ENLARGED, 4 * self.min_side) / long))
@@ -64,53 +61,56 @@ DEFAULT_LIMITS = SizeLimits()
 
 def paint_instances(
     image: np.ndarray,
-    masks: Iterable[np.ndarray],
-    colours: Sequence[tuple[int, int, int]],
-    labels: Sequence[LabelVersions],
+    regions: Iterable[Region],
+    looks: Sequence[Look],
     limits: SizeLimits,
-    true_masks: Iterable[np.ndarray | None] = (),
+    true_regions: Iterable[Region | None] = (),
 ) -> np.ndarray:
-    """The image with every mask tinted, outlined and labelled.
+    """The image with every mask tinted, outlined and labelled; a crowd as `paint_crowd` does.
 
     Args:
         image: uint8 RGB (H, W, 3).
-        masks: N bool (H, W); taken one at a time, so that a generator keeps one in memory.
-        colours: N RGB colours.
-        labels: N labels in words.
+        regions: N masks in the image, taken one at a time.
+        looks: N colours and labels.
         limits: of the picture's size.
-        true_masks: N bool (H, W) or None, each shown as a thin white outline; empty for none.
+        true_regions: N masks or None, each shown as a thin white outline; empty for none.
 
     Returns:
         uint8 RGB at the enlarged or reduced image's size.
 
     Raises:
-        ValueError: the image is not uint8 RGB, or the masks fit neither it nor the labels.
+        ValueError: the image is not uint8 RGB.
     """
     check_image(image)
-    size = limits.picture_size(image.shape[:2], labels)
-    picture = resized(image, size)
-    regions = [_region(mask, image, size) for mask in masks]
-    if len(regions) != len(labels):
-        raise ValueError(f"each mask needs a label: got {len(regions)} masks, {len(labels)} labels")
-    truths = [None if mask is None else _region(mask, image, size) for mask in true_masks]
+    frame = image.shape[:2]
+    picture = resized(image, limits.picture_size(frame, looks))
+    paint = paint_crowd if len(looks) > CROWD else _paint_each
+    paint_labels(picture, *paint(picture, regions, looks, frame, true_regions))
+    return picture
+
+
+def _paint_each(
+    picture: np.ndarray,
+    regions: Iterable[Region],
+    looks: Sequence[Look],
+    frame: tuple[int, int],
+    true_regions: Iterable[Region | None],
+) -> tuple[list[Region], Sequence[Look]]:
+    """Paints mask by mask, the smallest last, and returns what to label; see `paint_crowd`."""
+    size = picture.shape[:2]
+    regions = [region.resized(frame, size) for region in regions]
+    truths = [region and region.resized(frame, size) for region in true_regions]
     width = max(1, round(min(size) / 300))
     for i in sorted(range(len(regions)), key=lambda i: -regions[i].area):
         window, mask = regions[i].window(picture), regions[i].mask
         inside = window[mask].astype(np.float32)
-        tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(colours[i], np.float32)
+        tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(looks[i].colour, np.float32)
         window[mask] = tinted.round().astype(np.uint8)
         # The dark rim keeps the outline visible on a ground of its own colour.
-        _outline(picture, regions[i], colours[i], width, rim=max(1, width // 3))
+        _outline(picture, regions[i], looks[i].colour, width, rim=max(1, width // 3))
         if truths and truths[i] is not None:
             _outline(picture, truths[i], (255, 255, 255), max(1, width // 2), rim=1)
-    paint_labels(picture, regions, colours, labels)
-    return picture
-
-
-def _region(mask: np.ndarray, image: np.ndarray, size: tuple[int, int]) -> Region:
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"a mask must be at the image's size {image.shape[:2]}, got {mask.shape}")
-    return region_of(mask, size)
+    return regions, looks
 
 
 def _outline(

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
 from mask2former_mt.visualization.label_placing import LabelPlaces
+from mask2former_mt.visualization.label_text import LabelVersions, Look
 from mask2former_mt.visualization.regions import Region
 from mask2former_mt.visualization.text_drawing import (
     cut,
@@ -26,11 +27,8 @@ PADDING = 3  # pixels between a label's text and its rim
 POINTER_DEPTH = 8  # pixels that a label's line reaches into the mask
 CROWDED = 0.4  # share of the picture that labels of the usual size may take up
 
-# One label as lists of lines, the fullest version first.
-LabelVersions = Sequence[Sequence[str]]
 
-
-def labels_area(labels: Sequence[LabelVersions], text_size: int) -> int:
+def labels_area(labels: Iterable[LabelVersions], text_size: int) -> int:
     """The area in pixels of all labels in their fullest versions."""
     return sum(
         max(text_width(line, text_size) + 2 * PADDING for line in versions[0])
@@ -39,20 +37,14 @@ def labels_area(labels: Sequence[LabelVersions], text_size: int) -> int:
     )
 
 
-def paint_labels(
-    picture: np.ndarray,
-    regions: Sequence[Region],
-    colours: Sequence[tuple[int, int, int]],
-    labels: Sequence[LabelVersions],
-) -> None:
+def paint_labels(picture: np.ndarray, regions: Sequence[Region], looks: Sequence[Look]) -> None:
     """Paints each label where it hides least, with a line to its mask.
 
     Args:
         picture: uint8 RGB (H, W, 3), changed in place.
         regions: N masks; an empty one gets no label.
-        colours: N RGB colours.
-        labels: N labels; a shorter version is taken where a fuller one would hide another label or
-            be far away.
+        looks: N colours and labels; a label's shorter version is taken where a fuller one would
+            hide another label or be far away.
     """
     # The labels of small masks first: they have the fewest places near them.
     shown = sorted(
@@ -60,11 +52,11 @@ def paint_labels(
     )
     height, width = picture.shape[:2]
     size = text_size_for((height, width))
-    if labels_area([labels[i] for i in shown], size) > CROWDED * height * width:
+    if labels_area((looks[i].label for i in shown), size) > CROWDED * height * width:
         size = max(MIN_TEXT_SIZE, round(0.8 * size))
     blocks = {}
     for i in shown:
-        versions = [_lay_out(lines, size, width, height) for lines in labels[i]]
+        versions = [_lay_out(lines, size, width, height) for lines in looks[i].label]
         if any(versions):
             blocks[i] = [block for block in versions if block is not None]
     if not blocks:
@@ -76,9 +68,9 @@ def paint_labels(
         version, place = places.choose(regions[i], [(b.width, b.height) for b in versions])
         chosen.append((i, versions[version], place))
     for i, _, place in chosen:
-        paint_pointer(picture, place, regions[i], colours[i], size)
+        paint_pointer(picture, place, regions[i], looks[i].colour, size)
     for i, block, place in chosen:
-        paint_block(picture, place, block, colours[i])
+        paint_block(picture, place, block, looks[i].colour)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,27 @@
-"""What an instance is labelled as, and the words of its label in a picture."""
+"""What an instance is labelled as, the words of its label, and how it looks in a picture."""
 
 # K classes, S subcategories, K_s values of one.
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
 from mask2former_mt.structures import UNKNOWN, Subcategory, SubcategorySpec
+
+# One label as lists of lines, the fullest version first.
+LabelVersions = Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What an instance is shown with."""
+
+    colour: tuple[int, int, int]  # RGB
+    label: LabelVersions
+    score: float | None = None  # in [0, 1]; ground truth has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +31,11 @@ class LabelNames:
     classes: Sequence[str]
     spec: SubcategorySpec
     category_ids: Sequence[int] = ()  # of the K classes; only results JSON needs them
+
+    @functools.cached_property
+    def class_of_category(self) -> dict[int, int]:
+        """The class of each category id."""
+        return {category_id: index for index, category_id in enumerate(self.category_ids)}
 
     def class_name(self, index: int) -> str:
         """The name of class `index`; ValueError where that is not in 0..K-1."""
@@ -46,12 +64,15 @@ class Label:
         Raises:
             ValueError: a category id or a value that the dataset does not list.
         """
-        ids = list(names.category_ids)
-        if result["category_id"] not in ids:
-            raise ValueError(f"category_id must be one of {ids}, got {result['category_id']!r}")
+        class_index = names.class_of_category.get(result["category_id"])
+        if class_index is None:
+            raise ValueError(
+                f"category_id must be one of {list(names.category_ids)}, "
+                f"got {result['category_id']!r}"
+            )
         labels = [result["subcategories"][s.name] for s in names.spec]
         return cls(
-            ids.index(result["category_id"]),
+            class_index,
             [s.value_index(label["value"]) for s, label in zip(names.spec, labels, strict=True)],
             result["score"],
             [label["score"] for label in labels],

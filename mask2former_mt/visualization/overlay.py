@@ -5,24 +5,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pycocotools.mask as mask_util
 
 from mask2former_mt.visualization.colours import class_colour
+from mask2former_mt.visualization.entry_masks import entry_regions
 from mask2former_mt.visualization.instance_painting import (
     DEFAULT_LIMITS,
+    Look,
     SizeLimits,
     paint_instances,
 )
 from mask2former_mt.visualization.label_text import Label, LabelNames
+from mask2former_mt.visualization.regions import Region, region_of
 from mask2former_mt.visualization.sheet import contact_sheet
 
 
 def draw_instances(
     image: np.ndarray,
-    masks: Iterable[np.ndarray],
+    masks: Sequence[np.ndarray],
     labels: Sequence[Label],
     names: LabelNames,
     limits: SizeLimits = DEFAULT_LIMITS,
@@ -31,7 +33,8 @@ def draw_instances(
 
     A label has the class and its score, then a line per subcategory: its value and score, a dash
     for none, a question mark for unknown. It stands where it hides least, with a line to its mask;
-    without enough room it is one line of class and values, or the class alone.
+    without enough room it is one line of class and values, or the class alone. Of more than
+    `crowd_painting.CROWD` instances the most important ones are labelled.
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -46,9 +49,10 @@ def draw_instances(
     Raises:
         ValueError: image, masks and labels do not fit together, or a label does not fit the names.
     """
-    colours = [class_colour(label.class_index) for label in labels]
-    texts = [label.versions(names) for label in labels]
-    return paint_instances(image, masks, colours, texts, limits)
+    if len(masks) != len(labels):
+        raise ValueError(f"each mask needs a label: got {len(masks)} masks, {len(labels)} labels")
+    regions = _regions_of(masks, image.shape[:2])
+    return paint_instances(image, regions, _looks(labels, names), limits)
 
 
 def draw_results(
@@ -64,9 +68,8 @@ def draw_results(
             `subcategories` `{name: {"value": name or None for none, "score": float}}`.
         names: with the category ids; all that the results have must be listed.
     """
-    masks = (mask_of(result, image) for result in results)
-    labels = [Label.of_result(result, names) for result in results]
-    return draw_instances(image, masks, labels, names, limits)
+    regions = entry_regions(results, image.shape[:2])
+    return paint_instances(image, regions, _looks_of_results(results, names), limits)
 
 
 def draw_ground_truth(
@@ -81,9 +84,8 @@ def draw_ground_truth(
         annotations: of a dataset dict, each with `segmentation` (polygons or RLE), `category_id` in
             0..K-1 and `subcategories`, S ints in {-1, 0..K_s}, without which all are unknown.
     """
-    masks = (mask_of(annotation, image) for annotation in annotations)
-    labels = [Label.of_annotation(annotation, names) for annotation in annotations]
-    return draw_instances(image, masks, labels, names, limits)
+    regions = entry_regions(annotations, image.shape[:2])
+    return paint_instances(image, regions, _looks_of_annotations(annotations, names), limits)
 
 
 def draw_pair(
@@ -98,45 +100,39 @@ def draw_pair(
     The limits are those of each of the two; both become equally large.
     """
 
-    def draw(limits: SizeLimits) -> tuple[np.ndarray, np.ndarray]:
-        truth = draw_ground_truth(image, annotations, names, limits)
-        return truth, draw_results(image, results, names, limits)
+    sides = (
+        (annotations, _looks_of_annotations(annotations, names)),
+        (results, _looks_of_results(results, names)),
+    )
+    frame = image.shape[:2]
+    sizes = [limits.picture_size(frame, looks) for _, looks in sides]
+    if sizes[0] != sizes[1]:
+        # One side is enlarged for its labels: the other must be as large.
+        limits = dataclasses.replace(limits, min_side=max(map(min, sizes)))
+    pictures = [
+        paint_instances(image, entry_regions(entries, frame), looks, limits)
+        for entries, looks in sides
+    ]
+    return contact_sheet(pictures, 2, titles=("ground truth", "prediction"))
 
-    truth, prediction = draw(limits)
-    if truth.shape != prediction.shape:
-        # One side was enlarged for its labels: the other must be as large.
-        min_side = max(min(truth.shape[:2]), min(prediction.shape[:2]))
-        truth, prediction = draw(dataclasses.replace(limits, min_side=min_side))
-    return contact_sheet([truth, prediction], 2, titles=("ground truth", "prediction"))
+
+def _looks_of_results(results: Sequence[Mapping], names: LabelNames) -> list[Look]:
+    return _looks([Label.of_result(result, names) for result in results], names)
 
 
-def mask_of(entry: Mapping, image: np.ndarray) -> np.ndarray:
-    """The mask of a result or annotation, bool (H, W).
+def _looks_of_annotations(annotations: Sequence[Mapping], names: LabelNames) -> list[Look]:
+    return _looks([Label.of_annotation(annotation, names) for annotation in annotations], names)
 
-    Args:
-        entry: its `segmentation` is a list of COCO polygons or an RLE, compressed or not.
-        image: (H, W, 3).
 
-    Raises:
-        ValueError: neither polygons nor RLE, or an RLE of another size.
-    """
-    segmentation, size = entry["segmentation"], image.shape[:2]
-    if isinstance(segmentation, list):
-        if not segmentation:
-            return np.zeros(size, dtype=bool)
-        rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
-    elif not (isinstance(segmentation, Mapping) and {"size", "counts"} <= set(segmentation)):
-        raise ValueError(
-            "a segmentation must be a list of polygons or an RLE with size and counts, "
-            f"got {type(segmentation).__name__}"
-        )
-    elif tuple(segmentation["size"]) != size:
-        raise ValueError(
-            f"a segmentation must be at the image's size (H, W) {size}, "
-            f"got an RLE of {tuple(segmentation['size'])}"
-        )
-    elif isinstance(segmentation["counts"], list):
-        rle = mask_util.frPyObjects(segmentation, *size)
-    else:
-        rle = segmentation
-    return mask_util.decode(rle).astype(bool)
+def _looks(labels: Sequence[Label], names: LabelNames) -> list[Look]:
+    return [
+        Look(class_colour(label.class_index), label.versions(names), label.score)
+        for label in labels
+    ]
+
+
+def _regions_of(masks: Sequence[np.ndarray], size: tuple[int, int]) -> Iterator[Region]:
+    for mask in masks:
+        if mask.shape != size:
+            raise ValueError(f"a mask must be at the image's size {size}, got {mask.shape}")
+        yield region_of(mask)

@@ -43,6 +43,23 @@ class Region:
         height, width = self.mask.shape
         return self.left, self.top, self.left + width, self.top + height
 
+    def resized(self, frame: tuple[int, int], size: tuple[int, int]) -> Region:
+        """The region after its picture of H, W `frame` is resized to H, W `size`."""
+        if frame == size or not self.area:
+            return self
+        whole = np.zeros(frame, dtype=np.uint8)
+        self.window(whole)[self.mask] = 255
+        shrinks = size[0] < frame[0]
+        resized = cv2.resize(
+            whole,
+            (size[1], size[0]),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        )
+        if not (resized > 127).any():
+            # A mask too thin for the smaller picture keeps the pixel that it covers most.
+            resized[np.unravel_index(int(resized.argmax()), resized.shape)] = 255
+        return region_of(resized > 127)
+
     @functools.cached_property
     def main_part(self) -> Region:
         """The largest connected part: a label belongs there, not between two parts."""
@@ -62,25 +79,12 @@ class Region:
         return self.left + int(column), self.top + int(row)
 
 
-def region_of(mask: np.ndarray, size: tuple[int, int]) -> Region:
-    """The region of a mask in a picture, to whose size it is resized.
+EMPTY = Region(0, 0, np.zeros((0, 0), dtype=bool))
 
-    Args:
-        mask: bool (H', W').
-        size: H, W of the picture.
-    """
+
+def region_of(mask: np.ndarray) -> Region:
+    """The region of a bool mask (H, W)."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     if width == 0:
-        return Region(0, 0, np.zeros((0, 0), dtype=bool))
-    if mask.shape == tuple(size):
-        return Region(x, y, np.ascontiguousarray(mask[y : y + height, x : x + width]))
-    shrinks = size[0] < mask.shape[0]
-    resized = cv2.resize(
-        np.ascontiguousarray(mask).view(np.uint8) * 255,
-        (size[1], size[0]),
-        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
-    )
-    if not (resized > 127).any():
-        # A mask too thin for the smaller picture keeps the pixel that it covers most.
-        resized[np.unravel_index(int(resized.argmax()), resized.shape)] = 255
-    return region_of(resized > 127, size)
+        return EMPTY
+    return Region(x, y, np.ascontiguousarray(mask[y : y + height, x : x + width]))

@@ -14,7 +14,7 @@ def mask_of(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> np.ndar
 
 class TestRegion:
     def test_extent_area_and_membership(self):
-        region = region_of(mask_of((50, 80), (10, 20, 14, 23), (13, 22, 16, 25)), (50, 80))
+        region = region_of(mask_of((50, 80), (10, 20, 14, 23), (13, 22, 16, 25)))
         assert region.box == (10, 20, 16, 25)
         # 4 * 3 + 3 * 3 - 1 shared
         assert region.area == 20
@@ -22,7 +22,7 @@ class TestRegion:
         assert region.contains(x, y).tolist() == [True, False, True, False, False]
 
     def test_largest_part_and_its_heart(self):
-        region = region_of(mask_of((90, 90), (0, 0, 5, 5), (40, 50, 61, 57)), (90, 90))
+        region = region_of(mask_of((90, 90), (0, 0, 5, 5), (40, 50, 61, 57)))
         assert region.main_part.box == (40, 50, 61, 57)
         x, y = region.main_part.heart
         # Row 53 is the middle of 50..56, where the rim is four pixels off.
@@ -32,29 +32,30 @@ class TestRegion:
     def test_heart_of_a_ring_is_on_it(self):
         ring = mask_of((40, 40), (5, 5, 35, 35))
         ring[12:28, 12:28] = False
-        x, y = region_of(ring, (40, 40)).heart
+        x, y = region_of(ring).heart
         assert ring[y, x]
 
     def test_empty_mask_and_view_that_is_not_contiguous(self):
-        assert region_of(mask_of((9, 9)), (90, 90)).mask.shape == (0, 0)
+        assert region_of(mask_of((9, 9))).resized((9, 9), (90, 90)).mask.shape == (0, 0)
         whole = mask_of((60, 60), (10, 20, 30, 40))
-        assert region_of(whole[::2, ::-2], (30, 30)).area == 100
+        assert region_of(whole[::2, ::-2]).area == 100
 
     @pytest.mark.parametrize(
         ("size", "box"), [((80, 80), (20, 20, 40, 60)), ((20, 20), (5, 5, 10, 15))]
     )
     def test_resized(self, size, box):
-        assert region_of(mask_of((40, 40), (10, 10, 20, 30)), size).box == box
+        assert region_of(mask_of((40, 40), (10, 10, 20, 30))).resized((40, 40), size).box == box
 
     def test_thin_line_is_not_lost_when_reduced(self):
-        region = region_of(mask_of((900, 900), (450, 0, 451, 900)), (90, 90))
+        line = region_of(mask_of((900, 900), (450, 0, 451, 900)))
+        region = line.resized((900, 900), (90, 90))
         assert region.area >= 1
         assert region.left == 45
 
 
 class TestLabelPlaces:
     def places(self, *masks: np.ndarray) -> tuple[LabelPlaces, list[Region]]:
-        regions = [region_of(mask, mask.shape) for mask in masks]
+        regions = [region_of(mask) for mask in masks]
         return LabelPlaces(masks[0].shape, regions, 40 * 20), regions
 
     def test_beside_its_mask_and_clear_of_it(self):
@@ -79,6 +80,16 @@ class TestLabelPlaces:
         places.taken = np.array([[0, 0, 100, 60]])
         _, box = places.choose(second, [(30, 30)])
         assert inside(box, (60, 100))
+
+    def test_the_one_free_place_among_many_labels(self):
+        places, (region,) = self.places(mask_of((400, 400), (0, 0, 20, 20)))
+        # Labels in all cells of 40 x 20 but one, far away.
+        corners = [(x, y) for x in range(0, 400, 40) for y in range(0, 400, 20)]
+        corners.remove((360, 240))
+        places.taken = np.array([(x, y, x + 40, y + 20) for x, y in corners])
+        _, box = places.choose(region, [(36, 12)])
+        # Places are 400 / 32 = 12 pixels apart: (360, 240) is one of them.
+        assert box.tolist() == [360, 240, 396, 252]
 
     def test_label_prefers_the_ground_to_another_mask(self):
         mask, other = mask_of((200, 300), (100, 90, 120, 110)), mask_of((200, 300), (0, 0, 300, 88))

@@ -161,7 +161,7 @@ class TestDrawInstances:
         picture = grey(200, 600)
         mask = box_masks(200, 600, [(400, 50, 500, 150)])[0]
         mask[95:105, 200:210] = True  # a crumb on the way
-        region = regions.region_of(mask, (200, 600))
+        region = regions.region_of(mask)
         paint_pointer(picture, np.array([0, 80, 60, 120]), region, class_colour(7), 14)
         painted = np.flatnonzero((picture != 128).any(axis=(0, 2)))
         # From the label's rim to a little into the part that is large, 8 pixels and a dot.
