@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files
 from mask2former_mt.engine.run_description import describe_offline
-from mask2former_mt.engine.setup import errors_named
+from mask2former_mt.engine.setup import at_least_one, errors_named
 from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.evaluation.evaluator import evaluate_file
+from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.evaluation.report.report import REPORT_FILE
 from mask2former_mt.evaluation.summary import METRICS_FILE, format_table
 
@@ -41,6 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="what matches predictions with objects, default own; both give the same numbers, "
         "own is faster",
     )
+    parser.add_argument(
+        "--max-detections",
+        type=at_least_one,
+        default=MAX_DETS,
+        metavar="N",
+        help="detections that count of each picture and class, default COCO's %(default)s; give "
+        "the run's TEST.DETECTIONS_PER_IMAGE where that is more",
+    )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     return parser
 
@@ -61,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name,
             args.output,
             engine=args.engine,
+            max_dets=args.max_detections,
             run=None if args.no_report else run,
         )
     print(f"{name}\n{format_table(evaluation.metrics, evaluation.truth.spec)}\n")

@@ -35,6 +35,7 @@ from mask2former_mt.engine.hooks import SampleHook
 from mask2former_mt.engine.run_description import describe_run
 from mask2former_mt.engine.setup import dataset_description
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
+from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
 from mask2former_mt.solver.optimizer import (
     build_optimizer,
@@ -200,5 +201,7 @@ class MultiTaskTrainer(DefaultTrainer):
             dataset_name,
             output_dir=str(output),
             engine=cfg.TEST.COCO_ENGINE,
+            # With fewer, no image has more of a class than COCO counts.
+            max_dets=max(MAX_DETS, cfg.TEST.DETECTIONS_PER_IMAGE),
             describe=functools.partial(describe_run, cfg) if cfg.TEST.REPORT else None,
         )

@@ -9,14 +9,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from mask2former_mt.dataset.catalog import spec_of, split_of
 from mask2former_mt.evaluation.coco import check_engine
-from mask2former_mt.evaluation.ground_truth import ground_truth_of
+from mask2former_mt.evaluation.ground_truth import GroundTruth, ground_truth_of
 from mask2former_mt.evaluation.joint import Evaluation, evaluate
+from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.evaluation.prediction_store import PredictionStore, write_predictions
 from mask2former_mt.evaluation.report.report import Run, write_report
 from mask2former_mt.evaluation.results_json import instances_to_results, read_predictions
@@ -44,6 +46,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             temporary files are written; None writes nothing.
         distributed: gather from all processes; False evaluates what this process has seen.
         engine: one of `coco.ENGINES`.
+        max_dets: detections that count per image and class.
         describe: gives the facts of the run for the report; None writes no report.
 
     Attributes:
@@ -61,10 +64,12 @@ class JointCOCOEvaluator(DatasetEvaluator):
         output_dir: str | pathlib.Path | None = None,
         distributed: bool = True,
         engine: str = "own",
+        max_dets: int = MAX_DETS,
         describe: Callable[[], Run] | None = None,
     ) -> None:
         check_engine(engine)
         self.engine = engine
+        self.max_dets = max_dets
         self._spec = spec_of(dataset_name)
         self._describe = describe if output_dir is not None else None
         self._dataset_name = dataset_name
@@ -73,6 +78,8 @@ class JointCOCOEvaluator(DatasetEvaluator):
         # Only the process that computes the metrics needs the objects.
         is_needed = not distributed or comm.is_main_process()
         self._truth = ground_truth_of(dataset_name) if is_needed else None
+        if self._truth is not None:
+            _warn_of_objects_beyond(max_dets, self._truth, dataset_name)
         self._image_ids = {record["image_id"] for record in split_of(dataset_name).records}
         class_of_id = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
         self._category_ids = sorted(class_of_id, key=class_of_id.__getitem__)
@@ -153,6 +160,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             self._truth,
             store.entries(image_ids),
             engine=self.engine,
+            max_dets=self.max_dets,
             explain=self._describe is not None,
         )
         evaluated = time.monotonic()
@@ -181,6 +189,7 @@ def evaluate_file(
     output_dir: str | os.PathLike,
     *,
     engine: str = "own",
+    max_dets: int = MAX_DETS,
     run: Run | None = None,
 ) -> Evaluation:
     """Computes the metrics that the run which wrote the predictions computed.
@@ -191,6 +200,7 @@ def evaluate_file(
         output_dir: made where missing; gets `metrics.json`, and with subcategories
             `confusion.json`.
         engine: one of `coco.ENGINES`.
+        max_dets: detections that count per image and class.
         run: facts of the run for `report.html`; None writes no report.
 
     Raises:
@@ -199,10 +209,15 @@ def evaluate_file(
             be evaluated, or an unknown engine.
     """
     truth = ground_truth_of(dataset_name)
+    _warn_of_objects_beyond(max_dets, truth, dataset_name)
     started = time.monotonic()
     try:
         evaluation = evaluate(
-            truth, read_predictions(predictions), engine=engine, explain=run is not None
+            truth,
+            read_predictions(predictions),
+            engine=engine,
+            max_dets=max_dets,
+            explain=run is not None,
         )
     except ValueError as error:
         path = os.fspath(predictions)
@@ -212,6 +227,22 @@ def evaluate_file(
     write_metrics(evaluation.metrics, output_dir)
     _write_outputs(evaluation, dataset_name, predictions, output_dir, run)
     return evaluation
+
+
+def _warn_of_objects_beyond(max_dets: int, truth: GroundTruth, dataset_name: str) -> None:
+    """Says in how many images objects can't be found, as no more detections count."""
+    _, counts = np.unique(truth.groups[~truth.crowds], return_counts=True)
+    if (counts > max_dets).any():
+        logger.warning(
+            "%d times an image of dataset %r has more than %d objects of one class, up to %d; only "
+            "%d detections of an image and class count. Set TEST.DETECTIONS_PER_IMAGE, or "
+            "evaluate.py's --max-detections, to more",
+            (counts > max_dets).sum(),
+            dataset_name,
+            max_dets,
+            counts.max(),
+            max_dets,
+        )
 
 
 def _write_outputs(

@@ -78,7 +78,9 @@ def evaluate(
         `joint/{AP,AP50}` and `joint/AP-<subcategory>`; `subcategory/<name>/...` of
         `label_metrics`; `calibration/ECE`; `paco/...`; `fashionpedia/...`. NaN stands for
         undefined: an AP without ground truth to find (of that class or area), a share without
-        matches to take it of. Where there is ground truth and no prediction, an AP is 0.
+        matches to take it of. Where there is ground truth and no prediction, an AP is 0. With more
+        than COCO's 100 detections, `segm/AP@100` and `joint/AP@100` are those of the first 100, and
+        `AP@<max_dets>` is `AP`.
 
     Raises:
         ValueError: a result that does not fit (named), or an unknown engine.
@@ -96,6 +98,12 @@ def evaluate(
     joint = _joint_curves(matching)
     metrics["joint/AP"] = mean_percent(joint.precisions)
     metrics["joint/AP50"] = mean_percent(joint.precisions[AT_50])
+    if max_dets > MAX_DETS:
+        first = matching.of_first(MAX_DETS)
+        segm_of_first = curves(truth, first.detections, first.statuses, first.to_find)
+        for task, of_first in (("segm", segm_of_first), ("joint", _joint_curves(first))):
+            metrics[f"{task}/AP@{MAX_DETS}"] = mean_percent(of_first.precisions)
+            metrics[f"{task}/AP@{max_dets}"] = metrics[f"{task}/AP"]
     joint_of = {
         name: _joint_curves(matching, slice(s, s + 1)) for s, name in enumerate(truth.spec.names)
     }

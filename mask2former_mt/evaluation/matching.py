@@ -29,6 +29,7 @@ AREAS = {
     "large": (96**2, 1e5**2),
 }
 ALL_AREAS = 0
+# COCO's; its numbers are stated for it.
 MAX_DETS = 100
 # An ignored detection neither helps nor costs: it lies on a crowd, or outside of the area range.
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
@@ -76,6 +77,15 @@ class Matching:
     def is_over(self) -> np.ndarray:
         """bool (D,): the detections beyond `max_dets`, which do not count."""
         return self.detections.ranks >= self.max_dets
+
+    def of_first(self, limit: int) -> Matching:
+        """The matching when only the first `limit` detections per image and class count.
+
+        A detection takes its object before those with lower scores, so that no other changes.
+        """
+        is_over = self.detections.ranks >= limit
+        statuses = np.where(is_over, np.int8(IGNORED), self.area_statuses)
+        return dataclasses.replace(self, max_dets=limit, area_statuses=statuses)
 
     @property
     def class_pairs(self) -> Pairs:

@@ -52,10 +52,13 @@ def format_table(metrics: Mapping[str, float], spec: SubcategorySpec) -> str:
         spec: the S subcategories.
 
     Returns:
-        4 + 2 S aligned lines under a heading; "n/a" where a metric is undefined (NaN).
+        4 + 2 S aligned lines under a heading; "n/a" where a metric is undefined (NaN). Where more
+        detections count than COCO's 100, a line more, for the AP of the first 100.
     """
+    at_limits = [key for key in metrics if key.startswith("segm/AP@")]
     keys = {
-        "segm AP": "segm/AP",
+        **{key.replace("/", " "): key for key in reversed(at_limits)},
+        **({} if at_limits else {"segm AP": "segm/AP"}),
         "segm AP50": "segm/AP50",
         "segm AP75": "segm/AP75",
         "AP^J": "joint/AP",

@@ -73,6 +73,19 @@ def test_the_scenes_are_not_trivial():
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), max_dets=st.sampled_from([1, 2, 5, 100]))
+def test_the_first_detections_are_matched_as_if_there_were_no_others(seed, max_dets):
+    annotations, results = crowded_scene(seed)
+    truth = ground_truth(annotations)
+    whole, _, _ = match_results("own", truth, results, max_dets=1000)
+    alone, _, _ = match_results("own", truth, results, max_dets=max_dets)
+    first = whole.of_first(max_dets)
+    np.testing.assert_array_equal(first.statuses, alone.statuses)
+    np.testing.assert_array_equal(first.area_counts, alone.area_counts)
+    assert first.max_dets == max_dets
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), max_dets=st.sampled_from([1, 2, 5, 100]))
 def test_the_engines_find_the_same(seed, max_dets):
     annotations, results = crowded_scene(seed)
     truth = ground_truth(annotations)

@@ -73,6 +73,18 @@ def feed(evaluator, *pairs):
     evaluator.process(inputs, outputs)
 
 
+def test_objects_that_no_detection_is_left_for_are_told(content, caplog):
+    document, write = content
+    document["annotations"][1]["category_id"] = document["annotations"][0]["category_id"]
+    write()  # two apples in the first image
+    with caplog.at_level(logging.WARNING):
+        JointCOCOEvaluator(NAME, max_dets=2)
+        assert caplog.messages == []
+        JointCOCOEvaluator(NAME, max_dets=1)
+    (message,) = caplog.messages
+    assert message.startswith(f"1 times an image of dataset '{NAME}' has more than 1 objects of")
+
+
 @dataset
 def test_from_predictions_to_metrics_and_file(tmp_path):
     folders = tmp_path / "out" / "inference", tmp_path / "again"
@@ -106,12 +118,15 @@ def test_from_predictions_to_metrics_and_file(tmp_path):
 
 
 @dataset
-def test_the_engine_is_the_config_s():
+def test_engine_and_detections_are_the_config_s():
     cfg = get_cfg()
     add_mask2former_mt_config(cfg)
     assert MultiTaskTrainer.build_evaluator(cfg, NAME).engine == "own"
     cfg.TEST.COCO_ENGINE = "pycocotools"
     assert MultiTaskTrainer.build_evaluator(cfg, NAME).engine == "pycocotools"
+    for limit, counted in ((20, 100), (100, 100), (300, 300)):
+        cfg.TEST.DETECTIONS_PER_IMAGE = limit
+        assert MultiTaskTrainer.build_evaluator(cfg, NAME).max_dets == counted
     with pytest.raises(ValueError, match=r"must be one of \['own', 'pycocotools'\], got 'fast'"):
         JointCOCOEvaluator(NAME, engine="fast")
 

@@ -219,6 +219,20 @@ def test_only_the_highest_scores_count_up_to_max_dets():
     assert_metrics(evaluate(annotations, results, max_dets=1), joint_AP=100 * 51 / 101)
 
 
+def test_more_detections_than_cocos_are_told_apart_from_the_first_100():
+    places = [(8 * (k % 20), 8 * (k // 20)) for k in range(150)]
+    annotations = [truth(x, y, side=8) for x, y in places]
+    results = [found(x, y, score=1 - k / 200, side=8) for k, (x, y) in enumerate(places)]
+    # 100 of 150 are found: precision 1 at the recalls 0, 0.01 ... 0.66, 67 of 101.
+    first = 100 * 67 / 101
+    assert_metrics(evaluate(annotations, results), segm_AP=first, joint_AP=first)
+    metrics = evaluate(annotations, results, max_dets=300)
+    assert_metrics(metrics, segm_AP=100, joint_AP=100, segm_AR300=100)
+    for task in ("segm", "joint"):
+        assert metrics[f"{task}/AP@300"] == metrics[f"{task}/AP"]
+        assert metrics[f"{task}/AP@100"] == pytest.approx(first)
+
+
 def test_no_predictions():
     metrics = evaluate([truth(0)], [])
     assert_metrics(metrics, segm_AP=0, segm_APs=0, segm_APl=math.nan, segm_AP_apple=0)

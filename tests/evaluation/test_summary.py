@@ -51,3 +51,14 @@ def test_table():
         "accuracy style      n/a",
     ]
     assert len(format_table(metrics, SubcategorySpec()).splitlines()) == 2 + 4
+
+
+def test_more_detections_than_cocos_stand_beside_those_of_the_first_100():
+    metrics = {"segm/AP": 90.0, "segm/AP50": 100.0, "segm/AP75": 50.0, "joint/AP": 38.0}
+    metrics |= {"segm/AP@100": 45.0, "segm/AP@300": 90.0, "joint/AP@100": 20.0}
+    lines = format_table(metrics, SubcategorySpec()).splitlines()
+    assert [line.split() for line in lines[2:4]] == [
+        ["segm", "AP@300", "90.00"],
+        ["segm", "AP@100", "45.00"],
+    ]
+    assert len(lines) == 2 + 5

@@ -43,6 +43,17 @@ def test_the_numbers_are_those_of_the_run(run, tmp_path, capsys, engine):
     assert f'<td class="r">{expected["joint/AP"]:.2f}</td>' in page
 
 
+def test_as_many_detections_count_as_are_asked_for(run, tmp_path, capsys):
+    run("--no-report", "--max-detections", "1")
+    shown = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    expected = evaluate(*SCENE, max_dets=1)["segm/AP"]
+    assert metrics["segm/AP"] == pytest.approx(expected)
+    assert "AP@" not in shown
+    run("--no-report", "--max-detections", "300")
+    assert "segm AP@300" in capsys.readouterr().out
+
+
 def test_the_report_can_be_left_out(run, tmp_path, capsys):
     run("--no-report")
     assert "report.html" not in capsys.readouterr().out
