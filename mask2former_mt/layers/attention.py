@@ -22,8 +22,6 @@ class MultiheadAttention(nn.Module):
 
     def __init__(self, *, channels: int, num_heads: int) -> None:
         super().__init__()
-        if channels % num_heads:
-            raise ValueError(f"channels ({channels}) must be a multiple of num_heads ({num_heads})")
         self.num_heads = num_heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))

@@ -15,17 +15,12 @@ class MLP(nn.Module):
     Args:
         in_channels, hidden_channels, out_channels: widths.
         num_layers: number of linear layers, at least 1.
-
-    Raises:
-        ValueError: fewer than 1 layer.
     """
 
     def __init__(
         self, *, in_channels: int, hidden_channels: int, out_channels: int, num_layers: int
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.layers = nn.ModuleList(nn.Linear(n, k) for n, k in itertools.pairwise(widths))
 

@@ -56,13 +56,6 @@ class HungarianMatcher:
     num_points: int
     implementation: Implementation = Implementation.AUTO
 
-    def __post_init__(self) -> None:
-        if len(self.costs.subcategories) != len(self.spec):
-            raise ValueError(
-                f"one matching cost per subcategory is needed: {list(self.spec.names)}, "
-                f"got {list(self.costs.subcategories)}"
-            )
-
     @torch.no_grad()
     def __call__(
         self,

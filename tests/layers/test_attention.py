@@ -72,12 +72,6 @@ def test_no_images_and_no_queries():
     assert attention(torch.zeros(B, 0, C), *[torch.zeros(B, N, C)] * 2).shape == (B, 0, C)
 
 
-def test_heads_that_do_not_divide_the_channels_are_refused():
-    message = r"channels \(10\) must be a multiple of num_heads \(4\)"
-    with pytest.raises(ValueError, match=message):
-        MultiheadAttention(channels=10, num_heads=4)
-
-
 @pytest.mark.parametrize("pre_norm", [False, True])
 @pytest.mark.parametrize("block_type", [SelfAttention, CrossAttention])
 def test_blocks_are_residual_with_their_norm_before_or_after(block_type, pre_norm):

@@ -32,12 +32,6 @@ def test_mlp_hand_computed():
     assert mlp(4)(torch.randn(4, 7, 3)).shape == (4, 7, 2)
 
 
-@pytest.mark.parametrize("num_layers", [0, -1])
-def test_mlp_without_layers_is_refused(num_layers):
-    with pytest.raises(ValueError, match=f"num_layers must be at least 1, got {num_layers}"):
-        mlp(num_layers)
-
-
 def block(**changed):
     """Two channels; the hidden unit is relu(x0), which is added to channel 1."""
     arguments = {"channels": 2, "hidden_channels": 1, "pre_norm": False} | changed

@@ -224,10 +224,3 @@ def test_nan_in_an_image_without_targets_does_no_harm():
     output.mask_factors.features.detach()[1] = float("nan")
     (matches,) = matcher()([output], [random_image(2), random_image(0)])
     assert len(matches[0][0]) == 2
-
-
-@pytest.mark.parametrize("costs", [(), (1.0,), (1.0,) * 4])
-def test_another_number_of_costs_than_subcategories_is_refused(costs):
-    message = r"one matching cost per subcategory is needed: \['ink', 'size', 'state'\], got \["
-    with pytest.raises(ValueError, match=message):
-        matcher(MatchCosts(1.0, 1.0, 1.0, costs))

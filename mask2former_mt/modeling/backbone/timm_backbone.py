@@ -40,7 +40,7 @@ class TimmBackbone(Backbone):
             (1 the stem, 2 up to res2, ...).
 
     Raises:
-        ValueError: the model is unknown or has no such strides, or another norm.
+        ValueError: the model is unknown or has no such strides.
     """
 
     def __init__(
@@ -48,8 +48,6 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         timm = _import_timm()
-        if norm not in NORMS:
-            raise ValueError(f"norm must be {' or '.join(map(repr, NORMS))}, got {norm!r}")
         if not timm.is_model(name):
             raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
         info = timm.create_model(name, features_only=True, pretrained=False).feature_info
