@@ -18,6 +18,7 @@ from mask2former_mt.importers.source import Report, Request, Source, SourceObjec
 
 from mask2former_mt.dataset.document import read_header
 from mask2former_mt.dataset.problems import ERROR, Problem
+from mask2former_mt.dataset.rle import as_id
 from mask2former_mt.dataset.split import Split, SplitFiles
 from mask2former_mt.files import refuse_inputs, write_whole
 from mask2former_mt.structures import SubcategorySpec
@@ -26,7 +27,7 @@ _DECIMALS = 3  # a thousandth of a pixel
 # Errors of an annotation that have nothing to do with its mask: no option leaves such objects out.
 _ALWAYS_REFUSED = ("duplicate-annotation-id", "unknown-image", "unknown-category")
 # Problems whose index is a position in `images`; all others' is one in `annotations`.
-_OF_IMAGES = ("bad-image-entry", "duplicate-image-id")
+_OF_IMAGES = ("bad-image-entry", "duplicate-image-id", "unreadable-image", "size-mismatch")
 _MAX_FILES_SHOWN = 3
 
 
@@ -57,19 +58,24 @@ def make_documents(
     labeller = Labeller(source, request.options, report)
     header = {
         "info": {"description": description},
-        "categories": sorted(source.categories, key=lambda entry: entry["id"]),
+        "categories": _numbered(source.categories),
         "subcategories": labeller.spec.to_json(),
     }
     documents = {
         source_split.name: {
             **header,
-            "images": sorted(source_split.images, key=lambda entry: entry["id"]),
+            "images": _numbered(source_split.images),
             "annotations": _annotations(source, source_split, split, labeller, report),
         }
         for source_split, split in zip(source.splits, read, strict=True)
     }
     report.raise_if_refused()
     return documents, labeller.spec
+
+
+def _numbered(entries: list[dict]) -> list[dict]:
+    """Entries of a list by their ids, which are integers."""
+    return sorted(({**e, "id": as_id(e["id"])} for e in entries), key=lambda entry: entry["id"])
 
 
 def _read_and_check(source_split: SourceSplit, source: Source, report: Report) -> Split:
@@ -80,10 +86,9 @@ def _read_and_check(source_split: SourceSplit, source: Source, report: Report) -
         "categories": source.categories,
     }
     files = SplitFiles(source_split.name, source_split.image_root, source_split.file)
-    split = Split(files, document)
-    problems = [problem for problem in split.problems if problem.severity == ERROR]
-    if source.is_coco:
-        problems += split.image_problems
+    split = Split(files, document, opens_pictures=source.is_coco)
+    found = (*split.problems, *split.image_problems)
+    problems = [problem for problem in found if problem.severity == ERROR]
     unusable: dict[int, Problem] = {}
     missing = []
     for problem in problems:
@@ -113,7 +118,7 @@ def _annotations(
     source: Source, source_split: SourceSplit, split: Split, labeller: Labeller, report: Report
 ) -> list[dict]:
     """The sound objects as the JSON's `annotations`, by ascending id of their image."""
-    items = {item.entry["id"]: item for item in source_split.objects}
+    items = {as_id(item.entry["id"]): item for item in source_split.objects}
     entries: list[dict] = []
     for record in sorted(split.records, key=lambda record: record["image_id"]):
         for annotation in record["annotations"]:
@@ -122,7 +127,7 @@ def _annotations(
                 {
                     "id": annotation["id"] if source.is_coco else len(entries) + 1,
                     "image_id": record["image_id"],
-                    "category_id": item.entry["category_id"],
+                    "category_id": as_id(item.entry["category_id"]),
                     "segmentation": item.entry["segmentation"],
                     "iscrowd": annotation["iscrowd"],
                     "subcategories": labeller.labels(item),

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from mask2former_mt.dataset.annotation import PIXELS, AnnotationReader
+from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, AnnotationReader
 from mask2former_mt.dataset.document import Header
 from mask2former_mt.evaluation import joint
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
@@ -75,7 +75,7 @@ def coco(annotations, num_images=4):
 def ground_truth(annotations, num_images=4, spec=SPEC):
     """The annotations as the evaluation holds them; images without any change no metric."""
     header = Header((APPLE, PEAR), tuple(CLASSES), spec)
-    reader = AnnotationReader(header, PIXELS)
+    reader = AnnotationReader(header, COCO_CONVENTIONS)
     records = [
         {"image_id": i + 1, "file_name": "", "height": SIZE, "width": SIZE, "annotations": []}
         for i in range(num_images)
@@ -207,9 +207,9 @@ def crowded_scene(seed):
     annotations, results = [], []
 
     def box():
-        side = int(rng.choice([8, 24, 40, 100]))
+        side = int(rng.choice([8, 24, 40, 100])) + 4 * int(rng.integers(3))
         x, y = (4 * rng.integers(0, (SIZE - side) // 4 + 1, 2)).tolist()
-        return x, y, side + 4 * int(rng.integers(3))
+        return x, y, side
 
     for image_id in (1, 2, 3, 4):
         first = len(annotations)
@@ -217,7 +217,8 @@ def crowded_scene(seed):
             x, y, side = box()
             if len(annotations) > first and rng.random() < 0.6:
                 x, y, side, _ = annotations[rng.integers(first, len(annotations))]["bbox"]
-                x, side = int(x + 2 * rng.integers(2)), int(side + 2 * rng.integers(2))
+                side = int(side + 2 * rng.integers(2))
+                x, y = min(int(x + 2 * rng.integers(2)), SIZE - side), min(y, SIZE - side)
             entry = truth(
                 x,
                 y,

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import pycocotools.mask as mask_util
 
-from mask2former_mt.check.geometry import Outline, read_outline, united_area
+from mask2former_mt.check.geometry import Outline, area_with_holes, read_outline, united_area
 from mask2former_mt.data.rasterize import rasterize
-from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, Fault, extent_of
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, extent_of
+from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
 from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
 from mask2former_mt.dataset.rle import is_int
 from mask2former_mt.dataset.split import Split
@@ -25,9 +26,6 @@ _MAX_ROUNDING_PX = 0.1
 _MAX_MISSED_PX = 16.0
 # A narrow outline longer than this is not drawn to find out.
 _MAX_DRAWN_SIDE = 4096
-# A box is unlike its mask if one of its sides is off by more pixels and the two overlap by less.
-_MAX_BOX_OFF_PX = 2.0
-_MIN_BOX_IOU = 0.95
 # An area is wrong if it is off by more than both; COCO's own differ from the masks by some pixels.
 _MAX_AREA_OFF = 0.2  # of the mask's
 _MAX_AREA_OFF_PX = 16.0
@@ -36,10 +34,17 @@ _PARTIAL_KINDS = {"bad-polygon", "too-few-points"}
 
 
 class Shape(NamedTuple):
-    """What a segmentation covers: x0, y0, x1, y1 of its extent, and its area, in pixels."""
+    """What a segmentation covers, in pixels.
+
+    Args:
+        corners: x0, y0, x1, y1 of its extent.
+        area: of the parts together, as COCO fills them.
+        area_with_holes: the same if parts that lie within another one are holes; None without any.
+    """
 
     corners: tuple[float, float, float, float]
     area: float
+    area_with_holes: float | None = None
 
 
 class ScannedAnnotation(NamedTuple):
@@ -80,13 +85,16 @@ def scan_annotations(
     known: set[tuple] = set()
     for annotation in (*record["annotations"], *unsound):
         index = annotation.get("index")
-        kinds = {problem.kind for problem in told.get(index, ())}
-        is_whole = not kinds & _PARTIAL_KINDS
+        is_whole = not any(
+            problem.severity == ERROR and problem.kind in _PARTIAL_KINDS
+            for problem in told.get(index, ())
+        )
         faults, shape = scan_segmentation(annotation["segmentation"], height, width)
         area = None
         if shape is not None and is_whole:
-            faults += _scan_box(annotation["bbox"], shape, height, width)
-            faults += _scan_area(annotation["area"], shape.area)
+            if annotation["has_bbox"]:
+                faults += _scan_box(annotation["bbox"], height, width)
+            faults += _scan_area(annotation["area"], shape)
             if index is None:
                 area = shape.area
                 if area < MASK_STRIDE**2 and not annotation["iscrowd"]:
@@ -128,20 +136,20 @@ def scan_segmentation(
     outside = _outside(corners, height, width)
     if outside > MAX_OUTSIDE_PX:
         return [], None
-    faults = []
+    faults, holed = [], None
     if isinstance(segmentation, list):
         outlines = [
             read_outline(np.array(polygon, dtype=np.float64).reshape(-1, 2))
             for polygon in segmentation
         ]
         faults = _scan_outlines(outlines, int(height), int(width))
-        area = united_area(outlines)
+        area, holed = united_area(outlines), area_with_holes(outlines)
     else:
         area = float(mask_util.area(segmentation))
     if outside > _MAX_ROUNDING_PX:
         faults.append(_overshoot("the outline", corners, height, width))
     is_in_doubt = any(fault.severity == ERROR for fault in faults)
-    return faults, None if is_in_doubt else Shape(corners, area)
+    return faults, None if is_in_doubt else Shape(corners, area, holed)
 
 
 def _scan_outlines(outlines: list[Outline], height: int, width: int) -> list[Fault]:
@@ -188,44 +196,36 @@ def _has_pixel(outlines: list[Outline], height: int, width: int) -> bool:
     return bool(mask.any())
 
 
-def _scan_box(
-    box: Sequence[float] | None, shape: Shape, height: float, width: float
-) -> list[Fault]:
+def _scan_box(box: Sequence[float] | None, height: float, width: float) -> list[Fault]:
     if box is None:
         return []
     x, y, w, h = box
     corners = (x, y, x + w, y + h)
-    # Where the JSON has none, it is the mask's, of which has been told already.
-    if corners == shape.corners:
-        return []
-    faults = []
     if _MAX_ROUNDING_PX < _outside(corners, height, width) <= MAX_OUTSIDE_PX:
-        faults.append(_overshoot("'bbox'", corners, height, width))
-    x0, y0, x1, y1 = shape.corners
-    mask_box = [x0, y0, x1 - x0, y1 - y0]
-    most_off = max(abs(a - b) for a, b in zip(corners, shape.corners, strict=True))
-    if most_off > _MAX_BOX_OFF_PX and mask_util.iou([[*box]], [mask_box], [0]) < _MIN_BOX_IOU:
+        return [_overshoot("'bbox'", corners, height, width)]
+    return []
+
+
+def _scan_area(area: float | None, shape: Shape) -> list[Fault]:
+    if shape.area_with_holes is not None:
+        says_so = area is not None and abs(area - shape.area_with_holes) < abs(area - shape.area)
         message = (
-            f"'bbox' in pixels is [{_listed(box)}], the mask's own is [{_listed(mask_box)}]: they "
-            "may be of two objects or of two picture sizes"
+            "a polygon lies inside another one of the same object: COCO fills it"
+            f"{f', but the area, {area:g}, is that of an outline with holes' if says_so else ''}"
         )
-        remedy = "correct the one that is wrong"
-        faults.append(Fault("box-unlike-mask", message, remedy, WARNING))
-    return faults
-
-
-def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
-
-
-def _scan_area(area: float | None, expected: float) -> list[Fault]:
-    if area is None or abs(area - expected) <= max(_MAX_AREA_OFF * expected, _MAX_AREA_OFF_PX):
+        remedy = (
+            "if such polygons are holes, write 'holes: even-odd' into the dataset YAML, or import "
+            "with --holes even-odd; if not, take the inner one out"
+        )
+        return [Fault("hole-filled", message, remedy, WARNING)]
+    most_off = max(_MAX_AREA_OFF * shape.area, _MAX_AREA_OFF_PX)
+    if area is None or abs(area - shape.area) <= most_off:
         return []
     message = (
-        f"'area' is {area:g}, the mask has {expected:.0f} pixels: COCO's scores for small and "
+        f"'area' is {area:g}, the mask has {shape.area:.0f} pixels: COCO's scores for small and "
         "large objects go by it"
     )
-    return [Fault("area-unlike-mask", message, "correct it", WARNING)]
+    return [Fault("area-unlike-mask", message, REPAIR, WARNING)]
 
 
 def _too_small(area: float) -> Fault:

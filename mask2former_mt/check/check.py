@@ -129,12 +129,15 @@ def find_splits(yaml_file: Path) -> tuple[list[SplitFiles], list[Problem]]:
 
 
 def _scan(
-    split: Split, told: Mapping[int, list[Problem]], position: int
+    split: Split, told: Mapping[int, list[Problem]], unreadable: Mapping[int, str], position: int
 ) -> tuple[dict, list[Problem], Picture, list[ScannedAnnotation]]:
     """Checks the picture of a record and its annotations; never raises for what they hold."""
     record = split.records[position]
     problems, picture = [], Picture()
-    if record["file_name"] != str(split.files.image_root):  # or the JSON names no file
+    header = unreadable.get(record["image_id"])
+    if header == "unreadable-image":
+        picture = Picture(num_bytes=0)
+    elif header is None and record["file_name"] != str(split.files.image_root):  # or no name
         problems, picture = scan_picture(record)
     annotations = scan_annotations(record, split.unsound.get(position, ()), told)
     return record, problems, picture, list(annotations)
@@ -158,7 +161,7 @@ class _Run:
     def check_split(self, split: Split, draw_faulty: bool, draw_sound: bool) -> None:
         """Checks one split by itself."""
         result, name = self.result, split.files.name
-        result.problems += split.problems
+        result.problems += [*split.problems, *split.image_problems]
         if split.is_unreadable:
             return
         self.splits.append(split)
@@ -166,7 +169,13 @@ class _Run:
         faulty, drawable = FaultyAnnotations(), []
         told = problems_by_index(split)
         positions = range(len(split.records))
-        scans = self._map(functools.partial(_scan, split, told), positions, name)
+        unreadable = {
+            problem.image_id: problem.kind
+            for problem in split.image_problems
+            if problem.kind in ("missing-image", "unreadable-image")
+        }
+        scan = functools.partial(_scan, split, told, unreadable)
+        scans = self._map(scan, positions, name)
         for position, (record, problems, picture, scanned) in enumerate(scans):
             path, image_id = record["file_name"], record["image_id"]
             is_drawable = picture.mean is not None

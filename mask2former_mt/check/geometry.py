@@ -83,6 +83,22 @@ def united_area(outlines: Sequence[Outline]) -> float:
     return total
 
 
+def area_with_holes(outlines: Sequence[Outline]) -> float | None:
+    """The area of an object whose parts within other parts are holes; None without any."""
+    rings = [outline for outline in outlines if outline.crossing is None and outline.area > 0]
+    if len(rings) < 2:
+        return None
+    shapes = [shapely.Polygon(ring.points) for ring in rings]
+    outer, inner = shapely.STRtree(shapes).query(shapes, predicate="contains")
+    areas = np.array([ring.area for ring in rings])
+    inner = inner[areas[inner] < areas[outer]]  # each contains itself
+    if not len(inner):
+        return None
+    # What lies in a hole is a part again.
+    depths = np.bincount(inner, minlength=len(rings))
+    return float(np.dot(areas, np.where(depths % 2, -1, 1)))
+
+
 def _filled_area(polygons: Sequence[np.ndarray]) -> float:
     """Counts the cells inside, by the even-odd rule for each polygon."""
     low = np.min([points.min(axis=0) for points in polygons], axis=0)

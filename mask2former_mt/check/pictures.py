@@ -12,7 +12,6 @@ from PIL import Image
 
 from mask2former_mt.dataset.images import DAMAGE, orientation_of, size_of
 from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
-from mask2former_mt.dataset.split import image_problem
 
 # JPEG is decoded at half size where that leaves so many pixels: it takes a quarter of the time,
 # reads the file to its end all the same, and moves no mean.
@@ -45,14 +44,9 @@ class Picture(NamedTuple):
 
 
 def scan_picture(record: Mapping) -> tuple[list[Problem], Picture]:
-    """Checks the file of a dataset dict, which need not exist, and decodes it to its end."""
+    """Decodes the file of a dataset dict, which is a picture by its header, to its end."""
     path, image_id = record["file_name"], record["image_id"]
     problems = []
-    problem = image_problem(path, image_id, record["height"], record["width"])
-    if problem is not None:
-        problems.append(problem)
-        if problem.kind != "size-mismatch":
-            return problems, Picture(num_bytes=-1 if problem.kind == "missing-image" else 0)
     size, num_bytes = None, 0
     try:
         num_bytes = os.path.getsize(path)

@@ -29,7 +29,7 @@ from mask2former_mt.check.annotation_rules import (
     scan_segmentation,
 )
 from mask2former_mt.check.geometry import read_outline
-from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, AnnotationReader, Coordinates
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, AnnotationReader, Conventions
 from mask2former_mt.dataset.document import read_document
 from mask2former_mt.dataset.rle import faults_of_counts, is_int
 from mask2former_mt.dataset.split import Split, SplitFiles
@@ -45,14 +45,14 @@ class _Case(NamedTuple):
     Args:
         kinds: of all of its problems.
         size: (height, width) of its picture, in pixels; None where the JSON does not tell.
-        coordinates: units of the JSON's numbers.
+        conventions: what the JSON's numbers mean.
         new_ids: annotation ids that nobody has.
         repairs: counts what is done.
     """
 
     kinds: set[str]
     size: tuple[int, int] | None
-    coordinates: Coordinates
+    conventions: Conventions
     new_ids: Iterator[int]
     repairs: collections.Counter[str]
 
@@ -67,19 +67,19 @@ def write_clean(files: SplitFiles, output: Path) -> collections.Counter[str]:
         ValueError: the JSON is none, or not COCO.
         OSError: it cannot be read, or the output cannot be written.
     """
-    document, repairs = clean_document(read_document(files.json_file), files.coordinates)
+    document, repairs = clean_document(read_document(files.json_file), files.conventions)
     write_whole({output: json.dumps(document).encode("ascii")})
     return repairs
 
 
 def clean_document(
-    document: Mapping, coordinates: Coordinates
+    document: Mapping, conventions: Conventions
 ) -> tuple[dict, collections.Counter[str]]:
     """Repairs a COCO document.
 
     Args:
         document: as `read_document` gives it; stays as it is.
-        coordinates: units of its numbers; the result's are the same.
+        conventions: what its numbers mean; the result's are the same.
 
     Returns:
         The repaired document, and how often which repair was made.
@@ -88,7 +88,7 @@ def clean_document(
     images = _without_repeated(document["images"], repairs)
     cleaned = {**document, "images": images, "annotations": list(document["annotations"])}
     for repairs_by_kinds in _ROUNDS:
-        _repair_annotations(cleaned, coordinates, repairs_by_kinds, repairs)
+        _repair_annotations(cleaned, conventions, repairs_by_kinds, repairs)
     return cleaned, repairs
 
 
@@ -108,7 +108,7 @@ def _without_repeated(images: list[dict], repairs: collections.Counter[str]) -> 
 
 def _repair_annotations(
     document: dict,
-    coordinates: Coordinates,
+    conventions: Conventions,
     repairs_by_kinds: Sequence[tuple],
     repairs: collections.Counter[str],
 ) -> None:
@@ -116,7 +116,7 @@ def _repair_annotations(
     entries = document["annotations"]
     # The split takes its list of annotations apart.
     split = Split(
-        SplitFiles("", Path(), Path(), coordinates), {**document, "annotations": list(entries)}
+        SplitFiles("", Path(), Path(), conventions), {**document, "annotations": list(entries)}
     )
     kinds = _kinds_by_index(split, entries)
     sizes = {
@@ -131,7 +131,7 @@ def _repair_annotations(
         # Repairs replace values of the entry, and change none of them.
         entry, image_id = dict(entries[index]), entries[index].get("image_id")
         size = sizes.get(image_id) if is_int(image_id) else None
-        case = _Case(kinds[index], size, coordinates, new_ids, repairs)
+        case = _Case(kinds[index], size, conventions, new_ids, repairs)
         for repair, repaired_kinds in repairs_by_kinds:
             if entry is not None and case.kinds & repaired_kinds:
                 entry = repair(entry, case)
@@ -164,7 +164,7 @@ def _mend_outline(entry: dict, case: _Case) -> dict:
     if not isinstance(polygons, list) or case.size is None or "bad-polygon" in case.kinds:
         return entry
     size = np.array(case.size[::-1])
-    is_normalized = case.coordinates.polygon_coords == "normalized"
+    is_normalized = case.conventions.polygon_coords == "normalized"
     unit = size if is_normalized else np.ones(2)  # x and y, in pixels
     kept, num_dropped, is_cut = [], 0, False
     for polygon in polygons:
@@ -199,7 +199,7 @@ def _take_box(entry: dict, case: _Case) -> dict:
         return entry
     x0, y0, x1, y1 = shape.corners
     box, decimals = [x0, y0, x1 - x0, y1 - y0], _DECIMALS
-    if case.coordinates.box_coords == "normalized":
+    if case.conventions.box_coords == "normalized":
         sides = case.size[::-1] * 2
         box, decimals = [v / s for v, s in zip(box, sides, strict=True)], _NORMALIZED_DECIMALS
     box = [round(v, decimals) for v in box]
@@ -222,7 +222,7 @@ def _sound_shape(entry: dict, case: _Case) -> Shape | None:
     if case.size is None:
         return None
     mask_only = {"segmentation": entry.get("segmentation")}
-    annotation, faults = AnnotationReader(None, case.coordinates).read(mask_only, *case.size)
+    annotation, faults = AnnotationReader(None, case.conventions).read(mask_only, *case.size)
     segmentation = annotation["segmentation"]
     if faults or (isinstance(segmentation, dict) and any(faults_of_counts([segmentation]))):
         return None

@@ -1,22 +1,24 @@
 """Reads an entry of `annotations` into detectron2's form, and says all that is wrong with it.
 
-Nearly all entries of a file are sound, and there may be a million of them: what is usual is told
-from what is not by few and cheap comparisons.
+The outline decides: box, area and crowd mark that are missing or wrong are taken from it. Nearly
+all entries of a file are sound, and there may be a million of them: what is usual is told from what
+is not by few and cheap comparisons.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
 
+from mask2former_mt.dataset.annotation_faults import Fault, fault
 from mask2former_mt.dataset.document import Header
-from mask2former_mt.dataset.problems import ERROR, WARNING, shown
-from mask2former_mt.dataset.rle import compressed, is_int
+from mask2former_mt.dataset.problems import ERROR, shown
+from mask2former_mt.dataset.rle import as_id, compressed, faults_of_counts
 from mask2former_mt.structures import UNKNOWN
 
 # Annotation tools round outwards, and some count pixels from 1: so much beyond the image is clipped
@@ -28,41 +30,53 @@ _BOX_MODE = BoxMode.XYWH_ABS
 # JSON knows integers that no float can hold: what is larger is no coordinate, and sums of what is
 # not are still floats.
 _LARGEST = 1e300
-COORDINATE_UNITS = ("pixel", "normalized")
+# A box is unlike its mask if one of its sides is off by more pixels and the two overlap by less.
+_MAX_BOX_OFF_PX = 2.0
+_MIN_BOX_IOU = 0.95
+# A polygon's points.
+_MIN_POINTS = 3
+
+# x0, y0, x1, y1 of an extent, in pixels
+Corners = tuple[float, float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Coordinates:
-    """The units of a dataset's numbers; RLE is always in pixels.
+class Conventions:
+    """How a dataset's JSON means its numbers and marks; RLE is always in pixels.
 
     Args:
         box_coords: unit of `bbox`: "pixel", or "normalized" to [0, 1] by the image's width and
             height.
         polygon_coords: the same of polygons.
+        crowd: what `"iscrowd": 1` means: "keep", a crowd, which training leaves out; or "object",
+            one object, as tools mark their brush masks.
+        holes: what a polygon inside another one of the same object is: "fill", a part, which COCO's
+            union fills; or "even-odd", a hole.
 
     Raises:
-        ValueError: another unit.
+        ValueError: another value.
     """
 
     box_coords: str = "pixel"
     polygon_coords: str = "pixel"
+    crowd: str = "keep"
+    holes: str = "fill"
 
     def __post_init__(self) -> None:
-        for key, unit in dataclasses.asdict(self).items():
-            if unit not in COORDINATE_UNITS:
-                raise ValueError(f"{key!r} must be 'pixel' or 'normalized', got {unit!r}")
+        for key, value in dataclasses.asdict(self).items():
+            if value not in CONVENTION_CHOICES[key]:
+                choices = " or ".join(map(repr, CONVENTION_CHOICES[key]))
+                raise ValueError(f"{key!r} must be {choices}, got {value!r}")
 
 
-PIXELS = Coordinates()
-
-
-class Fault(NamedTuple):
-    """A problem without its place; see `Problem`."""
-
-    kind: str
-    message: str
-    remedy: str = ""
-    severity: str = ERROR
+_UNITS = ("pixel", "normalized")
+CONVENTION_CHOICES = {
+    "box_coords": _UNITS,
+    "polygon_coords": _UNITS,
+    "crowd": ("keep", "object"),
+    "holes": ("fill", "even-odd"),
+}
+COCO_CONVENTIONS = Conventions()
 
 
 class AnnotationReader:
@@ -71,12 +85,12 @@ class AnnotationReader:
     Args:
         header: classes and subcategories; None if the file's own cannot be used: then nothing is
             said of labels.
-        coordinates: units of the JSON's numbers. What looks like the other unit is a fault.
+        conventions: what the JSON's numbers mean. What looks like another unit is a fault.
     """
 
-    def __init__(self, header: Header | None, coordinates: Coordinates) -> None:
+    def __init__(self, header: Header | None, conventions: Conventions) -> None:
         self._header = header
-        self._coordinates = coordinates
+        self._conventions = conventions
         # A dataset has few combinations of labels, each of which is looked up once.
         self._known_labels: dict[str, list[int]] = {}
 
@@ -85,42 +99,47 @@ class AnnotationReader:
 
         Args:
             entry: the JSON object; its `id` and `image_id` are the caller's to check.
-            height, width: of its image, in pixels; infinite where the JSON does not tell.
+            height, width: of its image, in pixels; infinite where nobody knows.
 
         Returns:
-            `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none, which
-            `has_bbox` says), `bbox_mode`, `segmentation` (polygons in pixels, or RLE with
-            compressed counts, whose lengths may not add up), `category_id` (contiguous), `iscrowd`,
-            `area` (as the JSON says, in pixels; None where it does not), `subcategories` (S labels
-            in {-1, 0..K_s}). And what is wrong with it: after an error a part may be None, or hold
-            only what could be read.
+            `id`, `bbox` (xywh in pixels; the segmentation's extent where the JSON has none that
+            fits, which `has_bbox` says), `bbox_mode`, `segmentation` (polygons in pixels, or RLE
+            with compressed counts, whose lengths may not add up), `category_id` (contiguous),
+            `iscrowd`, `area` (as the JSON says, in pixels; None where it is to be taken from the
+            mask), `subcategories` (S labels in {-1, 0..K_s}). And what is wrong with it: after an
+            error a part may be None, or hold only what could be read.
         """
         faults: list[Fault] = []
         get = entry.get
-        segmentation = get("segmentation")
+        segmentation, corners = get("segmentation"), None
         if isinstance(segmentation, list):
-            segmentation = self._polygons(segmentation, height, width, faults)
+            segmentation, corners = self._polygons(segmentation, height, width, faults)
         elif isinstance(segmentation, dict):
-            segmentation = _rle(segmentation, height, width, faults)
+            segmentation, corners = _rle(segmentation, height, width, faults)
         else:
-            got = repr(segmentation) if "segmentation" in entry else "no such key"
-            faults.append(
-                Fault(
-                    "bad-annotation",
-                    f"'segmentation' must be a list of polygons or an RLE object, got {got[:80]}",
-                    "boxes alone teach no masks: draw the outline, or remove the annotation",
-                )
-            )
+            got = repr(segmentation)[:80] if "segmentation" in entry else "no such key"
+            faults.append(fault("no outline", got=got))
             segmentation = None
+        box = None
         if "bbox" in entry:
-            box = self._box(entry["bbox"], segmentation, height, width, faults)
-        else:
-            box = extent_of(segmentation) if segmentation else None
+            box = entry["bbox"]
+            if faults and any(f.severity == ERROR for f in faults):
+                # An outline in doubt says nothing of the box.
+                box = box if _are_numbers(box) and len(box) == 4 else None
+            else:
+                box = self._box(box, corners, height, width, faults)
+                if box is None and isinstance(segmentation, dict):
+                    # A text cut short has another extent than the whole one.
+                    for _, message in faults_of_counts([segmentation]):
+                        faults, segmentation = [Fault("bad-rle", message)], None
+        has_box = box is not None
+        if not has_box and corners is not None:
+            x0, y0, x1, y1 = corners
+            box = [x0, y0, x1 - x0, y1 - y0]
         iscrowd = get("iscrowd", 0)
         if iscrowd not in (0, 1):
-            faults.append(
-                Fault("bad-annotation", f"'iscrowd' must be 0 or 1, got {shown(iscrowd)}")
-            )
+            iscrowd = _mended_crowd_mark(iscrowd, faults)
+        if iscrowd and self._conventions.crowd == "object":
             iscrowd = 0
         category, labels = None, None
         if self._header is not None:
@@ -129,26 +148,21 @@ class AnnotationReader:
         return {
             "id": get("id"),
             "bbox": box,
-            "has_bbox": "bbox" in entry,
+            "has_bbox": has_box,
             "bbox_mode": _BOX_MODE,
             "segmentation": segmentation,
             "category_id": category,
             "iscrowd": int(iscrowd),
-            "area": self._area(get("area"), faults),
+            "area": self._area(entry["area"], height, width, faults) if "area" in entry else None,
             "subcategories": labels,
         }, faults
 
     def _class(self, category_id: object, faults: list[Fault]) -> int | None:
-        if is_int(category_id) and category_id in self._header.contiguous_ids:
-            return self._header.contiguous_ids[category_id]
-        faults.append(
-            Fault(
-                "unknown-category",
-                f"category_id {shown(category_id)} is not listed in 'categories'; listed are "
-                f"{shown(list(self._header.category_ids))}",
-                "add it there, or correct the annotation",
-            )
-        )
+        known_id = category_id if type(category_id) is int else as_id(category_id)
+        if known_id in self._header.contiguous_ids:
+            return self._header.contiguous_ids[known_id]
+        listed = shown(list(self._header.category_ids))
+        faults.append(fault("unknown class", got=shown(category_id), listed=listed))
         return None
 
     def _labels(self, labels: object, faults: list[Fault]) -> list[int] | None:
@@ -159,24 +173,13 @@ class AnnotationReader:
         if known is not None:
             return list(known)
         if not isinstance(labels, dict):
-            faults.append(
-                Fault(
-                    "unknown-subcategory",
-                    f'\'subcategories\' must be an object such as {{"style": "photo"}}, got {key}',
-                    "correct the annotation",
-                )
-            )
+            faults.append(fault("no labels", got=key))
             return None
         spec, found = self._header.spec, len(faults)
         for name in labels:
             if name not in spec.names:
-                faults.append(
-                    Fault(
-                        "unknown-subcategory",
-                        f"subcategory {shown(name)} is not listed; listed are {list(spec.names)}",
-                        "add it to the file's 'subcategories', or correct the annotation",
-                    )
-                )
+                listed = list(spec.names)
+                faults.append(fault("unknown subcategory", got=shown(name), listed=listed))
         values = []
         for subcategory in spec:
             try:
@@ -185,224 +188,248 @@ class AnnotationReader:
                     subcategory.value_index(labels[subcategory.name]) if has_label else UNKNOWN
                 )
             except (ValueError, RecursionError) as error:
-                remedy = "add it to 'values', or correct the annotation"
-                faults.append(Fault("unknown-value", str(error), remedy))
+                faults.append(fault("unknown value", why=error))
         if len(faults) > found:
             return None
         self._known_labels[key] = values
         return list(values)
 
-    def _area(self, area: object, faults: list[Fault]) -> float | None:
+    def _area(self, area: object, height: float, width: float, faults: list[Fault]) -> float | None:
         # Nobody says what the area of a normalised outline is normalised by.
-        if area is None or self._coordinates.polygon_coords == "normalized":
+        if self._conventions.polygon_coords == "normalized":
             return None
-        try:
-            if type(area) in (int, float) and math.isfinite(area):
-                return area
-        except OverflowError:
-            pass
-        faults.append(
-            Fault(
-                "area-unlike-mask",
-                f"'area' is {shown(area)}, which is no number of pixels",
-                "remove it: it is taken from the mask then",
-                WARNING,
-            )
-        )
+        most = min(height * width, _LARGEST)
+        if type(area) in (int, float) and 0 < area <= most:
+            return area
+        faults.append(fault("no area", most=most, got=shown(area)))
         return None
 
     def _polygons(
         self, polygons: list, height: float, width: float, faults: list[Fault]
-    ) -> list | None:
-        """The sound ones in pixels; None without any."""
-        unit = self._coordinates.polygon_coords
-        lowest, highest = math.inf, -math.inf
-        damaged = []
-        for polygon in polygons:
-            try:
-                length = len(polygon)
-                is_sound = type(polygon) is list and length % 2 == 0 and math.isfinite(sum(polygon))
-            except (TypeError, OverflowError):
-                is_sound = False
-            if is_sound and length >= 6:
-                # Integers that no float can hold may have a sum that one can.
-                low, high = min(polygon), max(polygon)
-                is_sound = low >= -_LARGEST and high <= _LARGEST
-            if not is_sound or length < 6:
-                damaged.append(polygon)
-                faults.append(_damaged_polygon(polygon, is_list_of_numbers=is_sound))
-                continue
-            if low < lowest:
-                lowest = low
-            if high > highest:
-                highest = high
-        if damaged or not polygons:
-            if not polygons:
-                remedy = "draw the outline, or remove the annotation"
-                faults.append(Fault("zero-area", "'segmentation' is empty", remedy))
-            polygons = [p for p in polygons if not any(p is d for d in damaged)]
-            if not polygons:
-                return None
-        if unit == "normalized":
+    ) -> tuple[list | None, Corners | None]:
+        """The sound ones in pixels, and their extent; None without any."""
+        corners = _corners_of(polygons)
+        if corners is None:
+            polygons = _mended_polygons(polygons, faults)
+            corners = _corners_of(polygons)
+            if corners is None:
+                return None, None
+        if self._conventions.holes == "even-odd" and len(polygons) > 1:
+            polygons = with_holes(polygons)
+        x0, y0, x1, y1 = corners
+        is_inside = _is_inside(corners, height, width)
+        is_normalized = self._conventions.polygon_coords == "normalized"
+        if is_inside and not is_normalized and (x1 > _MAX_NORMALIZED or y1 > _MAX_NORMALIZED):
+            return polygons, corners
+        if is_normalized:
             if not math.isfinite(height):
-                return None  # the image's entry is refused already
+                return None, None  # the image's entry is refused already
             polygons = [
                 [v * (height if i % 2 else width) for i, v in enumerate(polygon)]
                 for polygon in polygons
             ]
-        elif highest <= _MAX_NORMALIZED and max(height, width) > 1:
-            faults.append(
-                _maybe_normalized("bad-polygon", "a polygon", "polygon_coords", highest, width)
-            )
-            return polygons
-        elif lowest >= -MAX_OUTSIDE_PX:
-            # Nearly all are well inside; what is not takes the longer way.
-            if highest <= height and highest <= width:
-                return polygons
-            if highest <= (width if width > height else height):
-                shorter, axis = (height, 1) if width > height else (width, 0)
-                if len(polygons) == 1 and max(polygons[0][axis::2]) <= shorter:
-                    return polygons
-        x, y, w, h = extent_of(polygons)
-        corners = (x, y, x + w, y + h)
-        _check_inside("a polygon", "polygon_coords", unit, corners, height, width, faults)
-        return polygons
+            corners = x0 * width, y0 * height, x1 * width, y1 * height
+            if not _is_inside(corners, height, width):
+                outside = "normalised outline outside"
+                faults.append(fault(outside, x0=x0, x1=x1, y0=y0, y1=y1))
+        elif is_inside and max(height, width) > 1:
+            faults.append(fault("normalised outline", width=width, most=max(x1, y1)))
+        elif not is_inside:
+            size = {"height": height, "width": width}
+            faults.append(fault("outline outside", **size, x0=x0, x1=x1, y0=y0, y1=y1))
+        return polygons, corners
 
     def _box(
-        self,
-        box: object,
-        segmentation: list | Mapping | None,
-        height: float,
-        width: float,
-        faults: list[Fault],
+        self, box: object, corners: Corners, height: float, width: float, faults: list[Fault]
     ) -> list[float] | None:
-        """xywh in pixels."""
-        unit = self._coordinates.box_coords
+        """xywh in pixels; None if it is to be taken from the outline."""
+        x0, y0, x1, y1 = corners
+        unit = self._conventions.box_coords
         try:
             x, y, w, h = box
-            is_sound = (
-                -_LARGEST <= x <= _LARGEST
-                and -_LARGEST <= y <= _LARGEST
-                and 0 <= w <= _LARGEST
-                and 0 <= h <= _LARGEST
-            )
-        except (TypeError, ValueError):
-            is_sound = False
-        if not is_sound:
-            message = f"'bbox' must be [x, y, width, height] in pixels, got {shown(box)}"
-            faults.append(Fault("bad-box", message, "remove it: it is taken from the mask then"))
-            return None
-        right, bottom = x + w, y + h
-        # Nearly all are well inside; what is not, or may be of another unit, takes the longer way.
-        if unit == "pixel" and x >= 0 and y >= 0 and 2 <= right <= width and 2 <= bottom <= height:
-            return box
-        if unit == "normalized":
-            if not math.isfinite(height):
-                return None  # the image's entry is refused already
-            box = [x * width, y * height, w * width, h * height]
-            x, y, right, bottom = x * width, y * height, right * width, bottom * height
-        elif max(right, bottom) <= _MAX_NORMALIZED and w > 0 and h > 0 and segmentation:
-            # An object may really be one pixel large; its mask tells.
-            x0, y0, mask_width, mask_height = extent_of(segmentation)
-            if max(x0 + mask_width, y0 + mask_height) > _MAX_NORMALIZED:
-                most = max(right, bottom)
-                faults.append(_maybe_normalized("bad-box", "'bbox'", "box_coords", most, width))
+            if unit == "normalized":
+                x, y, w, h = box = [x * width, y * height, w * width, h * height]
+            if (
+                w >= 0
+                and h >= 0
+                and abs(x - x0) <= _MAX_BOX_OFF_PX
+                and abs(y - y0) <= _MAX_BOX_OFF_PX
+                and abs(x + w - x1) <= _MAX_BOX_OFF_PX
+                and abs(y + h - y1) <= _MAX_BOX_OFF_PX
+            ):
                 return box
-        corners = (x, y, right, bottom)
-        _check_inside("'bbox'", "box_coords", unit, corners, height, width, faults)
-        return box
+            is_box = max(abs(x), abs(y), w, h) <= _LARGEST and w >= 0 and h >= 0
+        except (TypeError, ValueError, OverflowError):
+            is_box = False
+        if not is_box:
+            faults.append(fault("no box", got=shown(box)))
+            return None
+        own = [x0, y0, x1 - x0, y1 - y0]
+        if mask_util.iou([[*map(float, box)]], [own], [0]) >= _MIN_BOX_IOU:
+            return box
+        hint = ""
+        if unit == "normalized" and math.isfinite(width):
+            hint = "if it is in pixels, write 'box_coords: pixel' into the dataset YAML; "
+        elif max(x + w, y + h) <= _MAX_NORMALIZED:
+            hint = "if it is normalised, write 'box_coords: normalized' into the dataset YAML; "
+        faults.append(fault("other box", box=_listed(box), own=_listed(own), hint=hint))
+        return None
+
+
+def with_holes(polygons: list[list[float]]) -> list[list[float]]:
+    """Polygons of which those that lie within another one are holes of it.
+
+    Args:
+        polygons: of one object, each [x1, y1, ...].
+
+    Returns:
+        Polygons of which COCO's union is what the even-odd rule makes of the given ones: a hole is
+        joined to its outline by a seam, which is run along twice and so encloses nothing.
+    """
+    boxes = [_corners_of([polygon]) for polygon in polygons]
+    # The largest first: what is within a polygon comes after it.
+    order = sorted(range(len(polygons)), key=lambda i: -_box_area(boxes[i]))
+    outlines: dict[int, list[float]] = {}
+    for i in order:
+        around = next((j for j in outlines if _encloses(boxes[j], boxes[i])), None)
+        if around is None:
+            outlines[i] = list(polygons[i])
+        else:
+            start, hole = polygons[around][:2], polygons[i]
+            outlines[around] += [*start, *hole, *hole[:2]]
+    return [outlines[i] for i in sorted(outlines)]
 
 
 def extent_of(segmentation: list | Mapping) -> list[float]:
     """The extent of polygons or of a compressed RLE, xywh in their own unit."""
     if isinstance(segmentation, Mapping):
         return [float(v) for v in mask_util.toBbox(segmentation)]
-    xs, ys = segmentation[0][0::2], segmentation[0][1::2]
-    for polygon in segmentation[1:]:
-        xs += polygon[0::2]
-        ys += polygon[1::2]
-    x, y = min(xs), min(ys)
-    return [x, y, max(xs) - x, max(ys) - y]
+    x0, y0, x1, y1 = _corners_of(segmentation)
+    return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _rle(rle: dict, height: float, width: float, faults: list[Fault]) -> dict | None:
-    """The compressed RLE; that its lengths add up is checked for many at once."""
-    size = rle.get("size")
-    if size != [height, width] and math.isfinite(height) and isinstance(size, list):
-        message = f"RLE size must be the image's [height, width] = [{height}, {width}], got {size}"
-        remedy = "export it again for this picture"
-        faults.append(Fault("rle-size-mismatch", message[:200], remedy))
-        return None
+def _corners_of(polygons: Sequence) -> Corners | None:
+    """The extent of polygons; None unless there is one, and each has three points and more."""
+    x0 = y0 = math.inf
+    x1 = y1 = -math.inf
     try:
-        rle = compressed(rle)
-    except ValueError as error:
-        faults.append(Fault("bad-rle", str(error), "export it again"))
+        for polygon in polygons:
+            xs, ys = polygon[0::2], polygon[1::2]
+            if len(ys) < _MIN_POINTS or len(xs) != len(ys) or not math.isfinite(sum(polygon)):
+                return None
+            left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+            # Comparisons, since most objects have one polygon and calls take longer.
+            x0 = left if left < x0 else x0
+            y0 = top if top < y0 else y0
+            x1 = right if right > x1 else x1
+            y1 = bottom if bottom > y1 else y1
+    except (TypeError, OverflowError):
         return None
-    area, num_pixels = int(mask_util.area(rle)), math.prod(rle["size"])
-    if area == 0:
-        remedy = "draw the object, or remove the annotation"
-        faults.append(Fault("zero-area", "the RLE has no pixel", remedy))
-        return None
-    if area > num_pixels:
-        message = f"the RLE must cover at most height * width = {num_pixels} pixels, got {area}"
-        faults.append(Fault("bad-rle", message, "its counts are damaged, export it again"))
-        return None
-    return rle
+    # Integers that no float can hold may have a sum that one can.
+    is_sound = x0 <= x1 and min(x0, y0) >= -_LARGEST and max(x1, y1) <= _LARGEST
+    return (x0, y0, x1, y1) if is_sound else None
 
 
-def _damaged_polygon(polygon: object, *, is_list_of_numbers: bool) -> Fault:
-    if is_list_of_numbers:
-        return Fault(
-            "too-few-points",
-            f"a polygon needs at least 3 points, got {len(polygon) // 2}: {shown(polygon)}",
-            "remove it or draw it again",
-        )
-    return Fault(
-        "bad-polygon",
-        "a polygon must be a flat list of finite numbers [x1, y1, x2, y2, ...], got "
-        f"{shown(polygon)}",
-        "export it again",
+def _mended_polygons(polygons: list, faults: list[Fault]) -> list:
+    """The polygons that were meant, without degenerate ones: empty where any is damaged beyond."""
+    if not polygons:
+        faults.append(fault("empty outline"))
+        return []
+    if not any(isinstance(polygon, list) for polygon in polygons):
+        if _corners_of([polygons]) is None:
+            faults.append(fault("damaged polygon", got=shown(polygons)))
+            return []
+        faults.append(fault("flat list"))
+        return [polygons]
+    if len(polygons) >= _MIN_POINTS and _are_points(polygons):
+        polygons = [polygons]
+    if any(map(_are_points, polygons)):
+        faults.append(fault("list of points"))
+        polygons = [[*itertools.chain(*p)] if _are_points(p) else p for p in polygons]
+    sound = [p for p in polygons if _are_numbers(p) and len(p) % 2 == 0]
+    damaged = [p for p in polygons if not _are_numbers(p) or len(p) % 2]
+    short = [p for p in sound if len(p) < 2 * _MIN_POINTS]
+    kept = [p for p in sound if len(p) >= 2 * _MIN_POINTS]
+    if damaged:
+        faults.append(fault("damaged polygon", got=shown(damaged[0])))
+    if short:
+        name = "short part" if kept else "only short parts"
+        faults.append(fault(name, number=len(short[0]) // 2, got=shown(short[0])))
+    return kept
+
+
+def _are_numbers(value: object) -> bool:
+    """Whether a JSON value is a list of finite numbers."""
+    return isinstance(value, list) and all(
+        isinstance(number, (int, float)) and -_LARGEST <= number <= _LARGEST for number in value
     )
 
 
-def _check_inside(
-    what: str,
-    key: str,
-    unit: str,
-    corners: tuple[float, float, float, float],
-    height: float,
-    width: float,
-    faults: list[Fault],
-) -> None:
-    """Checks xyxy in pixels; `key` and `unit` say what the JSON's numbers were said to be."""
+def _are_points(value: object) -> bool:
+    """Whether a JSON value is a list of points [x, y]."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(_are_numbers(point) and len(point) == 2 for point in value)
+    )
+
+
+def _is_inside(corners: Corners, height: float, width: float) -> bool:
     x0, y0, x1, y1 = corners
-    if (
+    return (
         x0 >= -MAX_OUTSIDE_PX
         and y0 >= -MAX_OUTSIDE_PX
         and x1 <= width + MAX_OUTSIDE_PX
         and y1 <= height + MAX_OUTSIDE_PX
-    ):
-        return
-    if unit == "normalized":
-        message = (
-            f"{what} must lie in [0, 1], as '{key}: normalized' says, got x in "
-            f"[{x0 / width:g}, {x1 / width:g}], y in [{y0 / height:g}, {y1 / height:g}]"
-        )
-        remedy = f"if these are pixels, write '{key}: pixel' into the dataset YAML"
-    else:
-        message = (
-            f"{what} must lie inside the image, x in [0, {width}], y in [0, {height}], got x in "
-            f"[{x0:g}, {x1:g}], y in [{y0:g}, {y1:g}]"
-        )
-        remedy = "it may belong to another image or size: draw it again"
-    faults.append(Fault("out-of-bounds", message, remedy))
+    )
 
 
-def _maybe_normalized(kind: str, what: str, key: str, highest: float, width: float) -> Fault:
-    return Fault(
-        kind,
-        f"{what} must be in pixels of the image, {width:g} wide, got no coordinate above "
-        f"{highest:g}: normalised to [0, 1]?",
-        f"then write '{key}: normalized' into the dataset YAML; if it is no larger than a pixel, "
-        "remove the annotation",
+def _rle(
+    rle: dict, height: float, width: float, faults: list[Fault]
+) -> tuple[dict | None, Corners | None]:
+    """The compressed RLE and its extent; that its lengths add up is checked for many at once."""
+    size = rle.get("size")
+    if size != [height, width] and math.isfinite(height) and isinstance(size, list):
+        faults.append(fault("other RLE size", height=height, width=width, got=shown(size)))
+        return None, None
+    try:
+        rle = compressed(rle)
+    except ValueError as error:
+        faults.append(fault("damaged RLE", why=error))
+        return None, None
+    area, num_pixels = int(mask_util.area(rle)), math.prod(rle["size"])
+    if area == 0:
+        faults.append(fault("empty RLE"))
+        return None, None
+    if area > num_pixels:
+        faults.append(fault("overfull RLE", most=num_pixels, got=area))
+        return None, None
+    x, y, w, h = extent_of(rle)
+    return rle, (x, y, x + w, y + h)
+
+
+def _mended_crowd_mark(iscrowd: object, faults: list[Fault]) -> int:
+    """0, one object, unless a text says otherwise: nothing else of an annotation tells."""
+    mended = as_id(iscrowd)
+    mended = mended if mended in (0, 1) else 0
+    taken = "a crowd" if mended else "one object"
+    faults.append(fault("no crowd mark", got=shown(iscrowd), taken=taken))
+    return mended
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
+
+
+def _box_area(corners: Corners) -> float:
+    x0, y0, x1, y1 = corners
+    return (x1 - x0) * (y1 - y0)
+
+
+def _encloses(outer: Corners, inner: Corners) -> bool:
+    return (
+        outer[0] <= inner[0]
+        and outer[1] <= inner[1]
+        and outer[2] >= inner[2]
+        and outer[3] >= inner[3]
     )

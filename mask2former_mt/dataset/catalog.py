@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mask2former_mt.dataset.annotation import Coordinates
+from mask2former_mt.dataset.annotation import Conventions
 from mask2former_mt.dataset.problems import refuse
 from mask2former_mt.dataset.split import (
     Split,
@@ -23,10 +23,10 @@ from mask2former_mt.dataset.split import (
 from mask2former_mt.structures import SubcategorySpec
 
 _OWN_KEYS = ("name", "root")
-# May be left out; see `Coordinates`.
-_COORDINATE_KEYS = tuple(field.name for field in dataclasses.fields(Coordinates))
+# May be left out; see `Conventions`.
+_CONVENTION_KEYS = tuple(field.name for field in dataclasses.fields(Conventions))
 # Keys of a dataset YAML that are no splits.
-OTHER_KEYS = (*_OWN_KEYS, *_COORDINATE_KEYS)
+OTHER_KEYS = (*_OWN_KEYS, *_CONVENTION_KEYS)
 _SPLIT_KEYS = {"images", "annotations"}
 _EXAMPLE = "val: {images: val, annotations: val.json}"
 
@@ -39,14 +39,14 @@ class DatasetFile:
         path: absolute path of the YAML.
         name: the dataset's.
         root: folder that the splits' paths are relative to.
-        coordinates: units of all splits' numbers.
+        conventions: what all splits' numbers and marks mean.
         entries: what the YAML says of each split, by name; see `files_of`.
     """
 
     path: Path
     name: str
     root: Path
-    coordinates: Coordinates
+    conventions: Conventions
     entries: Mapping[str, Mapping]
 
     def files_of(self, split: str) -> SplitFiles:
@@ -82,7 +82,7 @@ class DatasetFile:
                     f"{self.path}: {split}.{key}: {path} {missing}; "
                     "it is relative to 'root', which is relative to the YAML"
                 )
-        return SplitFiles(split, image_root.resolve(), json_file.resolve(), self.coordinates)
+        return SplitFiles(split, image_root.resolve(), json_file.resolve(), self.conventions)
 
 
 def read_dataset_file(yaml_file: Path) -> DatasetFile:
@@ -101,7 +101,7 @@ def read_dataset_file(yaml_file: Path) -> DatasetFile:
                 f"{repr(content[key]) if key in content else 'no such key'}"
             )
     try:
-        coordinates = Coordinates(**{k: content[k] for k in _COORDINATE_KEYS if k in content})
+        conventions = Conventions(**{k: content[k] for k in _CONVENTION_KEYS if k in content})
     except ValueError as error:
         raise ValueError(f"{yaml_file}: {error}") from error
     entries = {split: entry for split, entry in content.items() if split not in OTHER_KEYS}
@@ -114,7 +114,7 @@ def read_dataset_file(yaml_file: Path) -> DatasetFile:
     if not entries:
         raise ValueError(f"{yaml_file} names no split; add one such as {_EXAMPLE!r}")
     root = yaml_file.parent / content["root"]
-    return DatasetFile(yaml_file, content["name"], root, coordinates, entries)
+    return DatasetFile(yaml_file, content["name"], root, conventions, entries)
 
 
 def _parse_yaml(yaml_file: Path) -> dict:
@@ -221,6 +221,8 @@ def split_of(dataset_name: str) -> Split:
             )
         root = metadata.get("image_root", None) or "."
         files = SplitFiles(dataset_name, Path(root), Path(metadata.json_file))
+        # The records that are trained on are its own loader's, whatever the pictures say.
+        return read_split(files, opens_pictures=False)
     return read_split(files)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.dataset.rle import as_id
 from mask2former_mt.structures import SubcategorySpec
 
 
@@ -70,7 +70,8 @@ def parse_json(path: Path) -> object:
             # file is broken.
             with contextlib.suppress(msgspec.MsgspecError):
                 return msgspec.json.decode(content)
-            text = content.decode("utf-8")
+            # Some programs of Windows write UTF-16, which its first bytes say.
+            text = content.decode(json.detect_encoding(content))
             del content  # not both while parsing
             return json.loads(text)
     except UnicodeDecodeError as error:
@@ -120,8 +121,8 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
     faults = []
     names: dict[int, str] = {}
     for category in document["categories"]:
-        category_id, name = category.get("id"), category.get("name")
-        if not is_int(category_id) or not isinstance(name, str) or not name:
+        category_id, name = as_id(category.get("id")), category.get("name")
+        if category_id is None or not isinstance(name, str) or not name:
             faults.append(
                 'an entry of \'categories\' must be {"id": <integer>, "name": <text>}, '
                 f"got {category!r}"

@@ -17,6 +17,7 @@ KINDS = {
     "splits-differ": "the splits list different classes or subcategories",
     "bad-image-entry": "entries of 'images' without a usable id, name or size",
     "duplicate-image-id": "image ids used twice",
+    "picture-name": "pictures found under another name than the JSON's",
     "missing-image": "image files that do not exist",
     "unreadable-image": "files that are no image, or one that nothing here can read",
     "truncated-image": "pictures that are cut short or damaged",
@@ -25,6 +26,9 @@ KINDS = {
     "leakage": "pictures that are in two splits",
     "duplicate-image": "pictures that are in one split twice",
     "bad-annotation": "annotations that training refuses",
+    "id-as-text": "ids that are written as text",
+    "crowd": "objects that are not learned, because they are marked as crowds",
+    "bad-crowd-mark": "crowd marks other than 0 and 1",
     "duplicate-annotation-id": "annotation ids used twice",
     "duplicate-annotation": "objects annotated twice",
     "unknown-image": "annotations of images that are not listed",
@@ -35,6 +39,7 @@ KINDS = {
     "too-few-points": "outlines with fewer than 3 points",
     "out-of-bounds": "outlines or boxes that leave the picture",
     "self-intersecting": "outlines that cross themselves",
+    "hole-filled": "outlines inside other outlines of the same object",
     "bad-rle": "run lengths that are damaged",
     "rle-size-mismatch": "run lengths for another picture size",
     "zero-area": "objects, or parts of them, without area",
@@ -142,6 +147,25 @@ def refuse(
     more = len(lines) - _MAX_PROBLEMS_SHOWN
     lines = lines[:_MAX_PROBLEMS_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
     raise ValueError("\n  ".join([headline, *lines]))
+
+
+def warnings_text(problems: Iterable[Problem], json_file: Path, image_root: Path) -> str:
+    """What is told of a split that can be used: a line for each kind of warning; else empty.
+
+    Args:
+        problems: of the split; errors are left out.
+        json_file, image_root: of the split.
+    """
+    by_kind: dict[str, list[Problem]] = {}
+    for problem in problems:
+        if problem.severity == WARNING:
+            by_kind.setdefault(problem.kind, []).append(problem)
+    lines = [
+        f"{len(by_kind[kind])} x {meaning}; the first: {_line(by_kind[kind][0], image_root)}"
+        for kind, meaning in KINDS.items()
+        if kind in by_kind
+    ]
+    return "\n  ".join([f"{json_file} is used, but:", *lines]) if lines else ""
 
 
 def _line(problem: Problem, image_root: Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import collections
 import dataclasses
 import functools
+import logging
 import math
 import os
 import pickle
@@ -12,22 +13,23 @@ from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mask2former_mt.dataset.annotation import PIXELS, AnnotationReader, Coordinates, Fault
+from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, AnnotationReader, Conventions
+from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
 from mask2former_mt.dataset.document import (
     Header,
     read_document,
     read_header,
     without_garbage_collection,
 )
-from mask2former_mt.dataset.images import is_turned, upright_size
-from mask2former_mt.dataset.problems import ERROR, Problem, refuse, shown
-from mask2former_mt.dataset.rle import MAX_SIDE, faults_of_counts, is_int
+from mask2former_mt.dataset.listed_pictures import Size, look_at_pictures
+from mask2former_mt.dataset.problems import ERROR, WARNING, Problem, refuse, shown, warnings_text
+from mask2former_mt.dataset.rle import MAX_SIDE, as_id, faults_of_counts, is_int
 
+_LOGGER = logging.getLogger(__name__)
 # What reading a JSON file raises: it is not there or not to be read, or it is nested too deep.
 _UNREADABLE = (ValueError, OSError, RecursionError, MemoryError)
-# Headers are read by several threads: most of the time goes into waiting for the disk.
-_HEADER_THREADS = 8
-_HEADER_CHUNK = 64
+# What is wrong with an outline that was drawn on a picture of another size.
+_OF_OTHER_SIZE = ("out-of-bounds", "rle-size-mismatch")
 # So many RLE texts are checked together; the arrays in between are 100 times as large as they are.
 _RLE_CHUNK = 1000
 # Splits of one process that are kept; one that changed on disk takes a place of its own.
@@ -42,13 +44,13 @@ class SplitFiles:
         name: such as "train".
         image_root: folder that the file names in the JSON are relative to.
         json_file: COCO JSON, plain or with subcategories.
-        coordinates: units of its numbers.
+        conventions: what its numbers and marks mean.
     """
 
     name: str
     image_root: Path
     json_file: Path
-    coordinates: Coordinates = PIXELS
+    conventions: Conventions = COCO_CONVENTIONS
 
 
 class PackedRecords(Sequence):
@@ -84,6 +86,8 @@ class Split:
         document: the parsed JSON, which is taken apart when the annotations are first asked for;
             None if it cannot be used.
         problems: of the file as a whole.
+        opens_pictures: whether the pictures' headers are read, too: wrong names and sizes of the
+            JSON give way to them.
 
     Attributes:
         header: classes and subcategories; None if they cannot be used.
@@ -92,9 +96,15 @@ class Split:
     """
 
     def __init__(
-        self, files: SplitFiles, document: dict | None, problems: Sequence[Problem] = ()
+        self,
+        files: SplitFiles,
+        document: dict | None,
+        problems: Sequence[Problem] = (),
+        *,
+        opens_pictures: bool = False,
     ) -> None:
         self.files = files
+        self._opens_pictures = opens_pictures
         self.header: Header | None = None
         self._document = document
         self.header_problems = list(problems)
@@ -124,7 +134,7 @@ class Split:
 
     @property
     def problems(self) -> list[Problem]:
-        """Everything that is wrong with the JSON; see `image_problems` for the pictures."""
+        """Everything that is wrong with the JSON by itself; see also `image_problems`."""
         return self._content.problems
 
     @property
@@ -132,15 +142,16 @@ class Split:
         """Whether the file is no COCO JSON; the one problem says why."""
         return any(problem.kind == "bad-annotation-file" for problem in self.header_problems)
 
-    @functools.cached_property
+    @property
     def image_problems(self) -> list[Problem]:
-        """What is wrong with the pictures' files, by their headers; each is opened once."""
-        places = self._content.places
-        # By the chunk: handing single files to the threads would take longer than reading them.
-        chunks = [places[i : i + _HEADER_CHUNK] for i in range(0, len(places), _HEADER_CHUNK)]
-        with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
-            found = pool.map(lambda chunk: [image_problem(*place) for place in chunk], chunks)
-            return [problem for part in found for problem in part if problem is not None]
+        """What is wrong with the pictures' files, by their headers; empty if none was opened."""
+        return self._content.image_problems
+
+    @functools.cached_property
+    def warnings(self) -> str:
+        """All warnings in a few lines, of files that can be used; empty without any."""
+        problems = [*self.problems, *self.image_problems]
+        return warnings_text(problems, self.files.json_file, self.files.image_root)
 
     def forget_document(self) -> None:
         """Frees the memory of annotations that nobody will ask for; else they are read again."""
@@ -152,30 +163,35 @@ class Split:
         if document is None and not self.header_problems:
             document = read_document(self.files.json_file)
         self._document = None
-        content = _Content(self.files, self.header, self.header_problems)
+        content = _Content(self.files, self.header, self.header_problems, self._opens_pictures)
         if document is not None:
             with without_garbage_collection():
                 content.read(document)
         return content
 
 
-def read_split(files: SplitFiles) -> Split:
+def read_split(files: SplitFiles, *, opens_pictures: bool = True) -> Split:
     """The split, read once as long as the JSON stays as it is.
 
     Nothing that the file holds is refused here: it is told by the split's problems.
+
+    Args:
+        files: where it is.
+        opens_pictures: as for `Split`.
     """
     try:
         status = os.stat(files.json_file)
         stamp = (status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):
         stamp = None
-    return _read_split(files, stamp)
+    return _read_split(files, stamp, opens_pictures)
 
 
 @functools.lru_cache(maxsize=_KEPT_SPLITS)
-def _read_split(files: SplitFiles, stamp: tuple[int, int] | None) -> Split:
+def _read_split(files: SplitFiles, stamp: tuple[int, int] | None, opens_pictures: bool) -> Split:
     try:
-        return Split(files, read_document(files.json_file))
+        document = read_document(files.json_file)
+        return Split(files, document, opens_pictures=opens_pictures)
     except _UNREADABLE as error:
         problem = Problem(ERROR, "bad-annotation-file", str(files.json_file), str(error))
         return Split(files, None, [problem])
@@ -183,6 +199,8 @@ def _read_split(files: SplitFiles, stamp: tuple[int, int] | None) -> Split:
 
 def refuse_errors(files: SplitFiles, expected: Header) -> Split:
     """The split, if training can use all of it, so that nothing surprises a training under way.
+
+    What was read otherwise than it is written, and what is not learned, is logged once.
 
     Args:
         files: where it is.
@@ -200,7 +218,14 @@ def refuse_errors(files: SplitFiles, expected: Header) -> Split:
         )
     problems = [*split.problems, *split.image_problems]
     refuse(problems, files.json_file, files.image_root, len(split.records))
+    _log_once(split.warnings)
     return split
+
+
+@functools.lru_cache(maxsize=_KEPT_SPLITS)
+def _log_once(text: str) -> None:
+    if text:
+        _LOGGER.warning(text)
 
 
 def training_records(files: SplitFiles, expected: Header) -> list[dict]:
@@ -214,22 +239,53 @@ class _Content:
     """The records of a document under way."""
 
     def __init__(
-        self, files: SplitFiles, header: Header | None, problems: Sequence[Problem]
+        self,
+        files: SplitFiles,
+        header: Header | None,
+        problems: Sequence[Problem],
+        opens_pictures: bool,
     ) -> None:
         self.files = files
+        self.opens_pictures = opens_pictures
         self.header = header
         self.problems = list(problems)
         self.records: Sequence[dict] = PackedRecords([])
         self.unsound: dict[int, list[dict]] = {}
-        # File, image id, height and width of each record that names a file.
-        self.places: list[tuple[str, int, float, float]] = []
+        self.image_problems: list[Problem] = []
+        # Of each record the index of its entry and its name in the JSON; and by position what is
+        # wrong with its size.
+        self._indices: list[int] = []
+        self._names: list[str | None] = []
+        self._size_faults: dict[int, str] = {}
         self._images: dict[int, int] = {}  # from image id to the position of its record
+        # By list and key: how many ids of the JSON are text, and the first of them.
+        self._text_ids: dict[tuple[str, str], tuple[int, object]] = {}
 
     def read(self, document: dict) -> None:
         """Reads images and annotations; empties the list of annotations meanwhile."""
+        for category in document["categories"]:
+            self._id_of(category, "categories", "id")
         records = self._read_images(document["images"])
+        if self.opens_pictures:
+            self._look_at_pictures(records, document["annotations"])
+        self._tell_sizes(records)
         self._read_annotations(document["annotations"], records)
         self.records = PackedRecords(records)
+        for (listed, key), (count, first) in self._text_ids.items():
+            message = (
+                f"{key!r} must be an integer, but {count} entries of {listed!r} have such as "
+                f"{shown(first)}: read as the number that it says"
+            )
+            self._add(Fault("id-as-text", message, REPAIR, WARNING))
+
+    def _id_of(self, entry: dict, listed: str, key: str) -> int | None:
+        """An id of an entry of the list `listed`; None if it has none."""
+        value = entry.get(key)
+        known_id = as_id(value)
+        if known_id is not None and not is_int(value):
+            count, first = self._text_ids.get((listed, key), (0, value))
+            self._text_ids[listed, key] = count + 1, first
+        return known_id
 
     def _add(self, fault: Fault, **place) -> None:
         place.setdefault("file", str(self.files.json_file))
@@ -238,8 +294,7 @@ class _Content:
     def _read_images(self, entries: list[dict]) -> list[dict]:
         records = []
         for index, entry in enumerate(entries):
-            image_id, name = entry.get("id"), entry.get("file_name")
-            known_id = image_id if is_int(image_id) else None
+            known_id, name = self._id_of(entry, "images", "id"), entry.get("file_name")
             has_name = isinstance(name, str) and bool(name)
             place = {"image_id": known_id, "index": index}
             path = str(self.files.image_root)
@@ -248,17 +303,16 @@ class _Content:
             if known_id is None or not has_name:
                 message = (
                     'an entry of \'images\' must have an integer "id" and a "file_name", got id '
-                    f"{shown(image_id)}, file_name {shown(name)}"
+                    f"{shown(entry.get('id'))}, file_name {shown(name)}"
                 )
                 self._add(Fault("bad-image-entry", message, "export the file again"), **place)
             height, width = entry.get("height"), entry.get("width")
+            size_fault = ""
             if not all(is_int(side) and 0 < side <= MAX_SIDE for side in (height, width)):
-                message = (
+                size_fault = (
                     f"'height' and 'width' must be positive integers up to {MAX_SIDE}, got "
                     f"{shown(height)} and {shown(width)}"
                 )
-                remedy = "write the picture's size there"
-                self._add(Fault("bad-image-entry", message, remedy), **place)
                 height = width = math.inf  # its annotations are checked for everything else
             if known_id is None:
                 continue
@@ -268,8 +322,10 @@ class _Content:
                 self._add(Fault("duplicate-image-id", message, remedy), **place)
                 continue
             self._images[known_id] = len(records)
-            if has_name:
-                self.places.append((path, known_id, height, width))
+            self._indices.append(index)
+            self._names.append(name if has_name else None)
+            if size_fault:
+                self._size_faults[len(records)] = size_fault
             records.append(
                 {
                     "file_name": path,
@@ -284,28 +340,68 @@ class _Content:
             self._add(Fault("bad-annotation-file", "'images' is empty", remedy))
         return records
 
+    def _look_at_pictures(self, records: list[dict], entries: list[dict]) -> None:
+        reader = AnnotationReader(None, self.files.conventions)
+        outlines: dict[int, list[dict]] = {}
+
+        def fits(position: int, size: Size) -> bool:
+            if not outlines:
+                for entry in entries:
+                    outlines.setdefault(as_id(entry.get("image_id")), []).append(
+                        {"segmentation": entry.get("segmentation")}
+                    )
+            of_picture = outlines.get(records[position]["image_id"], [])
+            faults = [fault for outline in of_picture for fault in reader.read(outline, *size)[1]]
+            return not any(fault.kind in _OF_OTHER_SIZE for fault in faults)
+
+        for position, fault in look_at_pictures(self.files.image_root, records, self._names, fits):
+            self.image_problems.append(self._problem_of_image(records, position, fault))
+
+    def _tell_sizes(self, records: list[dict]) -> None:
+        for position, message in self._size_faults.items():
+            record = records[position]
+            fault = Fault("bad-image-entry", message, "write the picture's size there")
+            if math.isfinite(record["height"]):
+                message += (
+                    f": the picture's own are taken, {record['height']} and {record['width']}"
+                )
+                fault = Fault("bad-image-entry", message, REPAIR, WARNING)
+            self.problems.append(self._problem_of_image(records, position, fault))
+
+    def _problem_of_image(self, records: list[dict], position: int, fault: Fault) -> Problem:
+        record = records[position]
+        place = {"file": record["file_name"], "image_id": record["image_id"]}
+        return Problem(**fault._asdict(), **place, index=self._indices[position])
+
     def _read_annotations(self, entries: list[dict | None], records: list[dict]) -> None:
-        reader = AnnotationReader(self.header, self.files.coordinates)
+        reader = AnnotationReader(self.header, self.files.conventions)
         seen_ids: set[int] = set()
         rles: list[tuple[dict, int, int]] = []
+        # How many of each class.
+        crowds, singles = collections.Counter(), collections.Counter()
         for index, entry in enumerate(entries):
             entries[index] = None  # both are never whole at once
             annotation_id, image_id = entry.get("id"), entry.get("image_id")
-            position = self._images.get(image_id) if type(image_id) is int else None
+            if type(annotation_id) is not int:
+                annotation_id = self._id_of(entry, "annotations", "id")
+            if type(image_id) is not int:
+                image_id = self._id_of(entry, "annotations", "image_id")
+            position = self._images.get(image_id)
             faults = []
-            if type(annotation_id) is not int or annotation_id in seen_ids or position is None:
-                faults = _id_faults(
-                    annotation_id, image_id, seen_ids, is_listed=position is not None
-                )
+            if annotation_id is None or annotation_id in seen_ids or position is None:
+                faults = _id_faults(entry, annotation_id, seen_ids, is_listed=position is not None)
             else:
                 seen_ids.add(annotation_id)
-            place = {"annotation_id": annotation_id if is_int(annotation_id) else None}
+            place = {"annotation_id": annotation_id}
             if position is None:
                 for fault in faults:
                     self._add(fault, index=index, **place)
                 continue
             record = records[position]
             annotation, found = reader.read(entry, record["height"], record["width"])
+            annotation["id"] = annotation_id
+            if type(entry.get("category_id")) is not int:
+                self._id_of(entry, "annotations", "category_id")
             is_sound = True
             if faults or found:
                 faults = [*faults, *found]
@@ -315,6 +411,7 @@ class _Content:
                     self._add(fault, **place)
             if is_sound:
                 record["annotations"].append(annotation)
+                (crowds if annotation["iscrowd"] else singles)[annotation["category_id"]] += 1
             else:
                 annotation["index"] = index
                 self.unsound.setdefault(position, []).append(annotation)
@@ -324,6 +421,17 @@ class _Content:
                     self._check_counts(rles, records)
                     rles = []
         self._check_counts(rles, records)
+        for category in sorted(crowds) if self.header is not None else ():
+            number, name = crowds[category], self.header.class_names[category]
+            message = (
+                f"{number} of {number + singles[category]} objects of class {name!r} are crowds "
+                "('iscrowd': 1), which training leaves out"
+            )
+            remedy = (
+                "tools mark brush masks and outlines with holes so: if they are single objects, "
+                "write 'crowd: object' into the dataset YAML, or import with --crowd object"
+            )
+            self._add(Fault("crowd", message, remedy, WARNING))
 
     def _check_counts(self, rles: list[tuple[dict, int, int]], records: list[dict]) -> None:
         """Finds RLE texts that were cut short between two run lengths."""
@@ -339,20 +447,20 @@ class _Content:
                 Fault("bad-rle", message),
                 file=record["file_name"],
                 image_id=record["image_id"],
-                annotation_id=annotation["id"] if is_int(annotation["id"]) else None,
+                annotation_id=annotation["id"],
                 index=index,
             )
 
 
 def _id_faults(
-    annotation_id: object, image_id: object, seen_ids: set[int], *, is_listed: bool
+    entry: dict, annotation_id: int | None, seen_ids: set[int], *, is_listed: bool
 ) -> list[Fault]:
     """What is wrong with the ids of an annotation; remembers its own."""
     faults = []
-    if not is_int(annotation_id):
+    if annotation_id is None:
         message = (
-            f"an annotation of image_id {shown(image_id)} must have an integer 'id', got "
-            f"{shown(annotation_id)}"
+            f"an annotation of image_id {shown(entry.get('image_id'))} must have an integer 'id', "
+            f"got {shown(entry.get('id'))}"
         )
         faults.append(Fault("bad-annotation", message, "number the annotations"))
     elif annotation_id in seen_ids:
@@ -362,37 +470,10 @@ def _id_faults(
     else:
         seen_ids.add(annotation_id)
     if not is_listed:
+        image_id = entry.get("image_id")
         message = f"image_id {shown(image_id)} is not listed in 'images'"
+        if isinstance(image_id, str) and as_id(image_id) is None:
+            message = f"image_id must be an integer, got the text {shown(image_id)}"
         remedy = "add the image, or remove the annotation"
         faults.append(Fault("unknown-image", message, remedy))
     return faults
-
-
-def image_problem(file: str, image_id: int, height: float, width: float) -> Problem | None:
-    """What is wrong with a picture's file, by its header; None if it is as the JSON says.
-
-    Args:
-        file: path of the picture.
-        image_id: the JSON's.
-        height, width: pixels that the JSON says; infinite where it says nothing usable.
-    """
-
-    def problem(kind: str, message: str, remedy: str) -> Problem:
-        return Problem(ERROR, kind, file, message, remedy, image_id)
-
-    if not os.path.isfile(file):
-        remedy = "check the YAML's 'images' folder and the JSON's 'file_name'"
-        return problem("missing-image", "the file does not exist", remedy)
-    try:
-        size = upright_size(file)
-    except (ValueError, OSError) as error:
-        return problem("unreadable-image", str(error), "put the picture back")
-    if math.isfinite(height) and (height, width) != size:
-        message = (
-            f"the JSON says {width}x{height} (width x height), the file is {size[1]}x{size[0]}"
-        )
-        if size == (width, height) and is_turned(file):
-            message += " once it is turned upright as its EXIF data say"
-        remedy = "correct the JSON, or put back the picture that was annotated"
-        return problem("size-mismatch", message, remedy)
-    return None

@@ -17,6 +17,8 @@ from dataset_to_check import (
     the_one,
 )
 
+HOLE = [7, 7, 13, 7, 13, 13, 7, 13]  # 6 x 6 pixels of SQUARE
+
 
 def test_a_sound_dataset_has_no_problem(dataset):
     result = check(dataset)
@@ -42,9 +44,6 @@ def test_a_sound_dataset_has_no_problem(dataset):
         ({"segmentation": {"size": [30, 40], "counts": [1200]}}, "zero-area"),
         # "hb0" is 600 in COCO's text, and "2" is 2.
         ({"segmentation": {"size": [30, 40], "counts": "hb02"}}, "bad-rle"),
-        ({"bbox": [100, 100, 5, 5]}, "out-of-bounds"),
-        ({"bbox": [5, 5, -1, 5]}, "bad-box"),
-        ({"iscrowd": 2}, "bad-annotation"),
         ({"id": None}, "bad-annotation"),
         ({"id": 101}, "duplicate-annotation-id"),
         ({"image_id": 99}, "unknown-image"),
@@ -77,11 +76,29 @@ def test_what_training_refuses_is_an_error(dataset, fields, kind):
             "out-of-bounds",
             r"the outline leaves the 40x30 picture .*x in \[30, 41\].*--write-clean does so",
         ),
-        ({"bbox": [5, -1, 10, 16]}, WARNING, "out-of-bounds", r"'bbox' leaves .*y in \[-1, 15\]"),
+        (
+            {"bbox": [5, -1, 10, 16], "segmentation": [[5, 0, 15, 0, 15, 15, 5, 15]], "area": 150},
+            WARNING,
+            "out-of-bounds",
+            r"'bbox' leaves .*y in \[-1, 15\]",
+        ),
         # 10 x 10 at (5, 5) against 10 x 10 at (9, 5): 60 shared of 140 pixels.
         ({"bbox": [9, 5, 10, 10]}, WARNING, "box-unlike-mask", r"\[9, 5, .* own is \[5, 5, 10, 10"),
         ({"area": 300}, WARNING, "area-unlike-mask", "'area' is 300, the mask has 100 pixels"),
-        ({"area": "big"}, WARNING, "area-unlike-mask", "'area' is 'big'"),
+        ({"area": "big"}, WARNING, "area-unlike-mask", "'area' must be .* got 'big'"),
+        ({"bbox": [5, 5, -1, 5]}, WARNING, "bad-box", "taken from the outline"),
+        ({"iscrowd": 2}, WARNING, "bad-crowd-mark", "taken for one object"),
+        ({"iscrowd": 1}, WARNING, "crowd", "1 of 2 objects of class 'cat' are crowds"),
+        ({"segmentation": SQUARE}, WARNING, "bad-polygon", "one flat list"),
+        ({"segmentation": [SQUARE, [1, 1, 9, 9]]}, WARNING, "too-few-points", "is left out"),
+        ({"segmentation": [SQUARE, HOLE]}, WARNING, "hole-filled", "COCO fills it; .*even-odd"),
+        # 100 - 36 = 64 pixels.
+        (
+            {"segmentation": [SQUARE, HOLE], "area": 64},
+            WARNING,
+            "hole-filled",
+            "COCO fills it, but the area, 64, is that of an outline with holes",
+        ),
         ({"segmentation": [BOW_TIE], "area": 50}, WARNING, "self-intersecting", r"near \(10, 10\)"),
         ({"segmentation": [[5, 5, 9, 9, 15, 15]]}, ERROR, "zero-area", "encloses nothing; draw"),
         ({"segmentation": [SQUARE, [5, 5, 9, 9, 7, 7]]}, WARNING, "zero-area", "3 points in a"),
@@ -100,7 +117,8 @@ def test_what_the_outline_shows_is_told(dataset, fields, severity, kind, match):
     dataset.annotation.update(fields)
     result = check(dataset)
     problem = the_one(result, kind)
-    assert (problem.severity, problem.annotation_id) == (severity, 100)
+    assert problem.severity == severity
+    assert problem.annotation_id == (None if kind == "crowd" else 100)
     assert re.search(match, problem.text)
     assert result.exit_code == (2 if severity == ERROR else 1)
     assert not dataset.is_refused()
@@ -108,11 +126,11 @@ def test_what_the_outline_shows_is_told(dataset, fields, severity, kind, match):
 
 def test_an_annotation_that_training_refuses_is_checked_further(dataset):
     dataset.annotation.update(
-        category_id=5, segmentation=[BOW_TIE, [1, 1, 9, 9]], bbox=[20, 20, 5, 5], area=900
+        category_id=5, segmentation=[BOW_TIE, [1, "x", 9, 9]], bbox=[20, 20, 5, 5], area=900
     )
     found = [problem.kind for problem in check(dataset).problems if problem.annotation_id == 100]
     # A part of the outline is missing, so nothing is said of box and area.
-    assert found == ["too-few-points", "unknown-category", "self-intersecting"]
+    assert found == ["bad-polygon", "unknown-category", "self-intersecting"]
 
 
 def test_an_outline_declared_normalised_is_measured_in_pixels(dataset):

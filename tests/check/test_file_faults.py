@@ -68,7 +68,7 @@ WARNINGS = ("exif-rotation", "duplicate-image")
         (rewrite((40, 30), orientation=6), "exif-rotation", IS_TURNED),
         (rewrite((30, 40), orientation=6), "exif-rotation", IS_TURNED),
         (rewrite((30, 40), orientation=6), "size-mismatch", "the file is 30x40 once it is turned"),
-        (rewrite((30, 41)), "size-mismatch", "says 40x30 .*, the file is 41x30; correct the JSON"),
+        (rewrite((31, 41)), "size-mismatch", "says 40x30 .*, the file is 41x31; correct the JSON"),
         (copy_a_to("train", "b.png"), "duplicate-image", "in split 'train' as .*list it once"),
         (list_again(12), "duplicate-image", "listed twice, first as image 10; list it once"),
         (
@@ -77,8 +77,6 @@ WARNINGS = ("exif-rotation", "duplicate-image")
             "'train' as .*a.png.*remove it from 'val' or 'train",
         ),
         (list_again(11), "duplicate-image-id", "image id 11 is used twice"),
-        (change_entry(height=0), "bad-image-entry", "must be positive integers"),
-        (change_entry(height=10**300), "bad-image-entry", "must be positive integers"),
         (change_entry(file_name=None), "bad-image-entry", "file_name"),
         (lambda d: d.train["images"][0].pop("id"), "bad-image-entry", 'integer "id"'),
         (

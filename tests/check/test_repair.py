@@ -18,10 +18,10 @@ from dataset_to_check import (
 
 from mask2former_mt.check.check import find_splits
 from mask2former_mt.check.repair import clean_document, write_clean
-from mask2former_mt.dataset.annotation import PIXELS, Coordinates
+from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, Conventions
 
 
-def clean_one(annotation, coordinates=PIXELS):
+def clean_one(annotation, conventions=COCO_CONVENTIONS):
     document = {
         "images": [image_entry(10, "a.png")],
         "annotations": [annotation],
@@ -29,7 +29,7 @@ def clean_one(annotation, coordinates=PIXELS):
         "info": {"kept": True},
     }
     before = copy.deepcopy(document)
-    cleaned, repairs = clean_document(document, coordinates)
+    cleaned, repairs = clean_document(document, conventions)
     assert document == before  # the input stays
     assert cleaned["info"] == {"kept": True}
     return cleaned["annotations"][0], sum(repairs.values())
@@ -64,7 +64,7 @@ def test_box_and_area_follow_an_rle():
 def test_normalised_numbers_stay_normalised():
     normalized = [5 / 40, 5 / 30, 41 / 40, 5 / 30, 41 / 40, 15 / 30, 5 / 40, 15 / 30]
     annotation = polygon_annotation(1, 10, segmentation=[normalized], bbox=[0.5, 0.5, 0.1, 0.1])
-    cleaned, _ = clean_one(annotation, Coordinates("normalized", "normalized"))
+    cleaned, _ = clean_one(annotation, Conventions("normalized", "normalized"))
     # x from 5 to 40 of 40, y from 5 to 15 of 30.
     assert cleaned["segmentation"][0] == pytest.approx(
         [5 / 40, 5 / 30, 1, 5 / 30, 1, 15 / 30, 5 / 40, 15 / 30]
@@ -105,7 +105,7 @@ def test_doubles_go_and_ids_become_unique():
             rle_annotation(7, 10, iscrowd=1),
         ],
     }
-    cleaned, repairs = clean_document(document, PIXELS)
+    cleaned, repairs = clean_document(document, COCO_CONVENTIONS)
     assert [entry["file_name"] for entry in cleaned["images"]] == ["a.png", "b.png"]
     # 7 is the highest id in use: the new ones are 8 and 9.
     assert [entry["id"] for entry in cleaned["annotations"]] == [1, 8, 9, 7]

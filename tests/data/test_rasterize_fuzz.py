@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mask2former_mt.data.rasterize import SegmentationError, rasterize
-from mask2former_mt.dataset.annotation import AnnotationReader, Coordinates
+from mask2former_mt.dataset.annotation import AnnotationReader, Conventions
 from mask2former_mt.dataset.document import read_header
 from mask2former_mt.dataset.problems import ERROR
 from mask2former_mt.dataset.rle import faults_of_counts
@@ -188,7 +188,7 @@ entries = st.one_of(
 @fuzz
 @given(
     entry=entries,
-    units=st.builds(Coordinates, *[st.sampled_from(["pixel", "normalized"])] * 2),
+    units=st.builds(Conventions, *[st.sampled_from(["pixel", "normalized"])] * 2),
 )
 def test_what_the_reader_lets_pass_can_be_drawn(entry, units):
     header, faults = read_header(

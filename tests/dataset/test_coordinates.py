@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former_mt.data.rasterize import rasterize
 from mask2former_mt.dataset import catalog
-from mask2former_mt.dataset.annotation import Coordinates
+from mask2former_mt.dataset.annotation import Conventions
 
 YAML = "name: tiny\nroot: .\ntrain: {images: images, annotations: train.json}\n"
 # The image is 40 wide and 30 high: x from 10 to 20, y from 6 to 24.
@@ -63,16 +65,10 @@ def test_each_is_scaled_by_what_is_said_of_it(dataset, keys, box, polygon):
             {"segmentation": [NORMALIZED_POLYGON]},
             "a polygon must be in pixels of the image, 40 wide, .*above 0.8: .*polygon_coords: n",
         ),
-        ("", {"bbox": NORMALIZED_BOX}, "'bbox' must be in pixels .*'box_coords: normalized'"),
         (
             "polygon_coords: normalized\n",
             {"segmentation": [POLYGON]},
             r"a polygon must lie in \[0, 1\].*x in \[10, 20\], y in \[6, 24\].*polygon_coords: pix",
-        ),
-        (
-            "box_coords: normalized\n",
-            {"bbox": BOX},
-            r"'bbox' must lie in \[0, 1\], as 'box_coords: normalized' says.*'box_coords: pixel'",
         ),
         # One of them right does not excuse the other.
         (
@@ -92,6 +88,19 @@ def test_the_other_unit_is_refused_with_the_annotations_id(dataset, keys, fields
     fields = {"bbox": BOX, "segmentation": [POLYGON], **fields}
     with pytest.raises(ValueError, match=f"annotation 100 of image 10 .a.png.: .*{match}"):
         load(dataset, keys=keys, **fields)
+
+
+@pytest.mark.parametrize(
+    ("keys", "box", "match"),
+    [
+        ("", NORMALIZED_BOX, "own is \\[10, 6, 10, 18\\].*if it is normalised, .*box_coords: norm"),
+        ("box_coords: normalized\n", BOX, "if it is in pixels, write 'box_coords: pixel'"),
+    ],
+)
+def test_a_box_of_the_other_unit_is_taken_from_the_outline(dataset, caplog, keys, box, match):
+    annotation, _ = load(dataset, keys=keys, bbox=box, segmentation=[POLYGON])
+    assert annotation["bbox"] == BOX
+    assert re.search(f"annotation 100 of image 10 .a.png.: .*{match}", caplog.text)
 
 
 def test_small_things_in_pixels_are_not_taken_for_normalised(dataset):
@@ -141,8 +150,8 @@ def test_a_changed_unit_replaces_the_registration(dataset):
     dataset.write_json()
     catalog.register_dataset_files([dataset.write_yaml(YAML)])
     metadata = MetadataCatalog.get("tiny_train")
-    assert metadata.split_files.coordinates == Coordinates()
+    assert metadata.split_files.conventions == Conventions()
     catalog.register_dataset_files([dataset.write_yaml(YAML + "polygon_coords: normalized\n")])
-    assert MetadataCatalog.get("tiny_train").split_files.coordinates == Coordinates(
+    assert MetadataCatalog.get("tiny_train").split_files.conventions == Conventions(
         "pixel", "normalized"
     )

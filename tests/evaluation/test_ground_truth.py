@@ -22,7 +22,8 @@ def test_objects_are_sorted_by_image():
     assert arrays.crowds.tolist() == [True, False, False]
     assert arrays.areas.tolist() == [400, 400, 7.5]
     assert arrays.mask_areas.tolist() == [400, 400, 400]
-    assert arrays.boxes.tolist() == [[0, 0, 20, 20], [4, 8, 20, 20], [1, 2, 3, 4]]
+    # The third one's own box is no box of its mask.
+    assert arrays.boxes.tolist() == [[0, 0, 20, 20], [4, 8, 20, 20], [0, 0, 20, 20]]
     assert arrays.extents.tolist() == [[0, 0, 20, 20], [4, 8, 20, 20], [0, 0, 20, 20]]
     # none is K_s = 2, a missing key unknown.
     assert arrays.labels.tolist() == [[0, 0], [2, -1], [0, 0]]

@@ -154,10 +154,10 @@ def _pictures(count: int) -> int:
 
 def _ours(json_file: pathlib.Path, images: pathlib.Path, check_images: bool) -> Split:
     # Not `read_split`, which keeps what it has read.
-    split = Split(SplitFiles("train", images, json_file), read_document(json_file))
+    files, document = SplitFiles("train", images, json_file), read_document(json_file)
+    split = Split(files, document, opens_pictures=check_images)
     assert not split.problems
-    if check_images:
-        assert not split.image_problems
+    assert not split.image_problems
     return split
 
 
