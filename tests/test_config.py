@@ -58,6 +58,9 @@ ELSEWHERE = {
     "TEST.REPORT": "engine/test_train.py",
     "SOLVER.AMP.DTYPE": "modeling/test_precision.py",
     "DATASETS.FILES": "engine/test_setup.py",
+    "SOLVER.POLY_LR_POWER": "solver/test_schedule.py",
+    "SOLVER.POLY_LR_CONSTANT_ENDING": "solver/test_schedule.py",
+    **{f"MODEL.SWIN.{key.name}": "modeling/test_swin.py" for key in KEYS["MODEL.SWIN"]},
     "SOLVER.REFERENCE_IMS_PER_BATCH": "solver/test_lr_scaling.py",
     "SOLVER.LR_SCALING": "solver/test_lr_scaling.py",
     "DATALOADER.ON_BAD_SAMPLE": "engine/test_hooks.py",
@@ -120,7 +123,7 @@ def test_every_key_has_a_test_that_it_has_an_effect_or_says_that_it_has_none():
 
 
 # Names that only build and dataset can judge, besides switches and keys without effect.
-WITHOUT_RULE = {"INPUT.AUGMENTATIONS"}
+WITHOUT_RULE = {"INPUT.AUGMENTATIONS", "MODEL.SWIN.QK_SCALE"}
 
 
 def test_every_key_of_ours_but_switches_has_a_rule():

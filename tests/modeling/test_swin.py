@@ -2,9 +2,15 @@
 
 import pytest
 import torch
+from config_tools import changed, rows
+from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
+from safetensors.torch import load_file
 from transformers import SwinConfig
 from transformers.models.swin.modeling_swin import SwinBackbone
 
+from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.engine.convert_weights import from_transformers
 from mask2former_mt.modeling.backbone.swin import D2SwinTransformer
 
@@ -21,8 +27,6 @@ def swin(**kwargs) -> D2SwinTransformer:
 @pytest.mark.parametrize("size", [(70, 90), (224, 33)], ids=str)
 def test_swin_t_is_that_of_transformers(size, tmp_path):
     # Neither side of 70 x 90 patches of 4, nor of any later stage, is a multiple of the window, 7.
-    from safetensors.torch import load_file
-
     theirs = SwinBackbone(SwinConfig(out_features=["stage1", "stage2", "stage3", "stage4"]))
     # Random biases of positions, which start at zero there.
     for name, parameter in theirs.named_parameters():
@@ -99,3 +103,55 @@ def test_stochastic_depth_grows_from_nothing_to_the_rate():
 def test_an_unknown_feature_is_refused():
     with pytest.raises(ValueError, match=r"OUT_FEATURES has 'p3', known are \['res2'"):
         swin(out_features=("res2", "p3"))
+
+
+def configured(*change) -> D2SwinTransformer:
+    """The backbone of a small config with one key changed."""
+    cfg = get_cfg()
+    add_mask2former_mt_config(cfg)
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "D2SwinTransformer", 0
+    for key, value in SMALL.items():
+        cfg.MODEL.SWIN[key.upper()] = value
+    return build_backbone(changed(*change, cfg) if change else cfg, ShapeSpec(channels=3))
+
+
+def first_block(backbone: D2SwinTransformer) -> torch.nn.Module:
+    return backbone.layers[0].blocks[0]
+
+
+SWIN = "MODEL.SWIN."
+FIRST_BIASES = "layers.0.blocks.0.attn.relative_position_bias_table"
+
+
+@rows(
+    [
+        (SWIN + "APE", True, lambda b: "absolute_pos_embed" in b.state_dict(), True),
+        (SWIN + "PATCH_NORM", False, "patch_embed.norm", None),
+        (SWIN + "EMBED_DIM", 16, lambda b: b.output_shape()["res5"].channels, 128),
+        (SWIN + "DEPTHS", [1, 2, 3, 1], lambda b: [len(x.blocks) for x in b.layers], [1, 2, 3, 1]),
+        (SWIN + "NUM_HEADS", [2, 2, 2, 4], lambda b: first_block(b).attn.num_heads, 2),
+        # Offsets from -4 to 4 in either direction.
+        (SWIN + "WINDOW_SIZE", 5, lambda b: len(b.state_dict()[FIRST_BIASES]), 81),
+        (SWIN + "MLP_RATIO", 2.0, lambda b: first_block(b).mlp.fc1.out_features, 16),
+        (SWIN + "QKV_BIAS", False, lambda b: first_block(b).attn.qkv.bias, None),
+        (SWIN + "QK_SCALE", 0.5, lambda b: first_block(b).attn.scale),
+        (SWIN + "DROP_RATE", 0.2, "pos_drop.p"),
+        (SWIN + "ATTN_DROP_RATE", 0.2, lambda b: first_block(b).attn.attn_drop.p),
+        (SWIN + "DROP_PATH_RATE", 0.5, lambda b: b.layers[-1].blocks[-1].drop_path.p),
+        (SWIN + "OUT_FEATURES", ["res4"], lambda b: list(b.output_shape())),
+        (SWIN + "USE_CHECKPOINT", True, lambda b: "forward" in vars(first_block(b)), True),
+        ("MODEL.BACKBONE.FREEZE_AT", 1, "patch_embed.proj.weight.requires_grad", False),
+    ]
+)
+def test_a_key_changes_the_backbone(key, value, look, expected):
+    assert look(configured()) != expected
+    assert look(configured(key, value)) == expected
+
+
+def test_a_position_embedding_has_the_grid_of_its_training_pictures():
+    def grid(size: int) -> tuple[int, ...]:
+        cfg = changed("MODEL.SWIN.PRETRAIN_IMG_SIZE", size)
+        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.SWIN.APE = "D2SwinTransformer", True
+        return tuple(build_backbone(cfg, ShapeSpec(channels=3)).absolute_pos_embed.shape[2:])
+
+    assert (grid(224), grid(96)) == ((56, 56), (24, 24))
