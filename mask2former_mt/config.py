@@ -27,6 +27,7 @@ from mask2former_mt.config_rules import (
     between,
     count,
     each,
+    list_of,
     one_of,
     registered_in,
     rule_of_kind,
@@ -222,17 +223,17 @@ KEYS: dict[str, tuple[Key, ...]] = {
     # Of the backbone "D2SwinTransformer"; MODEL.BACKBONE.FREEZE_AT counts as for other backbones.
     "MODEL.SWIN": (
         # Size of the pictures that an absolute position embedding was trained on, in pixels.
-        Key("PRETRAIN_IMG_SIZE", 224, at_least(1)),
+        Key("PRETRAIN_IMG_SIZE", 224, count(4, MOST_PIXELS)),
         # Side of a patch in pixels. Strides are those of 4.
         Key("PATCH_SIZE", 4, one_of((4,))),
         # Channels of the first stage; each later one has twice as many.
-        Key("EMBED_DIM", 96, at_least(1)),
+        Key("EMBED_DIM", 96, count(1, MOST_CHANNELS)),
         # Blocks of the four stages.
-        Key("DEPTHS", [2, 2, 6, 2], each(at_least(1))),
+        Key("DEPTHS", [2, 2, 6, 2], list_of(4, count(1, 1000))),
         # Attention heads of the four stages; each divides the channels of its stage.
-        Key("NUM_HEADS", [3, 6, 12, 24], each(at_least(1))),
+        Key("NUM_HEADS", [3, 6, 12, 24], list_of(4, count(1, 1024))),
         # Side of a window in patches.
-        Key("WINDOW_SIZE", 7, at_least(2)),
+        Key("WINDOW_SIZE", 7, count(2, 1024)),
         # Inner width of the feed-forward blocks, in widths of their stage.
         Key("MLP_RATIO", 4.0, POSITIVE),
         # Whether queries, keys and values have a bias.
@@ -240,17 +241,17 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Factor on the attention logits; None: one over the root of a head's channels.
         Key("QK_SCALE", None),
         # Dropout of position embeddings and feed-forward blocks.
-        Key("DROP_RATE", 0.0, between(0, 1)),
+        Key("DROP_RATE", 0.0, BELOW_ONE),
         # Dropout of the attention's weights.
-        Key("ATTN_DROP_RATE", 0.0, between(0, 1)),
+        Key("ATTN_DROP_RATE", 0.0, BELOW_ONE),
         # Probability of leaving out the last block in training; it falls to 0 at the first.
-        Key("DROP_PATH_RATE", 0.3, between(0, 1)),
+        Key("DROP_PATH_RATE", 0.3, BELOW_ONE),
         # Adds an absolute position embedding.
         Key("APE", False),
         # Normalises the patch embedding.
         Key("PATCH_NORM", True),
         # Features by stride: res2 (4), res3 (8), res4 (16), res5 (32).
-        Key("OUT_FEATURES", list(NAME_OF_STRIDE.values()), each(one_of(NAME_OF_STRIDE.values()))),
+        Key("OUT_FEATURES", list(NAME_OF_STRIDE.values()), some(one_of(NAME_OF_STRIDE.values()))),
         # Computes the blocks' activations a second time in the backward pass, to save memory.
         Key("USE_CHECKPOINT", False),
     ),

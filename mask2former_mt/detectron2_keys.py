@@ -39,6 +39,7 @@ from mask2former_mt.data.augment import FLIPS
 from mask2former_mt.modeling.backbone.timm_backbone import build_timm_backbone
 from mask2former_mt.modeling.meta_arch import MultiTaskMaskFormer
 from mask2former_mt.solver.optimizer import CLIPPERS
+from mask2former_mt.solver.schedule import SCHEDULES
 
 MANY, MOST_CHANNELS, MOST_PIXELS = 10**9, 65_536, 100_000
 # Those of detectron2.layers.get_norm.
@@ -117,9 +118,7 @@ READ: dict[str, dict[str, Rule]] = {
         "FILTER_EMPTY_ANNOTATIONS": SWITCH,
     },
     "SOLVER": {
-        "LR_SCHEDULER_NAME": one_of(
-            ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
-        ),
+        "LR_SCHEDULER_NAME": one_of(SCHEDULES),
         "MAX_ITER": count(1, MANY),
         "BASE_LR": POSITIVE,
         "BASE_LR_END": at_least(0),
@@ -280,8 +279,8 @@ UNREAD: tuple[Unread, ...] = (
     ),
     Unread(
         ("SOLVER.GAMMA",),
-        "SOLVER.LR_SCHEDULER_NAME is 'WarmupCosineLR'",
-        lambda cfg: cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR",
+        "SOLVER.LR_SCHEDULER_NAME is 'WarmupCosineLR' or 'WarmupPolyLR'",
+        lambda cfg: cfg.SOLVER.LR_SCHEDULER_NAME in ("WarmupCosineLR", "WarmupPolyLR"),
     ),
     Unread(
         ("SOLVER.BASE_LR_END",),

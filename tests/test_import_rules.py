@@ -104,6 +104,7 @@ PRIVATE_OF_LIBRARIES = {
     "_convert_ndarray_to_tensor": "a step of fvcore's Checkpointer, for those that derive from it",
     "_last_eval_results": "where detectron2's trainer keeps what `results` gives",
     "_version": "the number of in-place changes of a tensor",
+    "_open_cfg": "how fvcore's CfgNode opens a file, for those that derive from it",
     "_conv_forward": "a step of nn.Conv2d, for those that derive from it",
     "_modules": "the names that an nn.Module has taken",
 }

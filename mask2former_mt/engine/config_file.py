@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import difflib
+import io
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import yaml
@@ -19,6 +21,16 @@ _UNREADABLE = (
     *(yaml.YAMLError, ValueError, TypeError, AttributeError, AssertionError, KeyError),
     RecursionError,
 )
+
+# Published files write the sizes of their training pictures as Python code, all in this form. It is
+# read as the list that it stands for; no text of a file is ever run.
+_SIZES = re.compile(
+    r"!!python/object/apply:eval\s*\[\s*(?P<quote>[\"'])"
+    r"\[int\(x \* (?P<factor>\d+\.\d+) \* (?P<size>\d{1,5})\)"
+    r" for x in range\((?P<low>\d{1,5}), (?P<high>\d{1,5})\)\]"
+    r"(?P=quote)\s*\]"
+)
+_MOST_SIZES = 1000
 
 
 def merge_file(cfg: CfgNode, config_file: str) -> None:
@@ -71,13 +83,31 @@ def merge_overrides(cfg: CfgNode, opts: Sequence[str]) -> None:
         _merge(cfg, nested, cfg, where="the command line")
 
 
+class _ConfigFile(CfgNode):
+    """Reads YAML files with their `_BASE_`, and published ones with their list of sizes."""
+
+    @classmethod
+    def _open_cfg(cls, filename: str) -> io.StringIO:
+        with super()._open_cfg(filename) as file:
+            text = io.StringIO(_SIZES.sub(_written_out, file.read()))
+        text.name = filename  # for the parser's messages
+        return text
+
+
+def _written_out(match: re.Match) -> str:
+    """The list that a published expression stands for."""
+    multiples = range(int(match["low"]), int(match["high"]))[:_MOST_SIZES]
+    return str([int(x * float(match["factor"]) * int(match["size"])) for x in multiples])
+
+
 def _with_bases(config_file: str) -> object:
     if "://" not in config_file:
         # fvcore looks for `_BASE_` in whatever it is.
-        content = yaml.safe_load(pathlib.Path(config_file).read_text(encoding="utf-8"))
+        with _ConfigFile._open_cfg(config_file) as text:
+            content = yaml.safe_load(text)
         if not isinstance(content, dict):
             return content
-    return CfgNode.load_yaml_with_base(config_file, allow_unsafe=False)
+    return _ConfigFile.load_yaml_with_base(config_file, allow_unsafe=False)
 
 
 def _merge(node: CfgNode, values: Mapping, cfg: CfgNode, *, where: str, section: str = "") -> None:

@@ -63,7 +63,8 @@ def test_overrides_that_do_not_fit_are_refused(config_file, options, error, mess
         ("MODEL: [", ValueError, r"c.yaml is not valid YAML"),
         # detectron2 alone would run this.
         ("A: !!python/object/apply:os.getcwd []", ValueError, r"c.yaml is not valid YAML"),
-        ("_BASE_: unsafe.yaml", ValueError, r"c.yaml is not valid YAML"),
+        ("_BASE_: unsafe.yaml", ValueError, r'unsafe.yaml", line 1'),
+        ("INPUT:\n  MIN_SIZE_TRAIN: !!python/object/apply:eval ['[1, 2]']", ValueError, "line 2"),
         ("", ValueError, r"c.yaml must hold keys"),
         ("just text", ValueError, r"c.yaml must hold keys"),
         ("_BASE_: nowhere.yaml", FileNotFoundError, r"nowhere.yaml"),
@@ -76,6 +77,15 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, error, message):
     (tmp_path / "unsafe.yaml").write_text("A: !!python/object/apply:os.getcwd []")
     with pytest.raises(error, match=message):
         load_config(str(file))
+
+
+def test_published_training_sizes_are_read_without_running_them(tmp_path):
+    file = tmp_path / "c.yaml"
+    expression = "[int(x * 0.1 * 640) for x in range(5, 21)]"
+    file.write_text(f'INPUT: {{MIN_SIZE_TRAIN: !!python/object/apply:eval ["{expression}"]}}')
+    # 0.5 to 2.0 times 640, rounded down: 16 sizes.
+    sizes = load_config(str(file)).INPUT.MIN_SIZE_TRAIN
+    assert (len(sizes), sizes[0], sizes[2], sizes[-1]) == (16, 320, 448, 1280)
 
 
 @pytest.mark.parametrize(("device", "chosen"), [("auto", None), ("cpu", "cpu"), ("cuda", "cuda")])
