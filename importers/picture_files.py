@@ -6,18 +6,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mask2former_mt.dataset.images import upright_size
-
-PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+from mask2former_mt.dataset.images import read_picture_header
+from mask2former_mt.dataset.picture_formats import is_picture_name
 
 
 def pictures_below(folder: Path) -> list[Path]:
     """The files of a folder and its subfolders that are named like pictures, sorted by path."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-    )
+    return sorted(path for path in folder.rglob("*") if is_picture_name(path) and path.is_file())
 
 
 def size_of_picture(file: Path) -> tuple[int, int]:
@@ -25,12 +20,12 @@ def size_of_picture(file: Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: names a file that is no picture.
+        ValueError: names a file that is not read, and why.
     """
     try:
-        return upright_size(file)
+        return read_picture_header(file).size
     except ValueError as error:
-        raise ValueError(f"{file}: {error}; replace the picture") from error
+        raise ValueError(f"{file}: {error}") from error
 
 
 def common_folder(files: Iterable[Path]) -> Path:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import yaml
 from mask2former_mt.importers.picture_files import (
-    PICTURE_SUFFIXES,
     common_folder,
     pictures_below,
     size_of_picture,
@@ -148,8 +147,7 @@ def _find_pictures(data_file: Path, data: dict, split: str, report: Report) -> l
     if not found:
         report.raise_if_refused()
         raise FileNotFoundError(
-            f"{data_file}: {split}: {entries} has no pictures "
-            f"({' '.join(sorted(PICTURE_SUFFIXES))}); is it the right folder?"
+            f"{data_file}: {split}: {entries} has no pictures; is it the right folder?"
         )
     pictures = list(found) if not folders else sorted(found)
     _check_stray_labels(pictures, folders, report)

@@ -19,6 +19,7 @@ from mask2former_mt.config_rules import (
     BELOW_ONE,
     NAME,
     POSITIVE,
+    RANGE_OR_EMPTY,
     TEXT,
     WEIGHT,
     Key,
@@ -276,6 +277,11 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # What draws polygons. There is only "pycocotools", which "auto" means as well: without
         # effect.
         Key("RASTERIZER", "auto", one_of(("auto", "pycocotools"))),
+        # Of pictures with more than 8 bits a sample, the values [low, high] that become 0 and 255;
+        # what lies outside is clipped. Empty: 16 bits are scaled from the range of their type,
+        # 0 to 65535; 32-bit integers and floats are refused. tools/check_dataset.py suggests it.
+        # Pictures of 8 bits stay as they are.
+        Key("DEPTH_RANGE", [], RANGE_OR_EMPTY),
         # Who gets a pixel that several instances claim: "keep", all of them; "last", the last one
         # in the annotations; "smallest_on_top", the smallest one.
         Key("MASK_OVERLAP", "keep", one_of(OVERLAP_POLICIES)),

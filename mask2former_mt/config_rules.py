@@ -99,6 +99,15 @@ def only(value: object, because: str) -> Rule:
     return Rule(f"{value!r}: {because}", lambda x: type(x) is type(value) and x == value)
 
 
+def _is_range(values: object) -> bool:
+    return list_of(2, NUMBER).holds(values) and values[0] < values[1]
+
+
+NUMBER = Rule("a number", is_number)
+RANGE_OR_EMPTY = Rule(
+    "empty, or [low, high] with low < high",
+    lambda x: is_list(x) and (len(x) == 0 or _is_range(x)),
+)
 POSITIVE = Rule("positive", lambda x: is_number(x) and x > 0)
 # A share of what would be lost entirely at 1.
 BELOW_ONE = Rule("in [0, 1)", lambda x: is_number(x) and 0 <= x < 1)

@@ -65,6 +65,7 @@ ELSEWHERE = {
     "SOLVER.LR_SCALING": "solver/test_lr_scaling.py",
     "DATALOADER.ON_BAD_SAMPLE": "engine/test_hooks.py",
     "DATALOADER.MAX_BAD_SAMPLES": "engine/test_hooks.py",
+    "INPUT.DEPTH_RANGE": "data/test_mapper.py",
     "INPUT.PANEL_PERIOD": "engine/test_hooks.py",
     "INPUT.SHARE_ALARM": "engine/test_hooks.py",
     "MODEL.TIMM.WEIGHTS": "engine/test_train.py",

@@ -78,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-file",
         metavar="C",
-        help="draw training samples with this config's augmentations, and check them",
+        help="draw training samples with this config's augmentations, and check them; its "
+        "INPUT.DEPTH_RANGE says how pictures of more than 8 bits are read",
     )
     parser.add_argument(
         "--samples",
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         by_content=not args.no_hash,
         draw=bool(args.output),
         flips=flips,
+        depth_range=() if config is None else config.INPUT.DEPTH_RANGE,
     )
     print(problems_text(result, show=args.show))
     print(summary_text(result))

@@ -50,6 +50,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="detections that count of each picture and class, default COCO's %(default)s; give "
         "the run's TEST.DETECTIONS_PER_IMAGE where that is more",
     )
+    parser.add_argument(
+        "--depth-range",
+        type=float,
+        nargs=2,
+        default=(),
+        metavar=("LOW", "HIGH"),
+        help="INPUT.DEPTH_RANGE of the training: how the report draws pictures of more than 8 bits",
+    )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     return parser
 
@@ -64,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         name = f"{dataset.name}_{args.split}"
         register_dataset_files([args.dataset], needed=[name])
-        run = describe_offline(args.predictions, args.dataset, args.split, args.engine)
+        run = describe_offline(
+            args.predictions, args.dataset, args.split, args.engine, args.depth_range
+        )
         evaluation = evaluate_file(
             args.predictions,
             name,

@@ -14,7 +14,7 @@ from mask2former_mt.engine.setup import at_least_one, errors_named, load_config,
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
 from mask2former_mt.predict.job import predict_files
-from mask2former_mt.predict.media import find_inputs
+from mask2former_mt.predict.media import count_left_out, find_inputs, left_out_text
 from mask2former_mt.predict.overlays import MAX_SIDE, SHEET_CELLS, OverlayOptions, check_output
 from mask2former_mt.predict.predictor import build_predictor
 
@@ -209,6 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sheet=args.contact_sheet,
             overwrite=args.overwrite,
         )
+    for line in written.conversions:
+        print(line)
+    if left_out := count_left_out(args.input):
+        print(left_out_text(left_out))
     before = f" ({written.num_known} of them before)" if written.num_known else ""
     sheet = f", contact sheet {written.sheet}" if written.sheet else ""
     print(

@@ -20,6 +20,7 @@ from mask2former_mt.check.annotation_rules import (
     problems_by_index,
     scan_annotations,
 )
+from mask2former_mt.check.depth_advice import scan_depths, suggest_depth_range
 from mask2former_mt.check.drawings import FaultyAnnotations, draw_faults, draw_samples
 from mask2former_mt.check.duplicates import ListedFile, digest_of, find_copies
 from mask2former_mt.check.mirrored_labels import scan_sides
@@ -88,6 +89,7 @@ def check_dataset(
     by_content: bool = True,
     draw: bool = False,
     flips: Collection[str] | None = None,
+    depth_range: Sequence[float] = (),
 ) -> CheckResult:
     """Checks a dataset to its end, whatever is wrong with it; a terminal shows how far it is.
 
@@ -98,10 +100,12 @@ def check_dataset(
             are there twice.
         draw: whether to make the pictures of a report.
         flips: how training mirrors pictures, as of `scan_sides`; None: not known.
+        depth_range: INPUT.DEPTH_RANGE of the training, for pictures deeper than 8 bits.
     """
     yaml_file = Path(os.path.abspath(yaml_file))
     files, problems = find_splits(yaml_file)
-    run = _Run(CheckResult(yaml_file, problems), num_workers or _available_cores())
+    workers = num_workers or _available_cores()
+    run = _Run(CheckResult(yaml_file, problems), workers, depth_range)
     sampled = training_split([split.name for split in files]) if draw and files else None
     try:
         for split_files in files:
@@ -129,7 +133,11 @@ def find_splits(yaml_file: Path) -> tuple[list[SplitFiles], list[Problem]]:
 
 
 def _scan(
-    split: Split, told: Mapping[int, list[Problem]], unreadable: Mapping[int, str], position: int
+    split: Split,
+    told: Mapping[int, list[Problem]],
+    unreadable: Mapping[int, str],
+    depth_range: Sequence[float],
+    position: int,
 ) -> tuple[dict, list[Problem], Picture, list[ScannedAnnotation]]:
     """Checks the picture of a record and its annotations; never raises for what they hold."""
     record = split.records[position]
@@ -138,7 +146,7 @@ def _scan(
     if header == "unreadable-image":
         picture = Picture(num_bytes=0)
     elif header is None and record["file_name"] != str(split.files.image_root):  # or no name
-        problems, picture = scan_picture(record)
+        problems, picture = scan_picture(record, depth_range)
     annotations = scan_annotations(record, split.unsound.get(position, ()), told)
     return record, problems, picture, list(annotations)
 
@@ -149,12 +157,14 @@ class _Run:
     Args:
         result: without splits so far.
         num_workers: threads.
+        depth_range: INPUT.DEPTH_RANGE.
     """
 
-    def __init__(self, result: CheckResult, num_workers: int) -> None:
+    def __init__(self, result: CheckResult, num_workers: int, depth_range: Sequence[float]) -> None:
         self.result = result
         self.pool = concurrent.futures.ThreadPoolExecutor(num_workers)
         self.num_workers = num_workers
+        self.depth_range = depth_range
         self.splits: list[Split] = []  # those that can be read
         self.files: list[ListedFile] = []
 
@@ -174,7 +184,7 @@ class _Run:
             for problem in split.image_problems
             if problem.kind in ("missing-image", "unreadable-image")
         }
-        scan = functools.partial(_scan, split, told, unreadable)
+        scan = functools.partial(_scan, split, told, unreadable, self.depth_range)
         scans = self._map(scan, positions, name)
         for position, (record, problems, picture, scanned) in enumerate(scans):
             path, image_id = record["file_name"], record["image_id"]
@@ -195,9 +205,9 @@ class _Run:
                 file = ListedFile(name, os.path.normpath(path), image_id, picture.num_bytes)
                 self.files.append(file)
         if draw_faulty:
-            result.faults += draw_faults(faulty)
+            result.faults += draw_faults(faulty, self.depth_range)
         if draw_sound and split.header is not None:
-            result.samples += draw_samples(split, drawable)
+            result.samples += draw_samples(split, drawable, self.depth_range)
 
     def compare_splits(self, by_content: bool, flips: Collection[str] | None) -> None:
         """Checks what only all splits together show."""
@@ -213,8 +223,11 @@ class _Run:
         result.problems += find_alike_labels(usable)
         result.problems += scan_labels(usable, result.statistics)
         result.problems += scan_sides(usable, flips)
+        json_files = {split.files.name: str(split.files.json_file) for split in self.splits}
+        result.problems += scan_depths(result.statistics, json_files, self.depth_range)
         if result.statistics:
             result.suggestions = suggest(result.statistics[training_split([*result.statistics])])
+            result.suggestions += suggest_depth_range([*result.statistics.values()])
 
     def _map(self, function: Callable, items: Sequence, name: str) -> Iterable:
         """Maps in parallel, with a bar on stderr where that is a terminal."""

@@ -47,12 +47,15 @@ class FaultyAnnotations:
         self._counts[problem.kind] += 1
 
 
-def draw_samples(split: Split, positions: Sequence[int]) -> list[Panel]:
+def draw_samples(
+    split: Split, positions: Sequence[int], depth_range: Sequence[float] = ()
+) -> list[Panel]:
     """Draws some pictures with their sound annotations; leaves out what cannot be drawn.
 
     Args:
         split: with a usable header.
         positions: of the records to choose from, evenly spaced.
+        depth_range: as of `read_image`.
     """
     names = LabelNames(split.header.class_names, split.header.spec)
     num_drawn = min(len(positions), _MAX_SAMPLES)
@@ -61,7 +64,7 @@ def draw_samples(split: Split, positions: Sequence[int]) -> list[Panel]:
         record = split.records[positions[number * len(positions) // num_drawn]]
         annotations = record["annotations"]
         try:
-            image = read_image(record["file_name"], "RGB")
+            image = read_image(record["file_name"], "RGB", depth_range)
             picture = draw_ground_truth(image, annotations, names)
         except (ValueError, OSError):
             continue  # a problem says what is wrong with it
@@ -72,12 +75,12 @@ def draw_samples(split: Split, positions: Sequence[int]) -> list[Panel]:
     return panels
 
 
-def draw_faults(faulty: FaultyAnnotations) -> list[Panel]:
+def draw_faults(faulty: FaultyAnnotations, depth_range: Sequence[float] = ()) -> list[Panel]:
     """Draws each faulty annotation as far as it could be read: outline red, box yellow."""
     panels = []
     for record, annotation, problems in faulty.found.values():
         try:
-            image = read_image(record["file_name"], "RGB")
+            image = read_image(record["file_name"], "RGB", depth_range)
         except (ValueError, OSError):
             continue
         height, width = image.shape[:2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mask2former_mt.check.pictures import Picture
+from mask2former_mt.dataset.bit_depth import Depth
 from mask2former_mt.dataset.document import Header
 from mask2former_mt.structures import SubcategorySpec
 
@@ -39,6 +41,8 @@ class SplitStatistics:
         self.short_sides = array("f")
         self.sides = array("f")  # square roots of the areas
         self.relative_sides = array("f")  # the same, divided by the picture's short side
+        # By depth: number of pictures, lowest and highest sample stored.
+        self.depths: dict[Depth, tuple[int, float, float]] = {}
         self._colour_sum = np.zeros(3)
         self._square_sum = np.zeros(3)
 
@@ -55,6 +59,11 @@ class SplitStatistics:
             self.num_decoded += 1
             self._colour_sum += picture.mean
             self._square_sum += picture.mean_square
+        if picture.depth is not None:
+            count, low, high = self.depths.get(picture.depth, (0, math.inf, -math.inf))
+            stored_low, stored_high = picture.stored_range
+            widened = (min(low, stored_low), max(high, stored_high))
+            self.depths[picture.depth] = (count + 1, *widened)
         objects = [pair for pair in annotations if not pair[0]["iscrowd"]]
         self.num_crowds += len(annotations) - len(objects)
         self.per_image.append(len(objects))
@@ -113,6 +122,10 @@ class SplitStatistics:
                     "class_by_value": counts.tolist(),
                 }
                 for subcategory, counts in zip(self.spec, self.value_counts, strict=True)
+            ],
+            "deep_images": [
+                {"samples": depth.name, "images": count, "lowest": low, "highest": high}
+                for depth, (count, low, high) in self.depths.items()
             ],
             "colour_mean_rgb": _rounded(mean),
             "colour_std_rgb": _rounded(deviation),

@@ -37,6 +37,7 @@ class MultiTaskInstanceMapper:
         size_divisibility: a training image is padded on the right and at the bottom to a multiple
             of it; 0 or less: it is not.
         min_visible_pixels, min_visible, mask_overlap: see `TargetMaker`.
+        depth_range: of pictures deeper than 8 bits, see `read_image`.
         seed: at least 0; with a record's `draw` it decides all that is random in a sample.
         records: dataset dicts of the pictures that copy-paste takes from; see `paste_from`.
 
@@ -56,6 +57,7 @@ class MultiTaskInstanceMapper:
         min_visible_pixels: int = 1,
         min_visible: float = 0.0,
         mask_overlap: str = "keep",
+        depth_range: Sequence[float] = (),
         seed: int = 0,
         records: Sequence[Mapping] = (),
     ) -> None:
@@ -72,6 +74,7 @@ class MultiTaskInstanceMapper:
             min_visible=min_visible,
             mask_overlap=mask_overlap,
         )
+        self.depth_range = depth_range
         self.seed = seed
         self.records = records
 
@@ -86,6 +89,7 @@ class MultiTaskInstanceMapper:
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "min_visible": cfg.INPUT.MIN_VISIBLE,
             "mask_overlap": cfg.INPUT.MASK_OVERLAP,
+            "depth_range": cfg.INPUT.DEPTH_RANGE,
             "seed": cfg.SEED if cfg.SEED >= 0 else _some_seed(),
         }
 
@@ -175,7 +179,7 @@ class MultiTaskInstanceMapper:
         return self.targets.visible(layer, size)
 
     def _read(self, record: Mapping) -> PasteInput:
-        image = read_image(record["file_name"], self.image_format)
+        image = read_image(record["file_name"], self.image_format, self.depth_range)
         check_image_size(record, *image.shape[:2])
         return PasteInput(image, file_name=record["file_name"], donors=self)
 

@@ -226,17 +226,30 @@ def split_of(dataset_name: str) -> Split:
     return read_split(files)
 
 
-def check_registered(dataset_name: str) -> None:
+def check_registered(dataset_name: str, depth_range: Sequence[float] = ()) -> list[str]:
     """Reads all annotations and the pictures' headers of a registered dataset.
 
+    Args:
+        dataset_name: of the dataset.
+        depth_range: INPUT.DEPTH_RANGE.
+
+    Returns:
+        Which pictures are not read as they are, in words; empty for a dataset that others
+        registered.
+
     Raises:
-        ValueError: see `refuse_errors`; or what the loader of another's dataset raises.
+        ValueError: see `refuse_errors`; pictures that need a depth range; or what the loader of
+            another's dataset raises.
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("split_files", None) is None:
         DatasetCatalog.get(dataset_name)
-    else:
-        refuse_errors(metadata.split_files, metadata.split_header)
+        return []
+    split = refuse_errors(metadata.split_files, metadata.split_header)
+    try:
+        return split.converted_pictures.describe(depth_range)
+    except ValueError as error:
+        raise ValueError(f"{metadata.json_file}: {error}") from error
 
 
 def _register_file(yaml_file: Path, needed: Collection[str] | None) -> list[str]:

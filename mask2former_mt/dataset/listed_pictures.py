@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
-from mask2former_mt.dataset.images import is_turned, upright_size
+from mask2former_mt.dataset.converted_pictures import ConvertedPictures
+from mask2former_mt.dataset.images import PictureHeader, is_turned, read_picture_header
 from mask2former_mt.dataset.problems import WARNING
 
 # Headers are read by several threads: most of the time goes into waiting for the disk.
@@ -27,6 +28,7 @@ def look_at_pictures(
     records: Sequence[dict],
     names: Sequence[str | None],
     fits: Callable[[int, Size], bool],
+    converted: ConvertedPictures,
 ) -> Iterator[tuple[int, Fault]]:
     """Opens the pictures' headers, each once, and corrects the records by them.
 
@@ -37,6 +39,7 @@ def look_at_pictures(
             own where the outlines allow. That a size is missing is for the caller to tell.
         names: the JSON's name of each; None where it has none.
         fits: (position of a record, size) -> whether its outlines lie in a picture of that size.
+        converted: counts the pictures of which reading keeps less than their files hold.
 
     Yields:
         Position of the record, and what is wrong with its picture or was corrected.
@@ -57,7 +60,8 @@ def look_at_pictures(
         if isinstance(header, Fault):
             yield i, header
         else:
-            sizes[i] = header
+            sizes[i] = header.size
+            converted.add(records[i]["file_name"], header)
     others = {
         i: (records[i]["height"], records[i]["width"])
         for i, size in sizes.items()
@@ -87,15 +91,15 @@ def look_at_pictures(
             yield i, _other_size(file, said, size, is_wrong)
 
 
-def header_of(file: str) -> Size | Fault:
-    """The size of a picture as it is read, upright, or what is wrong with its file."""
+def header_of(file: str) -> PictureHeader | Fault:
+    """What the header of a picture says, or what is wrong with its file."""
     if not os.path.isfile(file):
         remedy = "check the YAML's 'images' folder and the JSON's 'file_name'"
         return Fault("missing-image", "the file does not exist", remedy)
     try:
-        return upright_size(file)
+        return read_picture_header(file)
     except (ValueError, OSError) as error:
-        return Fault("unreadable-image", str(error), "put the picture back")
+        return Fault("unreadable-image", str(error))
 
 
 def find_pictures(image_root: Path, names: Sequence[str], taken: set[str]) -> dict[str, str]:
@@ -131,7 +135,7 @@ def find_pictures(image_root: Path, names: Sequence[str], taken: set[str]) -> di
     return {name: path for name, path in found.items() if num_names[path] == 1}
 
 
-def _headers(files: Sequence[str]) -> list[Size | Fault]:
+def _headers(files: Sequence[str]) -> list[PictureHeader | Fault]:
     # By the chunk: handing single files to the threads would take longer than reading them.
     chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -139,7 +143,7 @@ def _headers(files: Sequence[str]) -> list[Size | Fault]:
         return [header for part in parts for header in part]
 
 
-def _is_missing(header: Size | Fault) -> bool:
+def _is_missing(header: PictureHeader | Fault) -> bool:
     return isinstance(header, Fault) and header.kind == "missing-image"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, AnnotationReader, Conventions
 from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
+from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.document import (
     Header,
     read_document,
@@ -147,6 +148,11 @@ class Split:
         """What is wrong with the pictures' files, by their headers; empty if none was opened."""
         return self._content.image_problems
 
+    @property
+    def converted_pictures(self) -> ConvertedPictures:
+        """The pictures of which reading keeps less than their files hold."""
+        return self._content.converted_pictures
+
     @functools.cached_property
     def warnings(self) -> str:
         """All warnings in a few lines, of files that can be used; empty without any."""
@@ -252,6 +258,7 @@ class _Content:
         self.records: Sequence[dict] = PackedRecords([])
         self.unsound: dict[int, list[dict]] = {}
         self.image_problems: list[Problem] = []
+        self.converted_pictures = ConvertedPictures()
         # Of each record the index of its entry and its name in the JSON; and by position what is
         # wrong with its size.
         self._indices: list[int] = []
@@ -354,7 +361,8 @@ class _Content:
             faults = [fault for outline in of_picture for fault in reader.read(outline, *size)[1]]
             return not any(fault.kind in _OF_OTHER_SIZE for fault in faults)
 
-        for position, fault in look_at_pictures(self.files.image_root, records, self._names, fits):
+        root, converted = self.files.image_root, self.converted_pictures
+        for position, fault in look_at_pictures(root, records, self._names, fits, converted):
             self.image_problems.append(self._problem_of_image(records, position, fault))
 
     def _tell_sizes(self, records: list[dict]) -> None:

@@ -78,7 +78,7 @@ def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
     with errors_named():
         if not cfg.DATASETS.TRAIN:
             raise ValueError("DATASETS.TRAIN is empty: name a dataset")
-        _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], cfg.INPUT.DEPTH_RANGE)
         prepare_run(cfg, config_file)
         trainer = MultiTaskTrainer(cfg)
         trainer.resume_or_load(resume=resume)
@@ -104,7 +104,7 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, float]:
     with errors_named():
         if not cfg.DATASETS.TEST:
             raise ValueError("DATASETS.TEST is empty: name a dataset")
-        _check_datasets(cfg.DATASETS.TEST)
+        _check_datasets(cfg.DATASETS.TEST, cfg.INPUT.DEPTH_RANGE)
         model = MultiTaskTrainer.build_model(cfg)
         weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
         checkpoint = MultiTaskCheckpointer(model, strict=True).load(weights)
@@ -115,10 +115,11 @@ def evaluate(cfg: CfgNode, config_file: str) -> dict[str, float]:
     return _report(cfg, results, {} if seconds is None else {"train/seconds": seconds})
 
 
-def _check_datasets(names: Iterable[str]) -> None:
-    """Refuses unusable annotations before anything is written."""
+def _check_datasets(names: Iterable[str], depth_range: Sequence[float]) -> None:
+    """Refuses unusable annotations and pictures before anything is written."""
     for name in names:
-        check_registered(name)
+        for line in check_registered(name, depth_range):
+            LOGGER.info(f"{name}: {line}")
 
 
 def _report(cfg: CfgNode, results: Mapping, metrics: dict[str, float]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 import sys
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.utils.events import get_event_storage, has_event_storage
@@ -22,10 +23,21 @@ def describe_run(cfg: CfgNode) -> Run:
         facts.append(("iteration", f"{done} of {cfg.SOLVER.MAX_ITER}"))
     else:
         facts.append(("weights", cfg.MODEL.WEIGHTS or f"{cfg.OUTPUT_DIR}/model_final.pth"))
-    return Run(facts=facts, versions=collect_env(), config=cfg.dump())
+    return Run(
+        facts=facts,
+        versions=collect_env(),
+        config=cfg.dump(),
+        depth_range=cfg.INPUT.DEPTH_RANGE,
+    )
 
 
-def describe_offline(predictions: str, dataset_file: str, split: str, engine: str) -> Run:
+def describe_offline(
+    predictions: str,
+    dataset_file: str,
+    split: str,
+    engine: str,
+    depth_range: Sequence[float] = (),
+) -> Run:
     """Command, date, versions and inputs of an evaluation without a model."""
     facts = [
         *_command_and_date(),
@@ -33,7 +45,7 @@ def describe_offline(predictions: str, dataset_file: str, split: str, engine: st
         ("dataset", f"{dataset_file}, {split}"),
         ("matching", engine),
     ]
-    return Run(facts=facts, versions=collect_env())
+    return Run(facts=facts, versions=collect_env(), depth_range=depth_range)
 
 
 def _command_and_date() -> list[tuple[str, str]]:

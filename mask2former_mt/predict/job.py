@@ -15,6 +15,7 @@ import numpy as np
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
 from mask2former_mt.predict.media import (
@@ -51,6 +52,7 @@ class JobResult:
     num_known: int  # pictures and frames that were predicted before
     sheet: str | os.PathLike | None  # the contact sheet; None where there was nothing to show
     failures: list[str]  # a message for each file that could not be read to its end
+    conversions: list[str]  # what was not read as it is, in words
 
 
 def predict_files(
@@ -105,7 +107,7 @@ def predict_files(
         run = _Run(predictor, journal, drawer, paths, score_threshold)
         run.predict(files, batch_size)
         frames = [(file, number) for file in files for number in journal.frames_of(file)]
-        if sheet is not None and not write_sheet(sheet, frames, journal, drawer):
+        if sheet is not None and not write_sheet(sheet, frames, journal, drawer, predictor.read):
             sheet = None
         image_ids = range(1, len(frames) + 1)
         if annotated is not None:
@@ -121,6 +123,7 @@ def predict_files(
         num_known=run.num_known,
         sheet=sheet,
         failures=run.failures,
+        conversions=run.converted.describe(predictor.depth_range),
     )
 
 
@@ -139,6 +142,7 @@ class _Run:
     score_threshold: float
     failures: list[str] = dataclasses.field(default_factory=list, init=False)
     num_known: int = dataclasses.field(default=0, init=False)
+    converted: ConvertedPictures = dataclasses.field(default_factory=ConvertedPictures, init=False)
     _pending: deque[tuple[Frame, Future]] = dataclasses.field(default_factory=deque, init=False)
     _video: VideoWriter | None = dataclasses.field(default=None, init=False)
 
@@ -146,9 +150,11 @@ class _Run:
         """Leaves an overlay and lines of each file that can be read."""
         reader = BatchReader(
             batch_size=batch_size,
+            read_picture=self.predictor.read,
             prepare=self.predictor.prepare,
             is_known=self.journal.is_current,
             is_drawn=lambda file: self.paths[file].exists(),
+            converted=self.converted,
         )
         pool = ThreadPoolExecutor(_NUM_DRAWING, thread_name_prefix="drawing")
         progress = tqdm(total=count_frames(files), desc="predicting", unit="image")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import glob
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from mask2former_mt.dataset.images import read_image
+from mask2former_mt.dataset.converted_pictures import ConvertedPictures
+from mask2former_mt.dataset.images import read_picture_header
+from mask2former_mt.dataset.picture_formats import can_read_suffix, is_picture_name
 
-IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset(
     (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 )
@@ -43,7 +44,8 @@ def find_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
 
     Args:
         inputs: files, folders and globs. A file is taken as it is; of a folder (without those below
-            it) and of a glob, the files that are named like pictures or videos, sorted.
+            it) and of a glob, the files that are named like pictures that can be read or like
+            videos, sorted; `count_left_out` tells of the others.
 
     Returns:
         The files in the order of the inputs.
@@ -54,31 +56,64 @@ def find_inputs(inputs: Sequence[str | os.PathLike]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for entry in map(os.fspath, inputs):
-        path = Path(entry)
-        if path.is_file():
+        candidates = _candidates(entry)
+        if candidates is None:
             # A wrong name is told at once; a damaged file in a folder must not stop the others.
-            _check_header(path)
-            files = [path]
-        elif path.is_dir():
-            files = _media_among(path.iterdir(), entry)
-        elif glob.has_magic(entry):
-            files = _media_among(map(Path, glob.glob(entry, recursive=True)), entry)
+            files = [Path(entry)]
+            _check_header(files[0])
         else:
-            raise FileNotFoundError(f"input {entry} does not exist")
+            files = [file for file in candidates if why_left_out(file) is None]
+            if not files:
+                reasons = left_out_text(collections.Counter(map(why_left_out, candidates)))
+                raise FileNotFoundError(
+                    f"input {entry}: no pictures or videos there{reasons and f' ({reasons})'}"
+                )
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
 
 
-def _media_among(candidates: Iterable[Path], entry: str) -> list[Path]:
-    suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    files = sorted(file for file in candidates if file.suffix.lower() in suffixes)
-    files = [file for file in files if file.is_file()]
-    if not files:
-        raise FileNotFoundError(
-            f"input {entry}: no pictures or videos there ({' '.join(sorted(suffixes))})"
-        )
-    return files
+def count_left_out(inputs: Sequence[str | os.PathLike]) -> collections.Counter[str]:
+    """Counts, by the reason, the files of folders and globs that `find_inputs` leaves out."""
+    files = {
+        file.resolve(): file
+        for entry in map(os.fspath, inputs)
+        for file in _candidates(entry) or ()
+    }
+    return collections.Counter(filter(None, map(why_left_out, files.values())))
+
+
+def why_left_out(file: Path) -> str | None:
+    """Why a file of a folder is no input; None if it is one."""
+    if is_video(file):
+        return None
+    if not is_picture_name(file):
+        return "not named like a picture or a video"
+    if not can_read_suffix(file.suffix):
+        return f"{file.suffix.lower()}, a format that the installed Pillow does not read"
+    return None
+
+
+def left_out_text(left_out: Mapping[str, int]) -> str:
+    """How many files are left out, and why; empty where none is."""
+    return "; ".join(
+        f"{count} {'file' if count == 1 else 'files'} left out: {why}"
+        for why, count in left_out.items()
+    )
+
+
+def _candidates(entry: str) -> list[Path] | None:
+    """The files of a folder or glob, sorted; None for a file."""
+    path = Path(entry)
+    if path.is_file():
+        return None
+    if path.is_dir():
+        candidates = path.iterdir()
+    elif glob.has_magic(entry):
+        candidates = map(Path, glob.glob(entry, recursive=True))
+    else:
+        raise FileNotFoundError(f"input {entry} does not exist")
+    return sorted(file for file in candidates if file.is_file())
 
 
 def _check_header(file: Path) -> None:
@@ -86,9 +121,8 @@ def _check_header(file: Path) -> None:
         VideoReader(file).close()
         return
     try:
-        with Image.open(file):
-            pass
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        read_picture_header(file)
+    except ValueError as error:
         raise ValueError(f"image {file} cannot be read: {error}") from error
 
 
@@ -123,9 +157,11 @@ class BatchReader:
     """
 
     batch_size: int  # pictures, or frames of one video
+    read_picture: Callable[[Path], np.ndarray]  # gives, uint8 RGB (H, W, 3)
     prepare: Callable[[np.ndarray], dict]  # turns an image into the model's input
     is_known: Callable[[Path, int | None], bool]  # of a picture (None) or frame: is it predicted?
     is_drawn: Callable[[Path], bool]  # is the overlay of a file there?
+    converted: ConvertedPictures  # counts the pictures that are not read as they are
 
     def read(self, files: Iterable[Path]) -> Iterator[Batch]:
         """Reads the files in their order; failures are told in the batches, not raised."""
@@ -144,7 +180,8 @@ class BatchReader:
         for file in files:
             try:
                 stamp = stamp_of(file)
-                image = read_image(file, "RGB")
+                image = self.read_picture(file)
+                self.converted.add(str(file), read_picture_header(file))
                 frames.append(Frame(file, None, image, self.prepare(image), stamp))
             except (OSError, ValueError) as error:
                 failures.append(str(error))

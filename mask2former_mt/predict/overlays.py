@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,6 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former_mt.dataset.catalog import spec_of
-from mask2former_mt.dataset.images import read_image
 from mask2former_mt.evaluation.disagreements import Comparison, compare_results
 from mask2former_mt.files import replacing
 from mask2former_mt.predict.journal import Journal
@@ -201,6 +200,7 @@ def write_sheet(
     frames: Iterable[tuple[Path, int | None]],
     journal: Journal,
     drawer: OverlayDrawer,
+    read: Callable[[Path], np.ndarray],
 ) -> bool:
     """Writes the first pictures as one PNG, of a video the first frame, if any is worth showing.
 
@@ -211,6 +211,7 @@ def write_sheet(
         frames: file and frame number of each picture; the journal has a line of each.
         journal: says what was predicted.
         drawer: draws the pictures.
+        read: reads a picture, uint8 RGB (H, W, 3).
 
     Returns:
         Whether there was anything to show.
@@ -223,7 +224,7 @@ def write_sheet(
         if number or not drawer.is_worth_showing(file, line):
             continue
         if number is None:
-            image = read_image(file, "RGB")
+            image = read(file)
         else:
             with contextlib.closing(VideoReader(file)) as video:
                 image = next(iter(video))

@@ -20,6 +20,7 @@ from torch import nn
 
 from mask2former_mt.config import require_instances
 from mask2former_mt.data.augment import build_test_augmentations
+from mask2former_mt.dataset.images import read_image
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.structures import SubcategorySpec
 from mask2former_mt.visualization import LabelNames
@@ -35,7 +36,12 @@ class Predictor:
     names: LabelNames  # with the dataset's category ids
     augmentations: T.AugmentationList  # applied to each picture before the model
     image_format: str  # "RGB" or "BGR", the order of channels that the model takes
+    depth_range: Sequence[float]  # INPUT.DEPTH_RANGE, for pictures deeper than 8 bits
     settings: Mapping[str, object]  # everything that decides the predictions, as JSON values
+
+    def read(self, file: str | os.PathLike) -> np.ndarray:
+        """Reads a picture as the model was trained on, uint8 RGB (H, W, 3); see `read_image`."""
+        return read_image(file, "RGB", self.depth_range)
 
     def prepare(self, image: np.ndarray) -> dict:
         """Turns a picture into the model's input; may run in another thread than the model.
@@ -105,6 +111,7 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
         names=names,
         augmentations=T.AugmentationList(build_test_augmentations(cfg)),
         image_format=cfg.INPUT.FORMAT,
+        depth_range=cfg.INPUT.DEPTH_RANGE,
         settings=build_settings(cfg, weights),
     )
 
@@ -150,6 +157,8 @@ def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
     settings = {"weights": digest.hexdigest()}
     for key in ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST"):
         settings[f"INPUT.{key}"] = cfg.INPUT[key]
+    if cfg.INPUT.DEPTH_RANGE:
+        settings["INPUT.DEPTH_RANGE"] = cfg.INPUT.DEPTH_RANGE
     settings["TEST.DETECTIONS_PER_IMAGE"] = cfg.TEST.DETECTIONS_PER_IMAGE
     settings.update(_flat(cfg.MODEL, "MODEL"))
     # These say where and how it is computed, not what.

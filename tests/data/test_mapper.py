@@ -312,6 +312,18 @@ def test_an_unknown_choice_is_named(key):
         build_train_augmentations(_cfg(**{key: "no_such"}))
 
 
+def test_deep_pictures_are_scaled_by_the_configs_range(record, tmp_path):
+    samples = np.full((HEIGHT, WIDTH), 1000, np.uint16)
+    record["file_name"] = str(tmp_path / "deep.png")
+    Image.fromarray(samples).save(record["file_name"])
+    # 1000 / 65535 * 255 = 3.9; 1000 / 4000 * 255 = 63.75.
+    for depth_range, value in (([], 4), ([0, 4000], 64)):
+        cfg = _cfg(DEPTH_RANGE=depth_range)
+        for is_train in (False, True):
+            mapper = MultiTaskInstanceMapper(cfg, is_train=is_train, spec=SPEC)
+            assert value in np.unique(mapper(record)["image"])
+
+
 def test_from_config(record):
     cfg = _cfg(SIZE_DIVISIBILITY=100, FORMAT="BGR", MIN_SIZE_TEST=166, COLOR_AUG_SSD=True)
     train = MultiTaskInstanceMapper(cfg, is_train=True, spec=SPEC)

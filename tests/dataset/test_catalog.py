@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
+from PIL import Image
 
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset import catalog
@@ -244,3 +245,18 @@ def test_the_example_dataset_registers_loads_and_maps():
         expected = [areas[a["id"]] for a in record["annotations"]]
         pixels = mapped["instances"].gt_masks.sum((1, 2)).tolist()
         assert pixels == pytest.approx(expected, rel=0.05)
+
+
+def test_pictures_that_are_converted_are_told_and_those_that_need_a_range_are_refused(dataset):
+    Image.new("I;16", (40, 30), 9).save(dataset.folder / "images" / "a.png")
+    dataset.write_json()
+    catalog.register_dataset_files([dataset.write_yaml()])
+    (line,) = catalog.check_registered("tiny_train")
+    assert line.startswith("1 pictures of 16-bit integers")
+    # Whatever their names say.
+    Image.new("F", (40, 30)).save(dataset.folder / "images" / "b.png", format="TIFF")
+    dataset.document["info"] = "changed, and so read again"
+    dataset.write_json()
+    with pytest.raises(ValueError, match=r"train\.json: 1 pictures of floats .*set INPUT\.DEPTH"):
+        catalog.check_registered("tiny_train")
+    assert len(catalog.check_registered("tiny_train", [0, 1])) == 2

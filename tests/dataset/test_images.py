@@ -11,7 +11,7 @@ import pytest
 from detectron2.data import detection_utils
 from PIL import Image, PngImagePlugin
 
-from mask2former_mt.dataset.images import upright_size
+from mask2former_mt.dataset.images import read_image, read_picture_header
 
 HEIGHT, WIDTH = 30, 40
 ORIENTATION = 274
@@ -43,11 +43,12 @@ def test_it_is_the_size_that_reading_gives(tmp_path, suffix, orientation):
     if orientation is not None:
         exif[ORIENTATION] = orientation
     picture().save(file, **({} if orientation is None else {"exif": exif}))
-    read = detection_utils.read_image(file).shape[:2]
-    assert upright_size(file) == read
-    # Pillow turns a TIFF when it decodes it, and detectron2 once more.
+    read = read_image(file, "RGB")
+    assert read_picture_header(file).size == read.shape[:2]
+    assert read.shape[:2] == ((WIDTH, HEIGHT) if (orientation or 1) >= 5 else (HEIGHT, WIDTH))
+    # Pillow turns a TIFF when it decodes it, and detectron2 then turns it once more.
     if suffix != ".tif":
-        assert read == ((WIDTH, HEIGHT) if (orientation or 1) >= 5 else (HEIGHT, WIDTH))
+        np.testing.assert_array_equal(read, detection_utils.read_image(file, "RGB"))
 
 
 EXIF_6 = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -69,9 +70,8 @@ def test_every_place_where_a_png_may_say_it(tmp_path, data, before):
     file = tmp_path / "a.png"
     picture().save(file)
     insert(file, data, before)
-    expected = detection_utils.read_image(file).shape[:2]
-    assert expected == (WIDTH, HEIGHT)
-    assert upright_size(file) == expected
+    assert read_image(file, "RGB").shape[:2] == (WIDTH, HEIGHT)
+    assert read_picture_header(file).size == (WIDTH, HEIGHT)
 
 
 def test_a_png_is_not_decoded(tmp_path, monkeypatch):
@@ -84,18 +84,18 @@ def test_a_png_is_not_decoded(tmp_path, monkeypatch):
         raise AssertionError("decoded")
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", refuse)
-    assert upright_size(file) == (HEIGHT, WIDTH)
+    assert read_picture_header(file).size == (HEIGHT, WIDTH)
     # The same of one that is cut short, which is found when it is decoded.
     file.write_bytes(file.read_bytes()[:-200])
-    assert upright_size(file) == (HEIGHT, WIDTH)
+    assert read_picture_header(file).size == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_damaged_exif_data_do_not_turn_it(tmp_path, suffix):
     file = tmp_path / f"a{suffix}"
     picture().save(file, exif=b"Exif\0\0MM damaged")
-    assert detection_utils.read_image(file).shape[:2] == (HEIGHT, WIDTH)
-    assert upright_size(file) == (HEIGHT, WIDTH)
+    assert read_image(file, "RGB").shape[:2] == (HEIGHT, WIDTH)
+    assert read_picture_header(file).size == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
@@ -103,6 +103,6 @@ def test_what_is_no_picture_is_refused(tmp_path, content):
     file = tmp_path / "a.png"
     file.write_bytes(content)
     with pytest.raises(ValueError, match="the file cannot be read as an image"):
-        upright_size(file)
+        read_picture_header(file)
     with pytest.raises(FileNotFoundError):
-        upright_size(tmp_path / "b.png")
+        read_picture_header(tmp_path / "b.png")

@@ -357,7 +357,7 @@ def test_records_are_unpacked_one_by_one():
 def read_files(monkeypatch) -> list:
     """The JSON files and pictures that are opened from now on."""
     opened = []
-    for module, name in ((split, "read_document"), (listed_pictures, "upright_size")):
+    for module, name in ((split, "read_document"), (listed_pictures, "read_picture_header")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda path, real=real: opened.append(path) or real(path))
     return opened

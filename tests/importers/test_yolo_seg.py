@@ -9,6 +9,7 @@ import pytest
 import yaml
 from importer_scenes import Case, check_masks_and_classes, views, write_yolo
 from mask2former_mt.importers.yolo import label_file_of
+from PIL import Image
 
 
 @pytest.fixture
@@ -175,6 +176,21 @@ def test_labels_without_a_picture_are_refused(yolo, folder):
     yolo.run()
     (folder / "images" / "train" / "a b.png").unlink()
     yolo.refuses(r"a b.txt: no picture below .*put the picture back")
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".gif", ".jfif", ".jp2"])
+def test_every_format_that_the_decoder_knows_is_read(yolo, folder, suffix):
+    picture = folder / "images" / "val" / "v.png"
+    Image.open(picture).convert("RGB").save(picture.with_suffix(suffix))
+    picture.unlink()
+    yolo.run()
+    assert [entry["file_name"] for entry in yolo.document("val")["images"]] == [f"v{suffix}"]
+
+
+def test_a_format_that_is_not_read_is_named_and_not_missing(yolo, folder):
+    picture = folder / "images" / "val" / "v.png"
+    picture.rename(picture.with_suffix(".heic")).write_bytes(b"\0\0\0\x18ftypheic")
+    yolo.refuses(r"^\S*v\.heic: the format \.heic is not read by the installed Pillow")
 
 
 def test_pictures_that_share_their_labels_are_refused(yolo, folder):

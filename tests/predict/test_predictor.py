@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from predict_tools import COUNTS
 
 from mask2former_mt.engine.setup import load_config
@@ -69,6 +70,15 @@ def test_image_format_is_respected(build):
     (turned,) = predict(bgr, np.ascontiguousarray(image[:, :, ::-1]))
     torch.testing.assert_close(turned.scores, rgb.scores, rtol=0, atol=0)
     assert not torch.equal(as_it_is.scores, rgb.scores)
+
+
+def test_deep_pictures_are_read_by_the_configs_range(build, tmp_path):
+    Image.fromarray(np.full((4, 5), 1000, np.uint16)).save(tmp_path / "a.png")
+    # 1000 / 65535 * 255 = 3.9; 1000 / 4000 * 255 = 63.75.
+    for opts, value in (((), 4), (("INPUT.DEPTH_RANGE", "[0, 4000]"), 64)):
+        predictor = build(*opts)
+        assert np.unique(predictor.read(tmp_path / "a.png")).tolist() == [value]
+        assert ("INPUT.DEPTH_RANGE" in predictor.settings) == bool(opts)
 
 
 def test_batch_of_one_size_predicts_as_one_by_one(build):

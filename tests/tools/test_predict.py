@@ -36,6 +36,24 @@ def dataset(pictures: Path):
     MetadataCatalog.remove(name)
 
 
+class TestWhatIsTold:
+    def test_what_is_converted_and_what_is_left_out(self, predict, pictures, capsys):
+        image = Image.new("RGB", (70, 90))
+        image.save(pictures / "c.gif", save_all=True, append_images=[Image.new("RGB", (70, 90), 9)])
+        Image.new("I;16", (70, 90), 5000).save(pictures / "d.png")
+        (pictures / "e.heic").write_bytes(b"")
+        assert len(predict([pictures])["images"]) == 4
+        told = capsys.readouterr().out.splitlines()[-4:-1]
+        assert told == [
+            f"1 pictures of 16-bit integers (such as {pictures / 'd.png'}) are read as 8 bits: "
+            "0 to 65535, the range of their type",
+            f"1 pictures have several frames or pages (such as {pictures / 'c.gif'}): the first "
+            "is read",
+            "1 file left out: .heic, a format that the installed Pillow does not read; 1 file left "
+            "out: not named like a picture or a video",
+        ]
+
+
 class TestWhatIsWritten:
     def test_overlays_and_json(self, predict, pictures, tmp_path, capsys):
         results = predict([pictures], "--score-threshold", 0, out="new/folder")

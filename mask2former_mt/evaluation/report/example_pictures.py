@@ -29,7 +29,12 @@ class ExamplePictures(NamedTuple):
 
 
 def draw_examples(
-    matching: Matching, scores: ImageScores, *, predictions: str | os.PathLike, threshold: float
+    matching: Matching,
+    scores: ImageScores,
+    *,
+    predictions: str | os.PathLike,
+    threshold: float,
+    depth_range: Sequence[float] = (),
 ) -> ExamplePictures:
     """Draws the worst and the best images, none of them twice.
 
@@ -38,11 +43,12 @@ def draw_examples(
         scores: by which the images are chosen; the captions tell them.
         predictions: the file that was evaluated, which holds the masks.
         threshold: least score of the detections that are drawn.
+        depth_range: as of `read_image`.
     """
     worst = [int(i) for i in scores.worst_first()[:NUM_PICTURES] if scores.f1[i] < 1]
     best = [int(i) for i in scores.best_first() if i not in worst][:NUM_PICTURES]
     results = _results_of([*worst, *best], matching, predictions, threshold)
-    panels = {i: _draw(i, matching.truth, results[i], scores) for i in results}
+    panels = {i: _draw(i, matching.truth, results[i], scores, depth_range) for i in results}
     return ExamplePictures(
         [panels[i] for i in worst if panels[i] is not None],
         [panels[i] for i in best if panels[i] is not None],
@@ -50,11 +56,17 @@ def draw_examples(
     )
 
 
-def _draw(i: int, truth: GroundTruth, results: list[dict], scores: ImageScores) -> Panel | None:
+def _draw(
+    i: int,
+    truth: GroundTruth,
+    results: list[dict],
+    scores: ImageScores,
+    depth_range: Sequence[float],
+) -> Panel | None:
     """The picture of one image; None where it was moved or damaged since the evaluation."""
     file, names = truth.file_names[i], LabelNames(truth.class_names, truth.spec, truth.category_ids)
     try:
-        image = read_image(file, "RGB")
+        image = read_image(file, "RGB", depth_range)
         limits = SizeLimits(max_side=_SIDE)
         picture = draw_pair(image, results, _annotations_of(i, truth), names, limits)
     except (ValueError, OSError):

@@ -32,11 +32,13 @@ class Run:
         facts: of the run, such as its seed and duration.
         versions: of the software and the machine.
         config: YAML, or empty.
+        depth_range: INPUT.DEPTH_RANGE, for pictures deeper than 8 bits.
     """
 
     facts: Sequence[tuple[str, object]] = ()
     versions: Sequence[tuple[str, object]] = ()
     config: str = ""
+    depth_range: Sequence[float] = ()
 
     def with_facts(self, *facts: tuple[str, object]) -> Run:
         """The same with more facts at the end."""
@@ -75,7 +77,13 @@ def write_report(
     error_counts = (errors.counts(), errors.counts(detections.scores >= threshold))
 
     scores = image_scores(errors, threshold)
-    examples = draw_examples(evaluation, scores, predictions=predictions, threshold=threshold)
+    examples = draw_examples(
+        evaluation,
+        scores,
+        predictions=predictions,
+        threshold=threshold,
+        depth_range=run.depth_range,
+    )
     counts = (
         ("images", len(truth.image_ids)),
         ("objects to find", num_objects),
