@@ -63,17 +63,18 @@ def sample_binary_masks(
 
     Args:
         masks: bool or uint8 (N, H, W), values 0 and 1.
-        points: float (R, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left.
+        points: float (R, P, 2), xy in [0, 1] of the padded image, (0, 0) top-left; or (1, P, 2),
+            the same points for all rows.
         rows: int64 (R,), the mask that each row of points belongs to; None for row i to mask i.
 
     Returns:
         float (R, P) in [0, 1], in the dtype of `points`.
     """
     N, height, width = masks.shape
-    if N == 0:
-        return points.new_zeros(points.shape[:2])
     if rows is None:
         rows = torch.arange(N, device=masks.device)
+    if N == 0:
+        return points.new_zeros(len(rows), points.shape[1])
     start = (rows * (height * width))[:, None]
     flat = masks.reshape(-1)
     x = points[..., 0] * width - 0.5

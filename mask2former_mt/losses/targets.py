@@ -25,3 +25,6 @@ class ImageTargets:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def __getitem__(self, which: slice) -> ImageTargets:
+        return ImageTargets(self.classes[which], self.masks[which], self.subcategories[which])

@@ -104,6 +104,16 @@ def test_rows_say_which_mask_is_sampled():
     )
 
 
+def test_the_same_points_for_all_rows():
+    masks, points = random_masks(3, 7, 5), torch.rand(1, 20, 2).double()
+    for rows in (None, torch.tensor([2, 0, 2, 1])):
+        copies = points.expand(3 if rows is None else 4, -1, -1)
+        assert torch.equal(
+            sample_binary_masks(masks, points, rows), sample_binary_masks(masks, copies, rows)
+        )
+    assert sample_binary_masks(masks[:0], points).shape == (0, 20)
+
+
 def test_no_masks_and_no_rows_of_some_masks():
     points = torch.rand(0, 4, 2)
     assert sample_binary_masks(torch.zeros(0, 7, 5, dtype=torch.bool), points).shape == (0, 4)

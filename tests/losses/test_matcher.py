@@ -1,5 +1,6 @@
 """The matcher: least total cost, subcategories included."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -15,6 +16,7 @@ from criterion_tools import (
 )
 
 from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_logits
+from mask2former_mt.losses import matcher as matcher_module
 from mask2former_mt.losses.functional import dice_loss, mask_bce_loss
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
 from mask2former_mt.losses.targets import ImageTargets
@@ -59,6 +61,25 @@ def least_sum(table):
         sum(row[column] for row, column in zip(table, columns, strict=True))
         for columns in itertools.permutations(range(len(table[0])), len(table))
     )
+
+
+def test_targets_are_weighed_some_at_a_time(monkeypatch):
+    layers, points = random_output(2, 4, Y=2).layers, image_points(2)
+    targets = [random_image(7, seed=1), random_image(2, seed=2)]
+    whole = matcher()(layers, targets, points)
+    sampled = []
+
+    def count(masks, points):
+        sampled.append(len(masks))
+        return sample_binary_masks(masks, points)
+
+    monkeypatch.setattr(matcher_module, "sample_binary_masks", count)
+    some = dataclasses.replace(matcher(), targets_at_once=3)(layers, targets, points)
+    # Parts of 3, 3 and 1 of the first image, beside 2, 0 and 0 of the second.
+    assert sampled == [3, 2, 3, 0, 1, 0]
+    for layer, other in zip(whole, some, strict=True):
+        for match, same in zip(layer, other, strict=True):
+            assert indices(match) == indices(same)
 
 
 @pytest.mark.parametrize("N", [1, 3, 4, 6], ids=lambda n: f"{n} targets for 4 queries")
