@@ -5,6 +5,7 @@
     python tools/benchmark.py infer --sizes 512 --json infer.json
     python tools/benchmark.py train --sizes 512 --batch 2
     python tools/benchmark.py memory --sizes 2048 --keep 20
+    python tools/benchmark.py growth --axes objects classes --rounds 1
     python tools/benchmark.py eval --images 5000 --rounds 1 --warmup 0 --allocator shared
 
 A ratio is the median of the pairs' peer/ours: above 1, we are faster (or need less memory). Peers
@@ -27,6 +28,7 @@ from benchmarks import (
     loading,
     memory,
     models,
+    object_growth,
     op,
     postprocess,
 )
@@ -41,7 +43,7 @@ BENCHMARKS = {
     "postprocess": postprocess.run,
     "data": lambda settings: [*data.run(settings), *loading.run(settings)],
     "memory": memory.run,
-    "growth": growth.run,
+    "growth": lambda settings: [*growth.run(settings), *object_growth.run(settings)],
     "eval": evaluation.run,
 }
 PEERS = (
@@ -95,6 +97,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--profile", action="store_true", help="our operators by time, then stop")
     parser.add_argument("--json", type=pathlib.Path, help="write the rows to this file")
     parser.add_argument("--plot", type=pathlib.Path, help="growth: write a picture (PNG)")
+    axes = [*growth.AXES, *object_growth.AXES]
+    parser.add_argument("--axes", nargs="+", choices=axes, default=axes, help="growth: with what")
     args = parser.parse_args(arguments, Settings())
     unknown = sorted(set(args.peers) - set(PEERS))
     if unknown:

@@ -10,6 +10,7 @@ from benchmarks.pairs import Settings, print_rows
 SIDES = [256, 384, 512, 768, 1024]
 QUERIES = [50, 100, 200, 300]
 PIXELS = [side * side for side in SIDES]
+AXES = ("pixels", "queries")
 
 
 def run(settings: Settings) -> list[dict]:
@@ -20,6 +21,8 @@ def run(settings: Settings) -> list[dict]:
         ("pixels", PIXELS, {"sizes": SIDES, "queries": [100]}),
         ("queries", QUERIES, {"sizes": [512], "queries": QUERIES}),
     ):
+        if what not in settings.axes:
+            continue
         tables[what] = models.infer(Settings(**{**vars(settings), **changes}))
         print_rows(tables[what])
         for side in ("ours", "peer"):
@@ -27,7 +30,7 @@ def run(settings: Settings) -> list[dict]:
             if times and None not in times:
                 exponent = math.log(times[-1] / times[0]) / math.log(at[-1] / at[0])
                 print(f"{side}: time grows with {what} to the power of {exponent:.2f}")
-    if settings.plot:
+    if settings.plot and len(tables) == len(AXES):
         _plot(tables, settings)
     return [row for table in tables.values() for row in table]
 
