@@ -6,7 +6,7 @@ from mask2former_mt.config import add_mask2former_mt_config
 from mask2former_mt.dataset.catalog import register_dataset_files
 
 # These register backbone, head, decoders and meta-architectures with detectron2.
-from mask2former_mt.modeling import meta_arch
+from mask2former_mt.modeling import mask_rcnn, meta_arch
 from mask2former_mt.modeling.backbone import swin, timm_backbone
 from mask2former_mt.structures import SubcategorySpec
 

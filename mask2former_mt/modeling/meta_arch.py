@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
-from detectron2.structures import BitMasks, ImageList, Instances
+from detectron2.structures import ImageList
 from torch import nn
 
 import mask2former_mt.modeling.sem_seg_head  # noqa: F401 (registers the published head)
-from mask2former_mt import structures
 from mask2former_mt.losses.criterion import Criterion
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
 from mask2former_mt.losses.targets import ImageTargets
 from mask2former_mt.modeling.backbone.folded_norm import fold_frozen_norms
 from mask2former_mt.modeling.inference import Inference, build_inference
+from mask2former_mt.modeling.mapped_targets import checked_labels, checked_masks
 from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.structures import ImageSizes, SubcategorySpec, per_subcategory
 
@@ -182,11 +182,11 @@ class MultiTaskMaskFormer(nn.Module):
         targets = []
         for index, x in enumerate(batched_inputs):
             instances = x["instances"]
-            masks = on_device(_checked_masks(instances, tuple(x["image"].shape[1:])))
+            masks = on_device(checked_masks(instances, tuple(x["image"].shape[1:])))
             down, right = (padded_size[i] - masks.shape[i + 1] for i in (0, 1))
             if down or right:
                 masks = F.pad(masks, (0, right, 0, down))
-            classes, subcategories = _checked_labels(
+            classes, subcategories = checked_labels(
                 instances, index, num_classes=self.criterion.num_classes, spec=self.criterion.spec
             )
             targets.append(
@@ -202,63 +202,3 @@ class MultiTaskMaskFormer(nn.Module):
 @META_ARCH_REGISTRY.register()
 class MaskFormer(MultiTaskMaskFormer):
     """The published name of the same model."""
-
-
-def _checked_masks(instances: Instances, image_size: tuple[int, int]) -> torch.Tensor:
-    """The masks of a mapper's instances, (N, H, W), refused unless of the image's size."""
-    masks = instances.get(structures.GT_MASKS)
-    if isinstance(masks, BitMasks):
-        masks = masks.tensor
-    if not isinstance(masks, torch.Tensor):
-        raise ValueError(
-            f"gt_masks must be a bool tensor (N, H, W), got {type(masks).__name__}; set "
-            "INPUT.MASK_FORMAT='bitmask' where the mapper is detectron2's"
-        )
-    if tuple(masks.shape[1:]) != image_size:
-        raise ValueError(
-            f"gt_masks must be (N, {image_size[0]}, {image_size[1]}) as the image is, got "
-            f"{tuple(masks.shape)}"
-        )
-    return masks
-
-
-def _checked_labels(
-    instances: Instances, index: int, *, num_classes: int, spec: SubcategorySpec
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classes, int64 (N,), and subcategories, int64 (N, S), before they index anything.
-
-    Without subcategories, as of a plain COCO mapper, all are unknown. The values are looked at on
-    the CPU only: for a tensor on a GPU it would wait for the device.
-
-    Raises:
-        ValueError: labels that no head has an output for.
-    """
-    classes = instances.get(structures.GT_CLASSES)
-    if instances.has(structures.GT_SUBCATEGORIES):
-        subcategories = instances.get(structures.GT_SUBCATEGORIES)
-    else:
-        subcategories = classes.new_full((len(classes), len(spec)), structures.UNKNOWN)
-    for name, labels, shape in (
-        (structures.GT_CLASSES, classes, (len(instances),)),
-        (structures.GT_SUBCATEGORIES, subcategories, (len(instances), len(spec))),
-    ):
-        if tuple(labels.shape) != shape or labels.dtype != torch.int64:
-            raise ValueError(
-                f"{name} of image {index} of the batch must be torch.int64 {shape}, got "
-                f"{labels.dtype} {tuple(labels.shape)}"
-            )
-    ranges = [(structures.GT_CLASSES, classes, 0, num_classes - 1)]
-    ranges += [
-        (f"{structures.GT_SUBCATEGORIES} {s.name!r}", column, structures.UNKNOWN, s.none_index)
-        for s, column in zip(spec, subcategories.unbind(1), strict=True)
-    ]
-    for name, labels, lowest, highest in ranges:
-        if labels.is_cuda or len(labels) == 0:
-            continue
-        low, high = int(labels.min()), int(labels.max())
-        if low < lowest or high > highest:
-            raise ValueError(
-                f"{name} of image {index} of the batch must be in [{lowest}, {highest}], got "
-                f"{low if low < lowest else high}"
-            )
-    return classes, subcategories
