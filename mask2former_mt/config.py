@@ -202,6 +202,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Subcategories of which every object has a value. Empty: those that the training dataset
         # marks with `"none": false`.
         Key("WITHOUT_NONE", [], each(NAME)),
+        # For each of NAMES the indices of the classes that have it, an empty list for all classes.
+        # Empty: what the training dataset says with `"applies_to": [...]`; where it says nothing,
+        # it stays empty.
+        Key("APPLIES_TO", [], each(each(count(0, MOST_CLASSES - 1)))),
         # Weights of the subcategories' losses, one per subcategory or one for all.
         Key("LOSS_WEIGHTS", [1.0], some(WEIGHT)),
         # Weights of the subcategories in the matching cost, one per subcategory or one for all.
@@ -471,4 +475,16 @@ def check_config(cfg: CfgNode) -> None:
     if names and unknown:
         raise ValueError(
             f"MODEL.SUBCATEGORY.WITHOUT_NONE must hold some of NAMES {names}, got {unknown[0]!r}"
+        )
+    limits, num_classes = list(subcategory.APPLIES_TO), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    if limits and len(limits) != len(names):
+        raise ValueError(
+            f"MODEL.SUBCATEGORY.APPLIES_TO must be empty, or a list of classes for each of NAMES "
+            f"{names}, got {limits}"
+        )
+    beyond = [k for classes in limits for k in classes if k >= num_classes > 0]
+    if beyond:
+        raise ValueError(
+            f"MODEL.SUBCATEGORY.APPLIES_TO must hold class indices below MODEL.SEM_SEG_HEAD."
+            f"NUM_CLASSES ({num_classes}), got {beyond[0]}"
         )

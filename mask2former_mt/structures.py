@@ -294,9 +294,27 @@ class SubcategorySpec:
         """Whether a mirroring changes any label."""
         return any(s.flip for s in self.subcategories)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether some subcategory is of some classes only."""
+        return any(s.applies_to is not None for s in self.subcategories)
+
     def applicable(self, class_names: Sequence[str]) -> list[list[bool]]:
         """Whether objects of each of K classes have each of the S subcategories, K rows of S."""
         return [[s.applies(name) for s in self.subcategories] for name in class_names]
+
+    def class_indices(self, class_names: Sequence[str]) -> list[list[int]]:
+        """What `from_counts` takes: the classes of each subcategory by index, empty for all.
+
+        Args:
+            class_names: of the K classes; those that are not among them are left out.
+        """
+        if not self.is_limited:
+            return []
+        return [
+            [] if s.applies_to is None else [i for i, c in enumerate(class_names) if s.applies(c)]
+            for s in self.subcategories
+        ]
 
     def mirrored_labels(self, labels: Sequence[int]) -> list[int]:
         """The S labels of a mirrored object; unknown and none stay."""

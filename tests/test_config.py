@@ -230,6 +230,9 @@ def test_a_rule_holds_for_the_values_that_it_says(rule, expected, good, bad):
         (FORMER + "TRANSFORMER_DECODER_NAME", "Other", "must be a name in TRANSFORMER_DECODER_REG"),
         (FORMER + "HIDDEN_DIM", 30, r"HIDDEN_DIM must be a multiple of NHEADS \(4\), got 30"),
         ("MODEL.SUBCATEGORY.WITHOUT_NONE", ["hue"], r"_NONE must hold some of NAMES .*'hue'"),
+        ("MODEL.SUBCATEGORY.APPLIES_TO", [[0]], r"for each of NAMES .*, got \[\[0\]\]"),
+        ("MODEL.SUBCATEGORY.APPLIES_TO", [[], [0, 9]], r"below .*NUM_CLASSES \(\d\), got 9"),
+        ("MODEL.SUBCATEGORY.APPLIES_TO", [[], "dog"], "APPLIES_TO must be a list, each value of"),
         ("MODEL.SUBCATEGORY.NAMES", ["a"], r"equally long, got \['a'\] and \[2, 3\]"),
     ],
 )

@@ -12,10 +12,14 @@ TEST = "MODEL.MASK_FORMER.TEST."
 
 
 def built(cfg) -> Inference:
-    names = SubcategorySpec.from_counts(
-        cfg.MODEL.SUBCATEGORY.NAMES, cfg.MODEL.SUBCATEGORY.NUM_CLASSES
-    )
-    return build_inference(cfg, names)
+    keys = cfg.MODEL.SUBCATEGORY
+    spec = SubcategorySpec.from_counts(keys.NAMES, keys.NUM_CLASSES, keys.APPLIES_TO)
+    return build_inference(cfg, spec)
+
+
+# The classes 0 to 2: the first subcategory is of class 1.
+LIMITS = [[1], []]
+LIMITED = ((False, True), (True, True), (False, True))
 
 
 # See `config_tools.rows`.
@@ -34,6 +38,7 @@ INFERENCE_ROWS = [
     (TEST + "NMS_SIGMA", 0.7, "instances.filters.nms_sigma"),
     (TEST + "NMS_CLASS_AWARE", False, "instances.filters.nms_class_aware"),
     (TEST + "KEEP_TOP_K", 7, "instances.filters.keep"),
+    ("MODEL.SUBCATEGORY.APPLIES_TO", LIMITS, "instances.applies", LIMITED),
     (TEST + "SEMANTIC_ON", True, lambda i: i.semantic is not None),
     (TEST + "PANOPTIC_ON", True, lambda i: i.panoptic is not None),
     ("TEST.DETECTIONS_PER_IMAGE", 7, "instances.top_k"),
@@ -45,6 +50,7 @@ PANOPTIC_ROWS = [
     (TEST + "OVERLAP_THRESHOLD", 0.8, "panoptic.overlap_threshold"),
     (TEST + "STUFF_CLASSES", [2], "panoptic.stuff_classes", (2,)),
     (TEST + "MASK_RESIZE", "direct", "panoptic.mask_resize"),
+    ("MODEL.SUBCATEGORY.APPLIES_TO", LIMITS, "panoptic.applies", LIMITED),
     (TEST + "INSTANCE_ON", False, "instances", None),
 ]
 

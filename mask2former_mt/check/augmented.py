@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -186,14 +187,18 @@ def _measure(
         result.faults.append((sample["file_name"], message))
     kept = {position for layer, position in sample["origins"] if layer == 0}
     result.pasted += len(sample["origins"]) - len(kept)
-    unknown = [UNKNOWN] * len(result.names.spec)
+    spec = result.names.spec
+    applies = spec.applicable(result.names.classes)
+    unknown = [UNKNOWN] * len(spec)
     for position, annotation in enumerate(objects_of(record)):
         class_ = annotation["category_id"]
         result.lost[class_] += position not in kept
         result.before[-1, class_] += 1
-        result.before.update(enumerate(annotation.get("subcategories", unknown)))
+        labels = annotation.get("subcategories", unknown)
+        result.before.update(itertools.compress(enumerate(labels), applies[class_]))
     instances = sample["instances"]
-    result.after.update((-1, class_) for class_ in instances.get(GT_CLASSES).tolist())
-    for labels in instances.get(GT_SUBCATEGORIES).tolist():
-        result.after.update(enumerate(labels))
+    classes = instances.get(GT_CLASSES).tolist()
+    for class_, labels in zip(classes, instances.get(GT_SUBCATEGORIES).tolist(), strict=True):
+        result.after[-1, class_] += 1
+        result.after.update(itertools.compress(enumerate(labels), applies[class_]))
     return alignment.fault

@@ -23,13 +23,15 @@ def draw_charts(statistics: SplitStatistics) -> list[tuple[str, bytes]]:
     with chart_style():
         if statistics.num_instances:
             charts.append(("Instances per class", bars(class_names, statistics.class_counts)))
-        for subcategory, counts in zip(statistics.spec, statistics.value_counts, strict=True):
+        for column, subcategory in enumerate(statistics.spec):
+            counts, applies_K = statistics.value_counts[column], statistics.applies[:, column]
             if not counts.any():
                 continue
             name, values = subcategory.name, (*subcategory.values, "(none)", "(unknown)")
             charts.append((f"Instances per value of {name}", bars(values, counts.sum(axis=0))))
             title = f"Class by {name}: share of each class's instances"
-            charts.append((title, heat(class_names, values, counts)))
+            having_it = [class_names[k] for k in np.flatnonzero(applies_K)]
+            charts.append((title, heat(having_it, values, counts[applies_K])))
         if len(statistics.sides):
             title = "Object size: square root of the area, in pixels of the picture"
             charts.append((title, _sizes(np.frombuffer(statistics.sides, np.float32))))

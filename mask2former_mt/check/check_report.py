@@ -118,7 +118,7 @@ def _numbers(statistics: SplitStatistics) -> list[str]:
     lines.append("classes: " + _named_counts(statistics.class_names, statistics.class_counts))
     for subcategory, counts in zip(statistics.spec, statistics.value_counts, strict=True):
         totals = counts.sum(axis=0)
-        none, unknown = totals[-2:] / totals.sum()
+        none, unknown = totals[-2:] / max(totals.sum(), 1)
         lines.append(
             f"{subcategory.name}: {_named_counts(subcategory.values, totals)}; none {none:.1%}, "
             f"unknown {unknown:.1%}"

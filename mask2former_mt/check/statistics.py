@@ -32,10 +32,12 @@ class SplitStatistics:
         self.num_decoded = 0
         self.num_crowds = 0
         self.class_counts = np.zeros(len(self.class_names), dtype=np.int64)
-        # (K, K_s + 2) for each subcategory; the columns are its values, none, unknown.
+        # (K, K_s + 2) for each subcategory; the columns are its values, none, unknown. Objects of
+        # classes that do not have it are not counted.
         self.value_counts = [
             np.zeros((len(self.class_names), s.num_values + 2), dtype=np.int64) for s in self.spec
         ]
+        self.applies = np.array(self.spec.applicable(self.class_names), dtype=bool)
         # Packed numbers instead of lists of objects: a picture costs 12 bytes, an instance 8.
         self.per_image = array("l")
         self.short_sides = array("f")
@@ -73,9 +75,12 @@ class SplitStatistics:
         for annotation, area in objects:
             class_index = annotation["category_id"]
             self.class_counts[class_index] += 1
-            for counts, label in zip(self.value_counts, annotation["subcategories"], strict=True):
+            applies = self.applies[class_index]
+            for counts, label, has_it in zip(
+                self.value_counts, annotation["subcategories"], applies, strict=True
+            ):
                 # Unknown is -1, and that is the last column.
-                counts[class_index, label] += 1
+                counts[class_index, label] += has_it
             side = area**0.5
             self.sides.append(side)
             if short:
@@ -116,8 +121,8 @@ class SplitStatistics:
                     "instances_per_value": dict(
                         zip(subcategory.values, counts.sum(axis=0).tolist(), strict=False)
                     ),
-                    "share_none": self._share(counts[:, -2]),
-                    "share_unknown": self._share(counts[:, -1]),
+                    "share_none": _share(counts, -2),
+                    "share_unknown": _share(counts, -1),
                     "columns": [*subcategory.values, "none", "unknown"],
                     "class_by_value": counts.tolist(),
                 }
@@ -131,9 +136,11 @@ class SplitStatistics:
             "colour_std_rgb": _rounded(deviation),
         }
 
-    def _share(self, counts: np.ndarray) -> float | None:
-        total = self.num_instances
-        return float(counts.sum()) / total if total else None
+
+def _share(counts: np.ndarray, column: int) -> float | None:
+    """The share of a column of counts; None without a count."""
+    total = counts.sum()
+    return float(counts[:, column].sum() / total) if total else None
 
 
 def _summary(values: array) -> dict[str, float] | None:

@@ -44,6 +44,7 @@ class ShareWatch:
         # Rows: instances, pixels. Columns: the classes; unknown, the values, none.
         self.classes = np.zeros((2, len(class_names)), dtype=np.int64)
         self.values = [np.zeros((2, k + 2), dtype=np.int64) for k in spec.num_classes]
+        self._applies_KS = np.array(spec.applicable(class_names), dtype=bool)
         self._reported: set[int] = set()
 
     def add(self, batch: Sequence[Mapping]) -> None:
@@ -57,8 +58,9 @@ class ShareWatch:
         classes_N = np.concatenate([i.get(GT_CLASSES).numpy() for i in instances])
         _count(self.classes, classes_N, areas_N)
         labels_NS = np.concatenate([i.get(GT_SUBCATEGORIES).numpy() for i in instances])
-        for counts, labels_N in zip(self.values, labels_NS.T, strict=True):
-            _count(counts, labels_N + 1, areas_N)
+        for column, counts in enumerate(self.values):
+            of_N = self._applies_KS[classes_N, column]
+            _count(counts, labels_NS[of_N, column] + 1, areas_N[of_N])
 
     def new_alarms(self) -> list[str]:
         """A message for each class that has become too rare and was not reported yet."""

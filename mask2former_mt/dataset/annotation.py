@@ -91,8 +91,10 @@ class AnnotationReader:
     def __init__(self, header: Header | None, conventions: Conventions) -> None:
         self._header = header
         self._conventions = conventions
-        # A dataset has few combinations of labels, each of which is looked up once.
-        self._known_labels: dict[str, list[int]] = {}
+        # Which class has which subcategory.
+        self._applicable = header.spec.applicable(header.class_names) if header else []
+        # A dataset has few combinations of class and labels, each of which is looked up once.
+        self._known_labels: dict[tuple[int | None, str], list[int]] = {}
 
     def read(self, entry: Mapping, height: float, width: float) -> tuple[dict, list[Fault]]:
         """Turns an entry into detectron2's form.
@@ -144,7 +146,7 @@ class AnnotationReader:
         category, labels = None, None
         if self._header is not None:
             category = self._class(get("category_id"), faults)
-            labels = self._labels(get("subcategories", {}), faults)
+            labels = self._labels(get("subcategories", {}), category, faults)
         return {
             "id": get("id"),
             "bbox": box,
@@ -165,15 +167,17 @@ class AnnotationReader:
         faults.append(fault("unknown class", got=shown(category_id), listed=listed))
         return None
 
-    def _labels(self, labels: object, faults: list[Fault]) -> list[int] | None:
-        """S labels in {-1, 0..K_s}."""
+    def _labels(
+        self, labels: object, category: int | None, faults: list[Fault]
+    ) -> list[int] | None:
+        """S labels in {-1, 0..K_s}: none where objects of the class have no such subcategory."""
         # Written out, because True equals 1, and only one of them is a label.
-        key = shown(labels) if not isinstance(labels, dict) else repr(labels)
-        known = self._known_labels.get(key)
+        text = shown(labels) if not isinstance(labels, dict) else repr(labels)
+        known = self._known_labels.get((category, text))
         if known is not None:
             return list(known)
         if not isinstance(labels, dict):
-            faults.append(fault("no labels", got=key))
+            faults.append(fault("no labels", got=text))
             return None
         spec, found = self._header.spec, len(faults)
         for name in labels:
@@ -181,17 +185,31 @@ class AnnotationReader:
                 listed = list(spec.names)
                 faults.append(fault("unknown subcategory", got=shown(name), listed=listed))
         values = []
-        for subcategory in spec:
+        # Of a class that is not known, nothing is said.
+        applies_S = [True] * len(spec) if category is None else self._applicable[category]
+        for subcategory, applies in zip(spec, applies_S, strict=True):
             try:
                 has_label = subcategory.name in labels
-                values.append(
-                    subcategory.value_index(labels[subcategory.name]) if has_label else UNKNOWN
-                )
+                value = subcategory.value_index(labels[subcategory.name]) if has_label else UNKNOWN
             except (ValueError, RecursionError) as error:
                 faults.append(fault("unknown value", why=error))
+                continue
+            if not applies:
+                if value not in (UNKNOWN, subcategory.none_index):
+                    faults.append(
+                        fault(
+                            "value of other class",
+                            of=repr(self._header.class_names[category]),
+                            value=repr(subcategory.values[value]),
+                            subcategory=repr(subcategory.name),
+                            classes=shown(list(subcategory.applies_to)),
+                        )
+                    )
+                value = subcategory.none_index
+            values.append(value)
         if len(faults) > found:
             return None
-        self._known_labels[key] = values
+        self._known_labels[category, text] = values
         return list(values)
 
     def _area(self, area: object, height: float, width: float, faults: list[Fault]) -> float | None:

@@ -128,6 +128,12 @@ _FAULTS = {
         "{why}",
         "add it to 'values', or correct the annotation",
     ),
+    "value of other class": (
+        *(ERROR, "value-of-other-class"),
+        "an object of class {of} has value {value} of subcategory {subcategory}, which applies "
+        "to {classes} only",
+        "remove the value, correct the class, or add the class to 'applies_to'",
+    ),
 }
 
 

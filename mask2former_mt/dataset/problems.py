@@ -41,6 +41,7 @@ KINDS = {
     "unknown-category": "classes that are not listed",
     "unknown-subcategory": "subcategories that are not listed",
     "unknown-value": "values that are not listed",
+    "value-of-other-class": "values on objects of classes that do not have the subcategory",
     "bad-polygon": "outlines that are not lists of numbers",
     "too-few-points": "outlines with fewer than 3 points",
     "out-of-bounds": "outlines or boxes that leave the picture",

@@ -50,7 +50,7 @@ class Detections(Columns):
         scores: float64 (D,).
         areas: float64 (D,), pixels of the masks.
         extents: float64 (D, 4), xywh of the masks, in pixels.
-        labels: int64 (D, S), values in 0..K_s.
+        labels: int64 (D, S), values in 0..K_s; none where the class has no such subcategory.
         label_scores: float64 (D, S), the probability of that value; NaN where not stated.
     """
 
@@ -153,6 +153,7 @@ class _EntryReader:
         self._images = {image_id: i for i, image_id in enumerate(truth.image_ids)}
         self._classes = {category_id: k for k, category_id in enumerate(truth.category_ids)}
         self._sizes = [tuple(size) for size in truth.sizes.tolist()]
+        self._applicable = truth.spec.applicable(truth.class_names)
 
     def read(
         self, entries: Sequence[Mapping], first_place: int
@@ -219,8 +220,13 @@ class _EntryReader:
         predicted, spec = result.subcategories, self._truth.spec
         labels = spec.labels_of({name: label.value for name, label in predicted.items()})
         label_scores = []
-        for s, label in zip(spec, labels, strict=True):
-            if label == UNKNOWN:
+        for column, s in enumerate(spec):
+            if not self._applicable[class_][column]:
+                # None by definition, whatever a model of other classes says.
+                labels[column] = s.none_index
+                label_scores.append(1.0)
+                continue
+            if labels[column] == UNKNOWN:
                 raise ValueError(
                     f"no value of subcategory {s.name!r}; every result must predict one of "
                     f"{list(s.values)} or null (none) for it"

@@ -12,7 +12,7 @@ from pycocotools import mask as mask_utils
 from mask2former_mt.dataset.catalog import spec_of, split_of
 from mask2former_mt.dataset.document import Header
 from mask2former_mt.dataset.problems import refuse
-from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
 # I images, K classes, G annotated objects, S subcategories
 
@@ -40,7 +40,8 @@ class GroundTruth:
             large.
         crowds: bool (G,): a region of many objects, which counts neither way.
         boxes: float64 (G, 4), xywh in pixels, as annotated, else the mask's extent.
-        labels: int64 (G, S) in {-1, 0..K_s}.
+        labels: int64 (G, S) in {-1, 0..K_s}; unknown, too, where the object's class has no such
+            subcategory: there is nothing to judge.
         rles: G masks as compressed RLE.
         mask_areas: float64 (G,), pixels of the masks.
         extents: float64 (G, 4), xywh of the masks.
@@ -147,6 +148,10 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
     areas_G = np.array(areas, dtype=np.float64)  # None becomes NaN
     num_labels = len(header.spec)
     labels_GS = np.array([row[:num_labels] for row in labels], dtype=np.int64)
+    labels_GS = labels_GS.reshape(len(rows), num_labels)
+    classes_G = np.array(classes, dtype=np.int64)
+    if header.spec.is_limited:
+        labels_GS[~np.array(header.spec.applicable(header.class_names))[classes_G]] = UNKNOWN
     boxes_G4 = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return GroundTruth(
         image_ids=list(image_ids),
@@ -156,12 +161,12 @@ def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth
         class_names=list(header.class_names),
         spec=header.spec,
         images=np.repeat(np.arange(len(images)), counts_I),
-        classes=np.array(classes, dtype=np.int64),
+        classes=classes_G,
         firsts=np.cumsum([0, *counts_I]),
         areas=np.where(np.isnan(areas_G), mask_areas_G, areas_G),
         crowds=np.array(crowds, dtype=bool),
         boxes=np.where(np.array(has_box, dtype=bool)[:, None], boxes_G4, extents_G4),
-        labels=labels_GS.reshape(len(rows), num_labels),
+        labels=labels_GS,
         rles=list(rles),
         mask_areas=mask_areas_G,
         extents=extents_G4,

@@ -66,8 +66,14 @@ class Inference:
 
 
 def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
-    """The inference that the keys of MODEL.MASK_FORMER.TEST describe."""
+    """The inference that the keys of MODEL.MASK_FORMER.TEST describe.
+
+    Args:
+        spec: of `SubcategorySpec.from_counts`: classes are named by their numbers.
+    """
     test = cfg.MODEL.MASK_FORMER.TEST
+    class_names = [str(k) for k in range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)]
+    applies = tuple(map(tuple, spec.applicable(class_names))) if spec.is_limited else ()
     filters = Filters(
         score=test.SCORE_THRESHOLD,
         class_score=test.CLASS_THRESHOLD,
@@ -94,6 +100,7 @@ def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
         one_class_per_query=test.ONE_CLASS_PER_QUERY,
         mask_resize=test.MASK_RESIZE,
         filters=filters,
+        applies=applies,
     )
     semantic = SemanticOptions(
         # As published: where other outputs need the masks at the original size, all take them.
@@ -107,6 +114,7 @@ def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
         overlap_threshold=test.OVERLAP_THRESHOLD,
         stuff_classes=tuple(test.STUFF_CLASSES),
         mask_resize=test.MASK_RESIZE,
+        applies=applies,
     )
     return Inference(
         spec=spec,

@@ -27,7 +27,7 @@ class Filters:
         subcategory_scores: lowest probability of the predicted value, in [0, 1], per subcategory;
             empty for no limit.
         needs_value: whether an instance without a value (none) is left out, per subcategory; empty
-            for never.
+            for never. Those of classes that do not have the subcategory stay.
         num_values: K_s, which is also the index of none, per subcategory; may be empty where
             `needs_value` has no True.
         min_area: smallest mask, in pixels of the original image.
@@ -77,7 +77,8 @@ def keep_by_labels(selected: SelectedQueries, filters: Filters) -> torch.Tensor:
         keep &= selected.subcategory_scores[:, column] >= threshold
     for column, needs_value in enumerate(filters.needs_value):
         if needs_value:
-            keep &= selected.subcategories[:, column] != filters.num_values[column]
+            is_none = selected.subcategories[:, column] == filters.num_values[column]
+            keep &= ~(is_none & selected.applies[:, column])
     return keep
 
 

@@ -23,12 +23,14 @@ class PanopticOptions:
         overlap_threshold: a segment that keeps less than this share of its mask is left out.
         stuff_classes: classes whose segments are one per image; all others are things.
         mask_resize: `mode` of `resize_masks`.
+        applies: for each of K classes, which of the S subcategories it has; empty: all have all.
     """
 
     object_mask_threshold: float = 0.0
     overlap_threshold: float = 0.0
     stuff_classes: tuple[int, ...] = ()
     mask_resize: str = "parity"
+    applies: tuple[tuple[bool, ...], ...] = ()
 
 
 def predict_panoptic(
@@ -55,7 +57,8 @@ def predict_panoptic(
         int32 (H, W) at the original size, the segments' ids, 0 where there is none; and per
         segment, as detectron2 has it, `id`, `isthing`, `category_id` (contiguous), and besides
         `score`, the class's probability times the mean probability inside the query's mask, and
-        `subcategories` {name: index of the value, None for none}. Several queries of one stuff
+        `subcategories` {name: index of the value, None for none, which is also what a class has
+        that has no such subcategory}. Several queries of one stuff
         class are one segment, with the labels and the score of the first.
 
     Raises:
@@ -96,6 +99,10 @@ def predict_panoptic(
     visible = winner_HW[inside_winner_HW].bincount(minlength=count).tolist()
     scores = (class_probs_N * sums_N / areas_N.clamp(min=1)).tolist()
     labels = _labels(output, index, queries, spec)
+    if options.applies:
+        for class_, of_query in zip(classes, labels, strict=True):
+            for name, applies in zip(spec.names, options.applies[class_], strict=True):
+                of_query[name] = of_query[name] if applies else None
     segment_of, segments, stuff = [0] * count, [], {}
     for i, area in enumerate(areas_N.tolist()):
         if not visible[i] or won[i] / area < options.overlap_threshold:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from detectron2.structures import Boxes, Instances
 
 from mask2former_mt import structures
@@ -25,6 +26,7 @@ class InstanceOptions:
         ranking, gamma, one_class_per_query: as of `select_queries`.
         mask_resize: `mode` of `resize_masks`.
         filters: which of the selected are left out.
+        applies: for each of K classes, which of the S subcategories it has; empty: all have all.
     """
 
     top_k: int = 100
@@ -33,6 +35,7 @@ class InstanceOptions:
     one_class_per_query: bool = False
     mask_resize: str = "parity"
     filters: Filters = dataclasses.field(default_factory=Filters)
+    applies: tuple[tuple[bool, ...], ...] = ()
 
 
 def predict_instances(
@@ -63,7 +66,7 @@ def predict_instances(
 
     Source: with the defaults Mask2Former's published instance inference.
     """
-    filters = options.filters
+    filters, device = options.filters, output.pred_logits.device
     selected = select_queries(
         output,
         index,
@@ -71,6 +74,7 @@ def predict_instances(
         ranking=options.ranking,
         gamma=options.gamma,
         one_class_per_query=options.one_class_per_query,
+        applies_KS=torch.tensor(options.applies, device=device) if options.applies else None,
     )
     # For topk NaN is the largest number: a bad class is always among the selected.
     require_finite(index, selected.scores, selected.subcategory_scores)

@@ -90,8 +90,10 @@ def _label_versions(
     if predicted.class_index != true.class_index:
         lines[0] += f", is {names.class_name(true.class_index)}"
     wrong = []
-    for i, subcategory in enumerate(names.spec):
-        if true.values[i] not in (UNKNOWN, predicted.values[i]):
-            lines[1 + i] += f", is {value_text(subcategory, true.values[i])}"
-            wrong.append(lines[1 + i])
+    for line, i in enumerate(predicted.columns(names), start=1):
+        judged = i in true.columns(names) and true.values[i] != UNKNOWN
+        if judged and true.values[i] != predicted.values[i]:
+            subcategory = names.spec.subcategories[i]
+            lines[line] += f", is {value_text(subcategory, true.values[i])}"
+            wrong.append(lines[line])
     return [lines, [lines[0], *wrong], lines[:1]]

@@ -102,14 +102,23 @@ class Label:
         head = f"{names.class_name(self.class_index)} {self.note}".rstrip()
         lines = [head + score_text(self.score)]
         value_scores = [None] * len(spec) if self.value_scores is None else self.value_scores
-        for s, value, score in zip(spec, self.values, value_scores, strict=True):
-            lines.append(f"{s.name} {value_text(s, value)}{score_text(score)}")
+        for i in self.columns(names):
+            s = spec.subcategories[i]
+            value = value_text(s, self.values[i])
+            lines.append(f"{s.name} {value}{score_text(value_scores[i])}")
         return lines
+
+    def columns(self, names: LabelNames) -> list[int]:
+        """The subcategories that the class has, a line each, as indices in 0..S-1."""
+        class_name = names.class_name(self.class_index)
+        return [i for i, s in enumerate(names.spec) if s.applies(class_name)]
 
     def versions(self, names: LabelNames) -> list[list[str]]:
         """The label in full, in one line such as "7 .98 red –", and the class alone."""
         lines = self.lines(names)
-        values = [value_text(s, value) for s, value in zip(names.spec, self.values, strict=True)]
+        values = [
+            value_text(names.spec.subcategories[i], self.values[i]) for i in self.columns(names)
+        ]
         return [lines, [" ".join([lines[0], *values])], lines[:1]] if values else [lines]
 
 

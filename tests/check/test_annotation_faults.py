@@ -17,7 +17,46 @@ from dataset_to_check import (
     the_one,
 )
 
+from mask2former_mt.dataset.catalog import read_dataset_file
+from mask2former_mt.dataset.split import read_split
+
 HOLE = [7, 7, 13, 7, 13, 13, 7, 13]  # 6 x 6 pixels of SQUARE
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_wrong"),
+    [
+        ({"ripeness": "green"}, True),
+        ({"ripeness": 0}, True),
+        ({"ripeness": None}, False),
+        ({"ripeness": 2}, False),
+        ({"ripeness": -1}, False),
+        ({}, False),
+    ],
+)
+def test_a_value_on_an_object_of_a_class_that_has_none(dataset, labels, is_wrong):
+    for document in dataset.documents.values():
+        document["subcategories"][1]["applies_to"] = ["dog"]
+        for annotation in document["annotations"]:
+            annotation["subcategories"]["ripeness"] = "green"
+            annotation["category_id"] = 9
+    # A cat.
+    dataset.annotation.update(category_id=7, subcategories={"style": "photo", **labels})
+    result = check(dataset)
+    assert dataset.is_refused() == is_wrong
+    if is_wrong:
+        problem = the_one(result, "value-of-other-class")
+        assert (problem.severity, problem.annotation_id) == (ERROR, 100)
+        assert "of class 'cat' has value 'green' of subcategory 'ripeness', which" in problem.text
+        assert "applies to ['dog'] only; remove the value, correct the class" in problem.text
+        return
+    split = read_split(read_dataset_file(dataset.yaml).files_of("train"))
+    (cat,) = [a for r in split.records for a in r["annotations"] if a["id"] == 100]
+    # None, 2, by definition; the cat is not counted among objects without a value.
+    assert cat["subcategories"] == [0, 2]
+    ripeness = result.statistics["train"].to_json()["subcategories"][1]
+    assert ripeness["class_by_value"] == [[0, 0, 0, 0], [2, 0, 0, 0]]
+    assert (ripeness["share_none"], ripeness["share_unknown"]) == (0, 0)
 
 
 def test_a_sound_dataset_has_no_problem(dataset):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from detectron2.structures import Instances
@@ -9,6 +11,7 @@ from scenes_on_disk import SPEC, mapper_of, record_of, write_coordinates
 
 from mask2former_mt.data.bad_samples import BadSample, BadSampleLedger, TooManyBadSamplesError
 from mask2former_mt.data.monitor import ShareWatch, WatchedLoader, count_classes
+from mask2former_mt.structures import SubcategorySpec
 
 NAMES = ("cat", "cup")
 
@@ -51,6 +54,18 @@ def test_shares_by_hand():
     assert size["(unknown)"]["instances"] == 0.5
     assert size["2"]["pixels"] == 0.2
     assert size["(none)"]["pixels"] == 0.1
+
+
+def test_shares_are_of_the_objects_whose_class_has_the_subcategory():
+    style, size = SPEC.subcategories
+    spec = SubcategorySpec((dataclasses.replace(style, applies_to=("cup",)), size))
+    watch = ShareWatch(NAMES, spec, {}, 0.5)
+    # A cat, which has no style, and two cups.
+    watch.add([sample([0, 1, 1], [30, 10, 40], [[2, 0], [0, 0], [1, 0]])])
+    styles = watch.shares()["subcategories"]["style"]
+    # One of two cups, 10 of 50 pixels.
+    assert styles["0"] == {"instances": 0.5, "pixels": 0.2}
+    assert styles["(none)"] == {"instances": 0, "pixels": 0}
 
 
 def test_nothing_seen_has_no_shares():

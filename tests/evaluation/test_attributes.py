@@ -18,6 +18,7 @@ from evaluation_scenes import (
 )
 
 from mask2former_mt.evaluation.attributes import confusion_json
+from mask2former_mt.structures import SubcategorySpec
 
 SIDES = [{"style": "photo"}, {"style": "photo"}, {"style": "cartoon"}, {"style": None}]
 
@@ -106,3 +107,43 @@ def test_the_numbers_are_those_of_scikit_learn(seed):
         }
         for key, value in expected.items():
             assert done.metrics[f"subcategory/{name}/{key}"] == pytest.approx(100 * value)
+
+
+def test_what_a_class_does_not_have_is_not_judged():
+    spec = SubcategorySpec.from_json(
+        [
+            {"name": "style", "values": ["photo", "cartoon"], "applies_to": ["apple"]},
+            {"name": "ripeness", "values": ["ripe", "unripe"]},
+        ]
+    )
+    ripe = {"ripeness": "ripe"}
+    annotations = [
+        truth(0),
+        truth(40, labels={"style": "cartoon"}),
+        # By definition none, whether or not the file says so.
+        truth(80, labels=ripe, category_id=PEAR),
+        truth(120, labels={**ripe, "style": None}, category_id=PEAR),
+    ]
+    results = [
+        found(0),
+        found(40, score=0.8),
+        # A value of another model, and none at all, are no mistake.
+        found(80, category_id=PEAR),
+        found(120, score=0.8, labels=ripe, category_id=PEAR),
+    ]
+    evaluation = evaluation_of(annotations, results, spec=spec)
+    # Two apples, photo found, cartoon taken for photo; no pear is counted.
+    assert evaluation.labels["style"].confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
+    assert evaluation.labels["style"].bins.counts.sum() == 2
+    assert_metrics(
+        evaluation.metrics,
+        subcategory_style_accuracy=50,
+        # Apples: the second is wrong, so one of two is found, at precision 1: 51 of 101 recalls.
+        # Pears: 100.
+        joint_AP_style=100 * (51 / 101 + 1) / 2,
+        joint_AP_ripeness=100,
+        joint_AP=100 * (51 / 101 + 1) / 2,
+    )
+    assert evaluation.detections.labels[:, 0].tolist() == [0, 0, 2, 2]
+    confusion = confusion_json(evaluation.labels, CLASSES)
+    assert list(confusion["style"]["classes"]) == ["apple"]

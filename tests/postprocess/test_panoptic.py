@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from postprocess_tools import image_sizes, output_of, soft_discs
@@ -166,3 +168,21 @@ def test_masks_that_are_nan_are_empty_and_class_logits_refused():
     output.pred_logits[0, 0] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
         predict_panoptic(output, 0, image_sizes((4, 8)), spec=SPEC)
+
+
+def test_segments_of_classes_without_a_subcategory_have_none_of_it():
+    applies = ((True, False), (False, True))
+    options = PanopticOptions(stuff_classes=(1,))
+    plain, limited = (
+        predict_panoptic(hand_made(), 0, image_sizes((4, 8)), spec=SPEC, options=o)[1]
+        for o in (options, dataclasses.replace(options, applies=applies))
+    )
+    assert [s["category_id"] for s in limited] == [0, 0, 1]
+    fill, tint = ([s["subcategories"][name] for s in plain] for name in SPEC.names)
+    assert [s["subcategories"] for s in limited] == [
+        {"fill": fill[0], "tint": None},
+        {"fill": fill[1], "tint": None},
+        {"fill": None, "tint": tint[2]},
+    ]
+    # The heads did say something.
+    assert (tint[0], fill[2]) == (0, 0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from postprocess_tools import output_of
 
+from mask2former_mt.postprocess.filters import Filters, keep_by_labels
 from mask2former_mt.postprocess.selection import select_queries
 
 
@@ -81,6 +82,62 @@ def test_one_class_per_query(ranking):
     assert one.queries.tolist() == [1, 0, 2]
     assert one.classes.tolist()[:2] == [1, 0]
     torch.testing.assert_close(one.class_scores, torch.tensor([0.6, 0.5, 0.1]))
+
+
+# a is of class 0 only, b of both. Query 0 prefers class 0, query 1 class 1.
+OF_SOME = torch.tensor([[True, True], [False, True]])
+TWO_CLASSES = [[[0.6, 0.2, 0.2], [0.1, 0.7, 0.2]]]
+
+
+@pytest.mark.parametrize(
+    ("ranking", "one_class", "scores"),
+    [
+        ("class", False, [0.7, 0.6, 0.2, 0.1]),
+        # Of class 1 p_a has no part: .7 * .8, .6 * .5 * .6, .2 * .6, .1 * .9 * .8.
+        ("joint", False, [0.56, 0.18, 0.12, 0.072]),
+        # (.7 + .8) / 2, (.1 + .9 + .8) / 3, (.6 + .5 + .6) / 3, (.2 + .6) / 2.
+        ("sum", False, [0.75, 0.6, 0.56667, 0.4]),
+        ("joint", True, [0.56, 0.18]),
+        ("sum", True, [0.75, 0.56667]),
+    ],
+)
+def test_a_class_without_a_subcategory_has_none_of_it_for_sure(ranking, one_class, scores):
+    selected = select_queries(
+        output_of(TWO_CLASSES, LABELS),
+        0,
+        top_k=4,
+        ranking=ranking,
+        one_class_per_query=one_class,
+        applies_KS=OF_SOME,
+    )
+    torch.testing.assert_close(selected.scores, torch.tensor(scores), atol=1e-5, rtol=0)
+    # None is 1 for a and 2 for b.
+    values = {(0, 0): [0, 1], (0, 1): [1, 1], (1, 0): [0, 2], (1, 1): [1, 2]}
+    probs = {(0, 0): [0.5, 0.6], (0, 1): [1.0, 0.6], (1, 0): [0.9, 0.8], (1, 1): [1.0, 0.8]}
+    pairs = list(zip(selected.queries.tolist(), selected.classes.tolist(), strict=True))
+    assert selected.subcategories.tolist() == [values[pair] for pair in pairs]
+    expected = torch.tensor([probs[pair] for pair in pairs])
+    torch.testing.assert_close(selected.subcategory_scores, expected)
+
+
+def test_what_all_classes_have_ranks_as_if_nothing_was_said():
+    output = output_of(TWO_CLASSES, LABELS)
+    for ranking in ("class", "joint", "sum"):
+        for one_class in (False, True):
+            options = {"top_k": 4, "ranking": ranking, "one_class_per_query": one_class}
+            plain = select_queries(output, 0, **options)
+            of_all = select_queries(output, 0, **options, applies_KS=torch.ones_like(OF_SOME))
+            assert torch.equal(plain.scores, of_all.scores)
+            assert torch.equal(plain.subcategories, of_all.subcategories)
+
+
+def test_an_instance_that_cannot_have_a_value_passes_the_filters():
+    filters = Filters(needs_value=(True, False), num_values=(1, 2), subcategory_scores=(0.95, 0.0))
+    # Query 0 is sure of none of a (index 1); its class 0 needs a value, class 1 has no such thing.
+    output = output_of([[[0.6, 0.3, 0.1]]], {"a": [[[0.01, 0.99]]], "b": [[[0.2, 0.6, 0.2]]]})
+    selected = select_queries(output, 0, top_k=2, applies_KS=OF_SOME)
+    assert selected.classes.tolist() == [0, 1]
+    assert keep_by_labels(selected, filters).tolist() == [False, True]
 
 
 def test_another_ranking_is_refused():

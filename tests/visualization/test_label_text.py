@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from visualization_tools import NAMES, NO_SPEC
 
+from mask2former_mt.structures import Subcategory, SubcategorySpec
 from mask2former_mt.visualization import Label, LabelNames
 
 
@@ -14,6 +15,14 @@ def test_scores_none_and_unknown():
     crowd = Label(7, [2, -1], note="crowd")
     full = ["7 crowd", "ink –", "size ?"]
     assert crowd.versions(NAMES) == [full, ["7 crowd – ?"], ["7 crowd"]]
+
+
+def test_only_what_the_class_has_is_shown():
+    breed = Subcategory("breed", ("pug",), applies_to=("dog",))
+    names = LabelNames(["cat", "dog"], SubcategorySpec((breed, Subcategory("size", ("S",)))))
+    cat, dog = (Label(k, [1 - k, 0], value_scores=[1.0, 0.5]) for k in (0, 1))
+    assert cat.versions(names) == [["cat", "size S .50"], ["cat S"], ["cat"]]
+    assert dog.lines(names) == ["dog", "breed pug 1.00", "size S .50"]
 
 
 @pytest.mark.parametrize(
