@@ -23,14 +23,15 @@ IMPORTERS = PACKAGE.parent / "importers"
 # specific row holds for a module; a row names only rows above it, so no import leads upwards.
 RULES = {
     "structures": (),
+    "label_lists": ("structures",),
     "files": (),
     "ops": ("structures",),
     "collect_env": ("ops",),
     "solver": (),
     "layers": ("ops",),
-    "dataset": ("structures", "files"),
+    "dataset": ("structures", "label_lists", "files"),
     "visualization": ("dataset.rle", "structures"),
-    "data": ("dataset", "structures"),
+    "data": ("dataset", "label_lists", "structures"),
     "losses": ("layers.point_sampling", "ops.implementation", "structures"),
     "postprocess": ("ops", "structures"),
     "modeling.backbone": ("layers", "ops", "structures"),
@@ -60,10 +61,10 @@ RULES = {
         "ops.implementation",
         "structures",
     ),
-    "evaluation": ("dataset", "files", "structures", "ops.encode_masks"),
+    "evaluation": ("dataset", "files", "label_lists", "structures", "ops.encode_masks"),
     # Draws the best and the worst pictures.
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
-    "check": ("dataset", "data", "files", "structures", "visualization"),
+    "check": ("dataset", "data", "files", "label_lists", "structures", "visualization"),
     # The names that a key may take are written once, where they are implemented, and the config
     # takes its rules from there. None of these imports the config: each is handed its values.
     "config_rules": (),

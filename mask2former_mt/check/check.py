@@ -26,9 +26,10 @@ from mask2former_mt.check.duplicates import ListedFile, digest_of, find_copies
 from mask2former_mt.check.mirrored_labels import scan_sides
 from mask2former_mt.check.pictures import Picture, scan_picture
 from mask2former_mt.check.statistics import SplitStatistics
-from mask2former_mt.dataset.catalog import check_headers_agree, read_dataset_file
+from mask2former_mt.dataset.catalog import read_dataset_file
 from mask2former_mt.dataset.problems import ERROR, KINDS, SEVERITIES, WARNING, Problem
 from mask2former_mt.dataset.split import Split, SplitFiles, read_split
+from mask2former_mt.label_lists import map_by_name, union
 from mask2former_mt.visualization.pages import Panel
 
 # More threads than this wait for the interpreter more than they decode.
@@ -213,11 +214,7 @@ class _Run:
         """Checks what only all splits together show."""
         result = self.result
         usable = [split for split in self.splits if split.header is not None]
-        try:
-            check_headers_agree(result.dataset, usable)
-        except ValueError as error:
-            file = str(result.dataset)
-            result.problems.append(Problem(ERROR, "splits-differ", file, str(error)))
+        result.problems += compare_labels(usable)
         digest_all = functools.partial(self._map, digest_of, name="comparing files")
         result.problems += find_copies(self.files, digest_all if by_content else None)
         result.problems += find_alike_labels(usable)
@@ -233,6 +230,29 @@ class _Run:
         """Maps in parallel, with a bar on stderr where that is a terminal."""
         results = in_order(self.pool, self.num_workers, function, items)
         return tqdm(results, total=len(items), desc=name, unit="image", disable=None)
+
+
+def compare_labels(splits: Sequence[Split]) -> list[Problem]:
+    """Finds splits that list a class, subcategory or value which no training split lists.
+
+    Args:
+        splits: of one dataset, each with a usable header.
+    """
+    names = [split.files.name for split in splits]
+    training = [s for s in splits if s.files.name.startswith("train")] or splits[:1]
+    problems = []
+    for split, name in zip(splits, names, strict=True):
+        try:
+            map_by_name(
+                split.header.labels,
+                union(s.header.labels for s in training),
+                source_name=f"split {name!r}",
+                target_name=" and ".join(f"split {s.files.name!r}" for s in training),
+            )
+        except ValueError as error:
+            file = str(split.files.json_file)
+            problems.append(Problem(ERROR, "splits-differ", file, str(error)))
+    return problems
 
 
 def in_order(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,7 @@ from mask2former_mt.dataset.split import (
     refuse_errors,
     training_records,
 )
+from mask2former_mt.label_lists import LabelMap, Labels, map_by_name, union
 from mask2former_mt.structures import SubcategorySpec
 
 _OWN_KEYS = ("name", "root")
@@ -135,31 +136,6 @@ def _parse_yaml(yaml_file: Path) -> dict:
     return content
 
 
-def check_headers_agree(yaml_file: Path, splits: Sequence[Split]) -> None:
-    """One model serves all splits, so class 3 must be the same thing in each of them.
-
-    Args:
-        yaml_file: for the message.
-        splits: of one dataset, each with a usable header.
-
-    Raises:
-        ValueError: names both files and both lists.
-    """
-    for split in splits[1:]:
-        ours, theirs = splits[0].header, split.header
-        for what, our_list, their_list in (
-            ("category ids", ours.category_ids, theirs.category_ids),
-            ("category names", ours.class_names, theirs.class_names),
-            ("subcategories", ours.spec.to_json(), theirs.spec.to_json()),
-        ):
-            if our_list != their_list:
-                raise ValueError(
-                    f"{yaml_file}: all splits must list the same {what}, got {our_list} in "
-                    f"{splits[0].files.json_file} and {their_list} in {split.files.json_file}; "
-                    "copy the lists from one JSON to the other"
-                )
-
-
 def register_dataset_files(
     paths: Sequence[str | Path], needed: Collection[str] | None = None
 ) -> list[str]:
@@ -179,8 +155,8 @@ def register_dataset_files(
 
     Raises:
         FileNotFoundError: a YAML, or an annotation file or image folder that it names.
-        ValueError: a YAML that is not of the documented form, a broken JSON, splits that list
-            different classes or subcategories, or a name that another dataset has already.
+        ValueError: a YAML that is not of the documented form, a broken JSON, or a name that another
+            dataset has already.
     """
     if isinstance(paths, (str, Path)):
         raise ValueError(f"paths must be a list of dataset YAMLs, got {paths!r}; write [{paths!r}]")
@@ -202,6 +178,52 @@ def spec_of(dataset_name: str) -> SubcategorySpec:
             f"registered are {sorted(DatasetCatalog.list())}"
         )
     return MetadataCatalog.get(dataset_name).get("subcategory_spec", SubcategorySpec())
+
+
+def labels_of(*dataset_names: str) -> Labels:
+    """The labels of a registered dataset, also of one that others registered; of several, all.
+
+    Raises:
+        ValueError: no dataset has one of these names, or one subcategory's options contradict.
+    """
+    return union(map(_labels_of, dataset_names))
+
+
+def _labels_of(dataset_name: str) -> Labels:
+    spec, metadata = spec_of(dataset_name), MetadataCatalog.get(dataset_name)
+    class_names = tuple(metadata.get("thing_classes", ()))
+    class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None) or {
+        index + 1: index for index in range(len(class_names))
+    }
+    return Labels(class_names, spec, tuple(sorted(class_of_id, key=class_of_id.get)))
+
+
+def map_onto(labels: Labels, dataset_name: str, target_name: str) -> LabelMap:
+    """Where a dataset's labels are in a list.
+
+    Args:
+        target_name: whose `labels` are, for the message.
+
+    Raises:
+        ValueError: the dataset lists what `labels` do not; with both lists.
+    """
+    return map_by_name(
+        labels_of(dataset_name),
+        labels,
+        source_name=f"dataset {dataset_name!r}",
+        target_name=target_name,
+    )
+
+
+def relabelled(records: Iterable[dict], to_target: LabelMap) -> list[dict]:
+    """Dataset dicts whose labels are changed in place to the target's; of others' datasets, too."""
+    records = list(records)
+    for record in records:
+        for annotation in record.get("annotations", ()):
+            annotation["category_id"] = to_target.classes[annotation["category_id"]]
+            if "subcategories" in annotation:
+                annotation["subcategories"] = to_target.values(annotation["subcategories"])
+    return records
 
 
 def split_of(dataset_name: str) -> Split:
@@ -261,7 +283,6 @@ def _register_file(yaml_file: Path, needed: Collection[str] | None) -> list[str]
         if split.is_unreadable:
             raise ValueError(split.header_problems[0].text)
         refuse(split.header_problems, split.files.json_file, split.files.image_root)
-    check_headers_agree(dataset.path, list(splits.values()))
     # All names are checked first, so that a refused file leaves nothing half registered.
     for name in splits:
         _check_name_is_free(name, dataset.path)

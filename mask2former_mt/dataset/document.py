@@ -15,6 +15,7 @@ import msgspec
 
 from mask2former_mt.dataset.problems import shown
 from mask2former_mt.dataset.rle import as_id
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
 
 
@@ -36,6 +37,10 @@ class Header:
     def contiguous_ids(self) -> dict[int, int]:
         """From the JSON's category id to the class index 0..K-1."""
         return {category_id: index for index, category_id in enumerate(self.category_ids)}
+
+    @property
+    def labels(self) -> Labels:
+        return Labels(self.class_names, self.spec, self.category_ids)
 
 
 @contextlib.contextmanager

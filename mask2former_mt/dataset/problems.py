@@ -14,7 +14,7 @@ KINDS = {
     "bad-dataset-file": "the dataset YAML cannot be used",
     "bad-annotation-file": "an annotation file is no COCO JSON",
     "bad-categories": "classes or subcategories are not listed properly",
-    "splits-differ": "the splits list different classes or subcategories",
+    "splits-differ": "a split lists labels that the training split does not",
     "bad-image-entry": "entries of 'images' without a usable id, name or size",
     "duplicate-image-id": "image ids used twice",
     "picture-name": "pictures found under another name than the JSON's",
