@@ -38,6 +38,7 @@ from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
 from mask2former_mt.detectron2_keys import READ, keys_without_effect
 from mask2former_mt.evaluation.coco import ENGINES
+from mask2former_mt.label_lists import Labels, shown
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
 from mask2former_mt.modeling.transformer_decoder import TRANSFORMER_DECODER_REGISTRY
@@ -392,6 +393,38 @@ def replace_gone_values(cfg: CfgNode) -> None:
             "exactly as COCO does, and a sample takes as long"
         )
         cfg.INPUT.RASTERIZER = "auto"
+
+
+def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
+    """Fills in the numbers of classes and values where the config leaves them to the labels.
+
+    Args:
+        cfg: changed in place.
+        labels: of the model.
+        owner: whose they are, for the message.
+
+    Raises:
+        ValueError: the config says something else.
+    """
+    head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
+    num_classes, spec = len(labels.class_names), labels.spec
+    head.NUM_CLASSES = head.NUM_CLASSES or num_classes
+    if num_classes != head.NUM_CLASSES:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {owner} has {num_classes} "
+            f"classes {shown(labels.class_names)}; set it to 0 to take those"
+        )
+    if not subcategory.NAMES:
+        subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
+    ours = dict(zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True))
+    theirs = dict(zip(spec.names, spec.num_classes, strict=True))
+    if list(ours.items()) != list(theirs.items()):
+        raise ValueError(
+            f"MODEL.SUBCATEGORY says {ours}, but {owner} has {theirs}; leave NAMES and NUM_CLASSES "
+            "empty to take those"
+        )
+    if not subcategory.WITHOUT_NONE:
+        subcategory.WITHOUT_NONE = list(spec.without_none)
 
 
 def require_instances(cfg: CfgNode) -> None:

@@ -20,12 +20,23 @@ class Labels:
     Args:
         class_names: of the K classes.
         spec: the S subcategories.
-        category_ids: the ids that the dataset's JSON has for the classes; they identify nothing.
+        category_ids: the ids that the dataset's JSON has for the K classes, None for stuff; they
+            identify nothing.
+
+    Raises:
+        ValueError: another number of ids than of classes.
     """
 
     class_names: tuple[str, ...]
     spec: SubcategorySpec
-    category_ids: tuple[int, ...] = ()
+    category_ids: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != len(self.category_ids):
+            raise ValueError(
+                f"as many category ids as classes are needed, got {shown(self.category_ids)} for "
+                f"{shown(self.class_names)}"
+            )
 
     @classmethod
     def from_record(cls, record: object) -> Labels:
@@ -175,7 +186,7 @@ def differences(source: Labels, target: Labels) -> str:
     return "; ".join(found)
 
 
-def shown(names: Sequence[str]) -> str:
+def shown(names: Sequence) -> str:
     """The list as a message shows it, cut where it is long."""
     names = list(names)
     if len(names) <= _SHOWN:

@@ -14,6 +14,7 @@ from training_files import write_config
 
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.setup import load_config
+from mask2former_mt.label_lists import Labels
 
 RECORD = {
     "thing_classes": ["apple", "pear", "plum"],
@@ -33,7 +34,7 @@ def save_model(folder: Path, *, seed: int = 0) -> None:
     write_config(folder / "config.yaml", changes=changes)
     torch.manual_seed(seed)
     model = build_model(load_config(str(folder / "config.yaml"), COUNTS))
-    MultiTaskCheckpointer(model, str(folder), dataset=RECORD).save("model_final")
+    MultiTaskCheckpointer(model, str(folder), labels=Labels.from_record(RECORD)).save("model_final")
     MultiTaskCheckpointer(model, str(folder)).save("nameless")
 
 

@@ -71,35 +71,19 @@ RULES = {
     # detectron2's keys, and who reads them.
     "detectron2_keys": ("config_rules", "data", "modeling", "solver"),
     "config": (
-        "config_rules",
-        "detectron2_keys",
-        "data",
-        "evaluation",
-        "modeling",
-        "ops",
-        "postprocess",
-        "solver",
+        *("config_rules", "detectron2_keys", "data", "evaluation", "label_lists", "modeling"),
+        *("ops", "postprocess", "solver"),
     ),
     # Everything but programs.
     "engine": (
-        *(
-            "collect_env",
-            "config",
-            "config_rules",
-            "detectron2_keys",
-            "data",
-            "dataset",
-            "evaluation",
-            "files",
-            "layers",
-            "losses",
-        ),
-        *("modeling", "ops", "postprocess", "solver", "structures", "visualization"),
+        *("collect_env", "config", "config_rules", "detectron2_keys", "data", "dataset"),
+        *("evaluation", "files", "label_lists", "layers", "losses", "modeling", "ops"),
+        *("postprocess", "solver", "structures", "visualization"),
     ),
     # Loads a checkpoint, and trains nothing.
     "predict": (
-        *("config", "data", "dataset", "engine.checkpoint", "evaluation", "files", "structures"),
-        "visualization",
+        *("config", "data", "dataset", "engine.checkpoint", "evaluation", "files"),
+        *("label_lists", "structures", "visualization"),
     ),
     "importers": ("dataset", "files", "structures"),
 }

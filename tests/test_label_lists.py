@@ -13,7 +13,8 @@ MODEL = Labels(("cat", "dog", "owl"), SubcategorySpec((STYLE, SIDE)), (1, 2, 3))
 
 
 def labels(classes: str, *subcategories: Subcategory) -> Labels:
-    return Labels(tuple(classes.split()), SubcategorySpec(subcategories), (1, 2, 3))
+    names = tuple(classes.split())
+    return Labels(names, SubcategorySpec(subcategories), tuple(range(1, len(names) + 1)))
 
 
 def mapped(source: Labels, target: Labels = MODEL):
@@ -86,6 +87,8 @@ def test_a_record_comes_back():
     assert Labels.from_record(MODEL.to_record()) == MODEL
     with pytest.raises(ValueError, match="record of labels must have 'thing_classes'"):
         Labels.from_record({"thing_classes": ["cat"]})
+    with pytest.raises(ValueError, match=r"as many category ids as classes .* \[1\] for \['a', 'b"):
+        Labels(("a", "b"), SubcategorySpec(), (1,))
 
 
 def test_a_test_set_is_judged_by_all_values_that_a_model_may_predict():

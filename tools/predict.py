@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from mask2former_mt.config import POSITIVE, at_least, between
-from mask2former_mt.dataset.catalog import register_dataset_files
+from mask2former_mt.dataset.catalog import labels_of, register_dataset_files
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.engine.setup import at_least_one, errors_named, load_config, number
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
@@ -197,10 +197,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg = load_config(args.config_file, [*filter_overrides(args), *args.opts])
         if cfg.MODEL.DEVICE == "cpu":
             keep_large_blocks()
+        assumed = None
         if args.ground_truth:
             register_dataset_files(cfg.DATASETS.FILES)
+            assumed = labels_of(args.ground_truth)
         written = predict_files(
-            build_predictor(cfg, args.weights),
+            build_predictor(cfg, args.weights, assumed),
             files,
             args.output,
             score_threshold=args.score_threshold,

@@ -10,15 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import (
+    DatasetCatalog,
     DatasetFromList,
     build_batch_data_loader,
     build_detection_train_loader,
+)
+from detectron2.data.build import (
+    filter_images_with_only_crowd_annotations,
+    print_instances_class_histogram,
 )
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
 from mask2former_mt.data.monitor import count_classes
 from mask2former_mt.data.seeding import seeded
+from mask2former_mt.dataset.catalog import labels_of, map_onto, relabelled
 
 
 class DrawSampler(Sampler):
@@ -115,14 +121,10 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -
     Raises:
         ValueError: a dataset without a length, whose samples cannot be numbered.
     """
+    records = build_records(cfg)
     with seeded(cfg.SEED) if cfg.SEED >= 0 else contextlib.nullcontext():
-        arguments = build_detection_train_loader.from_config(cfg, mapper=mapper)
+        arguments = build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)
     sampler, records = arguments.pop("sampler"), arguments.pop("dataset")
-    if sampler is None:
-        raise ValueError(
-            f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)} must be lists of records, got a stream; "
-            "its samples have no numbers to reproduce them by"
-        )
     class_counts = count_classes(records)
     if isinstance(records, list):
         # Packed into one array, which all workers share.
@@ -138,6 +140,32 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -
         MappedRecords(records, mapper), sampler=sampler, **arguments, **ahead
     )
     return TrainLoader(loader, sampler, class_counts)
+
+
+def build_records(cfg: CfgNode) -> list[dict]:
+    """The dataset dicts of DATASETS.TRAIN, labelled by the union of their lists.
+
+    Raises:
+        ValueError: a dataset that is no list, whose samples cannot be numbered; no pictures.
+    """
+    labels, records = labels_of(*cfg.DATASETS.TRAIN), []
+    for dataset in cfg.DATASETS.TRAIN:
+        own = DatasetCatalog.get(dataset)
+        if not isinstance(own, list):
+            raise ValueError(
+                f"dataset {dataset!r} must be a list of records, got a {type(own).__name__}; its "
+                "samples have no numbers to reproduce them by"
+            )
+        if labels_of(dataset).lists != labels.lists:
+            own = relabelled(own, map_onto(labels, dataset, "their union"))
+        records += own
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and "annotations" in (records or [{}])[0]:
+        records = filter_images_with_only_crowd_annotations(records)
+    if not records:
+        raise ValueError(f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)} has no picture with an object")
+    if labels.class_names and "annotations" in records[0]:
+        print_instances_class_histogram(records, labels.class_names)
+    return records
 
 
 def _prefetching(workers: int, batch: int) -> dict[str, int]:

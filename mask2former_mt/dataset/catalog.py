@@ -195,7 +195,8 @@ def _labels_of(dataset_name: str) -> Labels:
     class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None) or {
         index + 1: index for index in range(len(class_names))
     }
-    return Labels(class_names, spec, tuple(sorted(class_of_id, key=class_of_id.get)))
+    id_of_class = {index: category_id for category_id, index in class_of_id.items()}
+    return Labels(class_names, spec, tuple(map(id_of_class.get, range(len(class_names)))))
 
 
 def map_onto(labels: Labels, dataset_name: str, target_name: str) -> LabelMap:
@@ -215,15 +216,24 @@ def map_onto(labels: Labels, dataset_name: str, target_name: str) -> LabelMap:
     )
 
 
-def relabelled(records: Iterable[dict], to_target: LabelMap) -> list[dict]:
-    """Dataset dicts whose labels are changed in place to the target's; of others' datasets, too."""
-    records = list(records)
-    for record in records:
-        for annotation in record.get("annotations", ()):
-            annotation["category_id"] = to_target.classes[annotation["category_id"]]
-            if "subcategories" in annotation:
-                annotation["subcategories"] = to_target.values(annotation["subcategories"])
-    return records
+def relabelled(records: Iterable[Mapping], to_target: LabelMap) -> list[dict]:
+    """Copies of dataset dicts, also of a dataset that others registered, with the target's labels.
+
+    The annotations' outlines are not copied.
+    """
+    return [
+        {**record, "annotations": [_relabelled(a, to_target) for a in record["annotations"]]}
+        if "annotations" in record
+        else {**record}
+        for record in records
+    ]
+
+
+def _relabelled(annotation: Mapping, to_target: LabelMap) -> dict:
+    copy = {**annotation, "category_id": to_target.classes[annotation["category_id"]]}
+    if "subcategories" in copy:
+        copy["subcategories"] = to_target.values(copy["subcategories"])
+    return copy
 
 
 def split_of(dataset_name: str) -> Split:

@@ -1,19 +1,26 @@
-"""Checkpoints that store their dataset's names, and loading that reports on every parameter."""
+"""Checkpoints that record their labels, and loading that reports on every parameter."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.utils.file_io import PathManager
 from torch import nn
+
+from mask2former_mt.engine.head_rows import describe_rows, rows_of, take_rows
+from mask2former_mt.label_lists import Labels, shown
 
 LOGGER = logging.getLogger("mask2former_mt")
 
+# What torch.load raises for a damaged file.
+_UNREADABLE = (RuntimeError, EOFError, pickle.UnpicklingError)
 # One row per query, so they can be taken over into another number of queries.
 _QUERY_PARAMETERS = ("query_feat.weight", "query_embed.weight")
 
@@ -25,6 +32,7 @@ class LoadReport:
     Args:
         loaded: taken as they are.
         resized: taken with another number of queries; with both shapes.
+        by_name: heads of which the rows of labels with the same name were taken.
         skipped: of another shape in the model, by another number of classes, say; with both shapes.
         missing: in the model only.
         unused: in the checkpoint only.
@@ -32,6 +40,7 @@ class LoadReport:
 
     loaded: list[str] = dataclasses.field(default_factory=list)
     resized: list[str] = dataclasses.field(default_factory=list)
+    by_name: list[str] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
     unused: list[str] = dataclasses.field(default_factory=list)
@@ -50,6 +59,7 @@ class LoadReport:
         return (
             f"{len(self.loaded)} parameters loaded"
             + line("resized", self.resized)
+            + line("rows of labels with the same name", self.by_name)
             + line("skipped, of another shape", self.skipped)
             + line("not in the checkpoint, left as initialised", self.missing)
             + line("in the checkpoint only, unused", self.unused)
@@ -57,11 +67,18 @@ class LoadReport:
 
 
 def fit_state_dict(
-    source: dict[str, torch.Tensor], model: nn.Module
+    source: Mapping[str, torch.Tensor],
+    model: nn.Module,
+    heads: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[dict[str, torch.Tensor], LoadReport]:
     """Selects the parameters that fit the model, and changes the number of queries to its number.
 
     More queries repeat the checkpoint's from the first on, fewer keep the first ones.
+
+    Args:
+        source: the checkpoint's parameters.
+        model: gets them.
+        heads: parameters to take in place of the source's, as `take_rows` gives them.
 
     Returns:
         A state dict for `load_state_dict(strict=False)`, and the report.
@@ -73,6 +90,10 @@ def fit_state_dict(
             # BN's step counter: frozen norms do not have it, and nothing depends on it.
             if not name.endswith("num_batches_tracked"):
                 report.missing.append(name)
+            continue
+        if heads and name in heads:
+            fitted[name] = heads[name]
+            report.by_name.append(name)
             continue
         value = torch.as_tensor(source[name])
         shapes = f"{name} {tuple(value.shape)} -> {tuple(tensor.shape)}"
@@ -88,14 +109,70 @@ def fit_state_dict(
     return fitted, report
 
 
+def read_labels(weights: str) -> Labels | None:
+    """The labels that a checkpoint's weights were trained for, read without the weights.
+
+    Args:
+        weights: a path, or a URL that detectron2 knows.
+
+    Returns:
+        None for a checkpoint that others have written: nobody knows its labels by name.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: it cannot be read, or is one of ours without its record of labels.
+    """
+    path = PathManager.get_local_path(weights)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
+    if path.endswith((".pkl", ".pyth")):
+        return None  # formats of others
+    try:
+        checkpoint = _load_without_weights(path)
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"weights {weights} cannot be read, the file may be cut short or no checkpoint at all: "
+            f"{error}"
+        ) from error
+    return recorded_labels(checkpoint, weights) if isinstance(checkpoint, Mapping) else None
+
+
+def _load_without_weights(path: str) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # an older format, which cannot be mapped, or a damaged file
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def recorded_labels(checkpoint: Mapping, path: str) -> Labels | None:
+    """The labels that a checkpoint records; None for one that others have written.
+
+    Raises:
+        ValueError: one of ours, which always have the record, without it or with a damaged one.
+    """
+    if "dataset" in checkpoint:
+        try:
+            return Labels.from_record(checkpoint["dataset"])
+        except ValueError as error:
+            raise ValueError(f"checkpoint {path}: {error}") from error
+    trainer = checkpoint.get("trainer")
+    if isinstance(trainer, Mapping) and "train_seconds" in trainer:
+        raise ValueError(
+            f"checkpoint {path} has lost the record of its labels, the key 'dataset': nobody can "
+            "say which class and value each of its outputs is; use an unchanged checkpoint"
+        )
+    return None
+
+
 class MultiTaskCheckpointer(DetectionCheckpointer):
-    """detectron2's checkpointer; stores the dataset's names and reports what it loads.
+    """detectron2's checkpointer; records the model's labels and reports what it loads.
 
     Args:
         model, save_dir, checkpointables: as for `DetectionCheckpointer`.
-        dataset: result of `engine.setup.dataset_description`, stored under "dataset"; None: nothing
-            is stored.
-        strict: whether a checkpoint is refused that does not fit entirely.
+        labels: what the model's outputs stand for, recorded under "dataset" and compared with the
+            record of what is loaded; None: neither.
+        strict: whether a checkpoint is refused that does not fit entirely, with the same labels in
+            the same order; else heads take over the rows of labels with the same name.
     """
 
     def __init__(
@@ -103,19 +180,19 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         model: nn.Module,
         save_dir: str = "",
         *,
-        dataset: dict | None = None,
+        labels: Labels | None = None,
         strict: bool = False,
         **checkpointables,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
-        self.dataset = dataset
+        self.labels = labels
         self.strict = strict
         self.report: LoadReport | None = None
         self._path = ""
 
     def save(self, name: str, **kwargs) -> None:
-        if self.dataset is not None:
-            kwargs["dataset"] = self.dataset
+        if self.labels is not None:
+            kwargs["dataset"] = self.labels.to_record()
         super().save(name, **kwargs)
 
     def load(self, path: str, *args, **kwargs) -> dict:
@@ -131,7 +208,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
     def _torch_load(self, f):
         try:
             return super()._torch_load(f)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except _UNREADABLE as error:
             raise ValueError(
                 f"checkpoint {self._path} cannot be read, it may be cut short or no checkpoint at "
                 f"all: {error}"
@@ -147,7 +224,7 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
                 source,
                 c2_conversion=checkpoint.get("__author__") == "Caffe2",
             )
-        fitted, self.report = fit_state_dict(source, self.model)
+        fitted, self.report = fit_state_dict(source, self.model, self._heads(checkpoint, source))
         if self.strict and not self.report.complete:
             raise ValueError(
                 f"checkpoint {self._path} does not fit the model; use the config.yaml saved beside "
@@ -156,4 +233,39 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         if not self.report.loaded:
             raise ValueError(f"nothing in checkpoint {self._path} fits the model. {self.report}")
         LOGGER.info(str(self.report))
+        self._tell_of_unknown_labels(checkpoint)
         self.model.load_state_dict(fitted, strict=False)
+
+    def _heads(self, checkpoint: Mapping, source: Mapping) -> dict[str, torch.Tensor]:
+        """The heads, row by row, where the checkpoint's labels are not the model's."""
+        theirs = recorded_labels(checkpoint, self._path)
+        if self.labels is None or theirs is None or theirs.lists == self.labels.lists:
+            return {}
+        if self.strict:
+            raise ValueError(_say_they_differ(self._path, theirs, self.labels))
+        LOGGER.info(
+            f"labels of checkpoint {self._path} taken over by name:\n"
+            f"{describe_rows(theirs, self.labels)}"
+        )
+        return take_rows(source, self.model.state_dict(), theirs, self.labels)
+
+    def _tell_of_unknown_labels(self, checkpoint: Mapping) -> None:
+        if self.labels is None or recorded_labels(checkpoint, self._path) is not None:
+            return
+        if any(rows_of(name, self.labels) is not None for name in self.report.loaded):
+            LOGGER.warning(
+                f"checkpoint {self._path} does not say what its labels are called: they are taken "
+                f"by number, as {shown(self.labels.class_names)}"
+            )
+
+
+def _say_they_differ(path: str, theirs: Labels, ours: Labels) -> str:
+    lists = [
+        f"{what} {shown(theirs.lists.get(what, ()))} there, {shown(ours.lists.get(what, ()))} here"
+        for what in {**theirs.lists, **ours.lists}
+        if theirs.lists.get(what) != ours.lists.get(what)
+    ]
+    return (
+        f"checkpoint {path} was trained with other labels: {'; '.join(lists)}; put the dataset's "
+        "lists back, or start a new training with it in MODEL.WEIGHTS, which takes over by name"
+    )

@@ -13,10 +13,11 @@ from detectron2.utils import comm
 
 from mask2former_mt.data.bad_samples import TooManyBadSamplesError
 from mask2former_mt.dataset.catalog import check_registered, spec_of
-from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, read_labels
 from mask2former_mt.engine.setup import (
     errors_named,
     fill_from_datasets,
+    labels_of_run,
     load_config,
     log_to_console,
     prepare_run,
@@ -24,6 +25,7 @@ from mask2former_mt.engine.setup import (
 )
 from mask2former_mt.engine.trainer import MultiTaskTrainer
 from mask2former_mt.evaluation.summary import flat_metrics, format_table, write_metrics
+from mask2former_mt.label_lists import Labels
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -58,9 +60,13 @@ def main(
     """
     log_to_console()
     with errors_named():
-        cfg = fill_from_datasets(load_config(config_file, opts), for_training=not eval_only)
+        cfg = load_config(config_file, opts)
+        if eval_only and not cfg.DATASETS.TEST:
+            raise ValueError("DATASETS.TEST is empty: name a dataset")
+        labels = read_labels(_weights_of(cfg)) if eval_only else None
+        cfg = fill_from_datasets(cfg, for_training=not eval_only, checkpoint=labels)
     if eval_only:
-        return evaluate(cfg, config_file)
+        return evaluate(cfg, config_file, labels)
     return train(cfg, config_file, resume=resume)
 
 
@@ -91,28 +97,35 @@ def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
     return _report(cfg, trainer.results, {"train/seconds": trainer.train_seconds})
 
 
-def evaluate(cfg: CfgNode, config_file: str) -> dict[str, float]:
+def evaluate(cfg: CfgNode, config_file: str, labels: Labels | None) -> dict[str, float]:
     """Evaluates MODEL.WEIGHTS, or else OUTPUT_DIR/model_final.pth; writes metrics.json.
 
     Args:
         cfg: result of `fill_from_datasets`.
         config_file: where `cfg` is from, for the log.
+        labels: what the checkpoint says of its labels; None: they are the datasets', by number.
 
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
     """
     with errors_named():
-        if not cfg.DATASETS.TEST:
-            raise ValueError("DATASETS.TEST is empty: name a dataset")
         _check_datasets(cfg.DATASETS.TEST, cfg.INPUT.DEPTH_RANGE)
+        labels = labels or labels_of_run(cfg)
         model = MultiTaskTrainer.build_model(cfg)
-        weights = cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
-        checkpoint = MultiTaskCheckpointer(model, strict=True).load(weights)
+        checkpointer = MultiTaskCheckpointer(model, labels=labels, strict=True)
+        checkpoint = checkpointer.load(_weights_of(cfg))
         prepare_run(cfg, config_file)
-    results = MultiTaskTrainer.test(cfg, model)
+    evaluators = [
+        MultiTaskTrainer.build_evaluator(cfg, dataset, labels) for dataset in cfg.DATASETS.TEST
+    ]
+    results = MultiTaskTrainer.test(cfg, model, evaluators)
     # The metrics.json that is replaced may be the training's, which knows how long it took.
     seconds = checkpoint.get("trainer", {}).get("train_seconds")
     return _report(cfg, results, {} if seconds is None else {"train/seconds": seconds})
+
+
+def _weights_of(cfg: CfgNode) -> str:
+    return cfg.MODEL.WEIGHTS or str(pathlib.Path(cfg.OUTPUT_DIR) / "model_final.pth")
 
 
 def _check_datasets(names: Iterable[str], depth_range: Sequence[float]) -> None:

@@ -22,14 +22,16 @@ from mask2former_mt.config import (
     add_mask2former_mt_config,
     at_least,
     check_config,
+    fill_labels,
     replace_gone_values,
     require_instances,
     say_what_has_no_effect,
 )
-from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
+from mask2former_mt.dataset.catalog import labels_of, map_onto, register_dataset_files
 from mask2former_mt.engine.config_file import merge_file, merge_overrides
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
+from mask2former_mt.label_lists import Labels, differences
 from mask2former_mt.solver.lr_scaling import scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -105,83 +107,76 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def fill_from_datasets(cfg: CfgNode, *, for_training: bool = True) -> CfgNode:
-    """Registers DATASETS.FILES and takes classes and subcategories from the training dataset.
+def fill_from_datasets(
+    cfg: CfgNode, *, for_training: bool = True, checkpoint: Labels | None = None
+) -> CfgNode:
+    """Registers DATASETS.FILES and takes classes and subcategories from the training datasets.
 
     Args:
         cfg: result of `load_config`.
         for_training: whether DATASETS.TRAIN will be asked for its annotations; if not, they are not
             kept in memory.
+        checkpoint: labels of the model that is evaluated, in place of the training datasets'.
 
     Returns:
         A frozen copy with SEM_SEG_HEAD.NUM_CLASSES, SUBCATEGORY.{NAMES, NUM_CLASSES, WITHOUT_NONE}
         and MASK_FORMER.TEST.STUFF_CLASSES filled in.
 
     Raises:
-        ValueError: what the config says differs from the dataset, or two datasets from each other.
+        ValueError: what the config says differs from the labels, or a test dataset lists what the
+            model does not know.
     """
     cfg = cfg.clone()
     cfg.defrost()
-    datasets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-    needed = datasets if for_training else cfg.DATASETS.TEST
-    register_dataset_files(cfg.DATASETS.FILES, needed=needed)
-    if not datasets:
+    train, test = list(cfg.DATASETS.TRAIN), list(cfg.DATASETS.TEST)
+    register_dataset_files(cfg.DATASETS.FILES, needed=[*train, *test] if for_training else test)
+    if not train and not test:
         raise ValueError("DATASETS.TRAIN and DATASETS.TEST are empty: name a dataset")
-    for name in datasets:
-        _fill_from(cfg, name)
+    if checkpoint is not None:
+        labels, owner, train = checkpoint, "the checkpoint", []
+    else:
+        labels, owner = labels_of_run(cfg), _named(train or test[:1])
+    for dataset in dict.fromkeys([*train, *test]):
+        map_onto(labels, dataset, owner)
+        if difference := differences(labels_of(dataset), labels):
+            LOGGER.info(f"dataset {dataset!r} lists {difference}, against {owner}: mapped by name")
+    fill_labels(cfg, labels, owner)
+    if not cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES:
+        cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES = _stuff_classes(labels, [*train, *test])
     check_config(cfg)
-    if cfg.DATASETS.TEST:
+    if test:
         require_instances(cfg)
     cfg.freeze()
     return cfg
 
 
-def _fill_from(cfg: CfgNode, dataset: str) -> None:
-    """Fills in what is empty, and refuses what differs from the dataset."""
-    head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
-    spec, metadata = spec_of(dataset), MetadataCatalog.get(dataset)
-    num_classes = len(metadata.get("thing_classes", ()))
-    head.NUM_CLASSES = head.NUM_CLASSES or num_classes
-    if num_classes != head.NUM_CLASSES:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but dataset {dataset!r} has "
-            f"{num_classes} classes; set it to 0 to take the dataset's"
-        )
-    if not subcategory.NAMES:
-        subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
-    ours = list(zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True))
-    theirs = list(zip(spec.names, spec.num_classes, strict=True))
-    if ours != theirs:
-        raise ValueError(
-            f"MODEL.SUBCATEGORY says {dict(ours)}, but dataset {dataset!r} has {dict(theirs)}; "
-            "leave NAMES and NUM_CLASSES empty to take the dataset's"
-        )
-    if not subcategory.WITHOUT_NONE:
-        subcategory.WITHOUT_NONE = list(spec.without_none)
-    test = cfg.MODEL.MASK_FORMER.TEST
-    things = metadata.get("thing_dataset_id_to_contiguous_id", None)
-    if things and not test.STUFF_CLASSES:
-        # detectron2's panoptic datasets list all classes, and map the ids of things only.
-        test.STUFF_CLASSES = sorted(set(range(num_classes)) - set(things.values()))
+def labels_of_run(cfg: CfgNode) -> Labels:
+    """What a model of this config predicts: all labels of DATASETS.TRAIN, by name.
 
-
-def dataset_description(dataset: str) -> dict:
-    """Names and ids that a checkpoint stores, so that predictions have names.
-
-    Returns:
-        `thing_classes`; `category_ids`, the JSON's, in the order of the classes; `subcategories`,
-        as in the dataset JSON.
+    Without a training dataset they are those of the first one in DATASETS.TEST.
     """
-    metadata = MetadataCatalog.get(dataset)
-    classes = list(metadata.get("thing_classes", ()))
-    to_contiguous = metadata.get("thing_dataset_id_to_contiguous_id", None) or {
-        i + 1: i for i in range(len(classes))
-    }
-    return {
-        "thing_classes": classes,
-        "category_ids": sorted(to_contiguous, key=to_contiguous.get),
-        "subcategories": spec_of(dataset).to_json(),
-    }
+    return labels_of(*(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]))
+
+
+def _named(datasets: Sequence[str]) -> str:
+    names = ", ".join(map(repr, datasets))
+    return f"dataset {names}" if len(datasets) == 1 else f"the union of datasets {names}"
+
+
+def _stuff_classes(labels: Labels, datasets: Sequence[str]) -> list[int]:
+    """The classes that datasets list and that none of them has among its things.
+
+    detectron2's panoptic datasets list all classes, and map the ids of things only.
+    """
+    listed, things = set(), set()
+    for dataset in datasets:
+        metadata = MetadataCatalog.get(dataset)
+        class_names = metadata.get("thing_classes", ())
+        class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None) or {}
+        listed |= set(class_names)
+        things |= {class_names[index] for index in class_of_id.values()} or set(class_names)
+    stuff = listed - things
+    return [index for index, name in enumerate(labels.class_names) if name in stuff]
 
 
 def log_to_console() -> None:

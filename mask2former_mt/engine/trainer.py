@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -33,9 +33,10 @@ from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
 from mask2former_mt.engine.run_description import describe_run
-from mask2former_mt.engine.setup import dataset_description
+from mask2former_mt.engine.setup import labels_of_run
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.evaluation.matching import MAX_DETS
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
 from mask2former_mt.solver.optimizer import (
     build_optimizer,
@@ -89,7 +90,7 @@ class MultiTaskTrainer(DefaultTrainer):
         self.checkpointer = MultiTaskCheckpointer(
             model,
             cfg.OUTPUT_DIR,
-            dataset=dataset_description(cfg.DATASETS.TRAIN[0]),
+            labels=labels_of_run(cfg),
             trainer=weakref.proxy(self),
         )
         self.start_iter = 0
@@ -174,17 +175,16 @@ class MultiTaskTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        dataset, limit = cfg.DATASETS.TRAIN[0], cfg.DATALOADER.MAX_BAD_SAMPLES
-        spec = spec_of(dataset)
-        classes = MetadataCatalog.get(dataset).get("thing_classes", ())
-        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=spec)
+        labels, limit = labels_of_run(cfg), cfg.DATALOADER.MAX_BAD_SAMPLES
+        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=labels.spec)
         if flips_of(mapper.augmentations.augs):
-            for message, remedy in unflipped_sides(classes, spec):
-                LOGGER.warning(f"dataset {dataset!r}: {message}; {remedy}")
+            for message, remedy in unflipped_sides(labels.class_names, labels.spec):
+                LOGGER.warning(f"DATASETS.TRAIN: {message}; {remedy}")
         if cfg.DATALOADER.ON_BAD_SAMPLE == "skip":
             mapper = SkipBadSamples(mapper, limit=limit)
         loader = build_train_loader(cfg, mapper)
-        watch = ShareWatch(classes, spec, loader.class_counts, cfg.INPUT.SHARE_ALARM)
+        counts, alarm = loader.class_counts, cfg.INPUT.SHARE_ALARM
+        watch = ShareWatch(labels.class_names, labels.spec, counts, alarm)
         return WatchedLoader(loader, watch, BadSampleLedger(limit))
 
     @classmethod
@@ -193,12 +193,21 @@ class MultiTaskTrainer(DefaultTrainer):
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> JointCOCOEvaluator:
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, labels: Labels | None = None
+    ) -> JointCOCOEvaluator:
+        """The evaluator of a model that predicts `labels`.
+
+        None: those of DATASETS.TRAIN, or without any, the dataset's own.
+        """
+        if labels is None and cfg.DATASETS.TRAIN:
+            labels = labels_of_run(cfg)
         output = pathlib.Path(cfg.OUTPUT_DIR) / "inference"
         if len(cfg.DATASETS.TEST) > 1:
             output = output / dataset_name
         return JointCOCOEvaluator(
             dataset_name,
+            labels=labels,
             output_dir=str(output),
             engine=cfg.TEST.COCO_ENGINE,
             # With fewer, no image has more of a class than COCO counts.

@@ -6,28 +6,34 @@ import logging
 import os
 import pathlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from mask2former_mt.dataset.catalog import spec_of, split_of
+from mask2former_mt.dataset.catalog import labels_of, split_of
 from mask2former_mt.evaluation.coco import check_engine
 from mask2former_mt.evaluation.ground_truth import GroundTruth, ground_truth_of
 from mask2former_mt.evaluation.joint import Evaluation, evaluate
 from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.evaluation.prediction_store import PredictionStore, write_predictions
 from mask2former_mt.evaluation.report.report import Run, write_report
-from mask2former_mt.evaluation.results_json import instances_to_results, read_predictions
+from mask2former_mt.evaluation.results_by_name import ResultsForDataset
+from mask2former_mt.evaluation.results_json import (
+    instances_to_results,
+    read_labels_of,
+    read_predictions,
+    write_labels,
+)
 from mask2former_mt.evaluation.summary import (
     format_table,
     nested_metrics,
     write_confusion,
     write_metrics,
 )
+from mask2former_mt.label_lists import Labels, shown
 
 RESULTS_FILE = "coco_instances_results.json"
 logger = logging.getLogger(__name__)
@@ -42,8 +48,11 @@ class JointCOCOEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: see `ground_truth_of`.
-        output_dir: where `coco_instances_results.json`, `confusion.json`, `report.html` and the
-            temporary files are written; None writes nothing.
+        labels: what the model predicts; the dataset may list a part of them, in any order. None:
+            the dataset's own.
+        output_dir: where `coco_instances_results.json`, the labels that it was written with,
+            `confusion.json`, `report.html` and the temporary files are written; None writes
+            nothing.
         distributed: gather from all processes; False evaluates what this process has seen.
         engine: one of `coco.ENGINES`.
         max_dets: detections that count per image and class.
@@ -54,13 +63,14 @@ class JointCOCOEvaluator(DatasetEvaluator):
 
     Raises:
         ValueError: no such dataset or engine, the JSON's categories are not those of the metadata,
-            or an annotation that cannot be evaluated.
+            labels that the model does not know, or an annotation that cannot be evaluated.
     """
 
     def __init__(
         self,
         dataset_name: str,
         *,
+        labels: Labels | None = None,
         output_dir: str | pathlib.Path | None = None,
         distributed: bool = True,
         engine: str = "own",
@@ -70,24 +80,25 @@ class JointCOCOEvaluator(DatasetEvaluator):
         check_engine(engine)
         self.engine = engine
         self.max_dets = max_dets
-        self._spec = spec_of(dataset_name)
+        self._dataset = labels_of(dataset_name)
+        self._labels = labels or self._dataset
         self._describe = describe if output_dir is not None else None
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else pathlib.Path(output_dir)
         self._distributed = distributed
         # Only the process that computes the metrics needs the objects.
         is_needed = not distributed or comm.is_main_process()
-        self._truth = ground_truth_of(dataset_name) if is_needed else None
+        self._truth = ground_truth_of(dataset_name, self._labels) if is_needed else None
         if self._truth is not None:
             _warn_of_objects_beyond(max_dets, self._truth, dataset_name)
         self._image_ids = {record["image_id"] for record in split_of(dataset_name).records}
-        class_of_id = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
-        self._category_ids = sorted(class_of_id, key=class_of_id.__getitem__)
         self.reset()
 
     def reset(self) -> None:
         """Forgets all predictions."""
         self._store = PredictionStore(self._output_dir)
+        classes = self._labels.class_names
+        self._results = ResultsForDataset(classes, range(len(classes)), self._dataset)
         self.evaluation: Evaluation | None = None
         self._started = time.monotonic()
 
@@ -113,9 +124,12 @@ class JointCOCOEvaluator(DatasetEvaluator):
             if image_id in self._store:
                 raise self._predicted_twice(f"image {image_id!r} was predicted twice")
             results = instances_to_results(
-                output["instances"], image_id, spec=self._spec, category_ids=self._category_ids
+                output["instances"],
+                image_id,
+                spec=self._labels.spec,
+                category_ids=range(len(self._labels.class_names)),
             )
-            self._store.add(image_id, results)
+            self._store.add(image_id, list(self._results.translate(results)))
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Merges all processes' predictions, writes them and computes the metrics.
@@ -128,9 +142,10 @@ class JointCOCOEvaluator(DatasetEvaluator):
         Raises:
             ValueError: an image that two processes have seen, or predictions that do not fit.
         """
-        store = self._store
+        store, left_out = self._store, self._results.left_out
         if self._distributed:
             comm.synchronize()
+            left_out = sum(comm.gather(left_out), Counter())
             try:
                 store = store.gather()
             except ValueError as error:
@@ -138,6 +153,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             if store is None:
                 return OrderedDict()
 
+        _tell_of_left_out(left_out, self._dataset_name)
         # In the dataset's order, so that the file is the same for any number of processes.
         image_ids = self._truth.image_ids
         missing = [image_id for image_id in image_ids if image_id not in store]
@@ -154,6 +170,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
         if self._output_dir is not None:
             path = self._output_dir / RESULTS_FILE
             write_predictions(store, image_ids, path)
+            write_labels(self._dataset.with_values_of(self._labels), path)
             logger.info("wrote the predictions to %s", path)
         predicted = time.monotonic()
         self.evaluation = evaluate(
@@ -164,7 +181,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             explain=self._describe is not None,
         )
         evaluated = time.monotonic()
-        table = format_table(self.evaluation.metrics, self._spec)
+        table = format_table(self.evaluation.metrics, self._dataset.spec)
         logger.info("results on %s:\n%s", self._dataset_name, table)
         if self._output_dir is not None:
             run = None
@@ -195,7 +212,8 @@ def evaluate_file(
     """Computes the metrics that the run which wrote the predictions computed.
 
     Args:
-        predictions: a file that `read_predictions` reads.
+        predictions: a file that `read_predictions` reads. With the labels that it was written with,
+            see `read_labels_of`, it is mapped onto the dataset by name; else by number.
         dataset_name: a registered dataset.
         output_dir: made where missing; gets `metrics.json`, and with subcategories
             `confusion.json`.
@@ -208,20 +226,30 @@ def evaluate_file(
         ValueError: predictions that are damaged or not of this dataset, an annotation that cannot
             be evaluated, or an unknown engine.
     """
-    truth = ground_truth_of(dataset_name)
+    started, entries = time.monotonic(), read_predictions(predictions)
+    labels, results = read_labels_of(predictions), None
+    truth = ground_truth_of(dataset_name, labels)
     _warn_of_objects_beyond(max_dets, truth, dataset_name)
-    started = time.monotonic()
+    if labels is None:
+        logger.warning(
+            "%s comes without the names of its labels: category ids are taken as those of %r",
+            predictions,
+            dataset_name,
+        )
+    else:
+        results = ResultsForDataset(
+            labels.class_names, labels.category_ids, labels_of(dataset_name)
+        )
+        entries = results.translate(entries)
     try:
         evaluation = evaluate(
-            truth,
-            read_predictions(predictions),
-            engine=engine,
-            max_dets=max_dets,
-            explain=run is not None,
+            truth, entries, engine=engine, max_dets=max_dets, explain=run is not None
         )
     except ValueError as error:
         path = os.fspath(predictions)
         raise ValueError(str(error) if path in str(error) else f"{path}: {error}") from error
+    if results is not None:
+        _tell_of_left_out(results.left_out, dataset_name)
     if run is not None:
         run = run.with_facts(("evaluated in", f"{time.monotonic() - started:.1f} s"))
     write_metrics(evaluation.metrics, output_dir)
@@ -242,6 +270,17 @@ def _warn_of_objects_beyond(max_dets: int, truth: GroundTruth, dataset_name: str
             max_dets,
             counts.max(),
             max_dets,
+        )
+
+
+def _tell_of_left_out(counts: Counter[str], dataset_name: str) -> None:
+    if counts:
+        logger.warning(
+            "%d predictions of classes that dataset %r does not list are left out, as it cannot "
+            "judge them: %s",
+            counts.total(),
+            dataset_name,
+            shown([f"{name} ({count})" for name, count in counts.most_common()]),
         )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from pycocotools import mask as mask_utils
 
-from mask2former_mt.dataset.catalog import spec_of, split_of
+from mask2former_mt.dataset.catalog import map_onto, spec_of, split_of
 from mask2former_mt.dataset.document import Header
 from mask2former_mt.dataset.problems import refuse
+from mask2former_mt.label_lists import Labels, map_by_name
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
 # I images, K classes, G annotated objects, S subcategories
@@ -81,16 +82,19 @@ class GroundTruth:
         return np.bincount(self.classes[chosen_G], minlength=len(self.class_names))
 
 
-def ground_truth_of(dataset_name: str) -> GroundTruth:
+def ground_truth_of(dataset_name: str, model: Labels | None = None) -> GroundTruth:
     """The ground truth of a registered dataset.
 
     Args:
         dataset_name: its metadata has `json_file`, `thing_classes` and
             `thing_dataset_id_to_contiguous_id`.
+        model: what is predicted, which may be more: the dataset's subcategories get all values that
+            the model has for them; None: the dataset's own.
 
     Raises:
-        ValueError: no such dataset, the JSON's categories are not those of the metadata, or the
-            JSON has an error; annotations of images or categories that are not listed are left out.
+        ValueError: no such dataset, the JSON's categories are not those of the metadata, labels
+            that the model does not know, or an error in the JSON; annotations of images or
+            categories that are not listed are left out.
     """
     spec, split = spec_of(dataset_name), split_of(dataset_name)
     json_file, image_root = split.files.json_file, split.files.image_root
@@ -115,9 +119,22 @@ def ground_truth_of(dataset_name: str) -> GroundTruth:
     except ValueError as error:
         raise ValueError(f"dataset {dataset_name!r}: {error}") from error
     class_names = tuple(metadata.thing_classes[class_of_id[i]] for i in header.category_ids)
-    return read_ground_truth(
-        split.records, dataclasses.replace(header, class_names=class_names, spec=spec)
-    )
+    header = dataclasses.replace(header, class_names=class_names, spec=spec)
+    truth = read_ground_truth(split.records, header)
+    if model is None:
+        return truth
+    map_onto(model, dataset_name, "the model")
+    return _with_values_of(truth, header.labels, model)
+
+
+def _with_values_of(truth: GroundTruth, labels: Labels, model: Labels) -> GroundTruth:
+    judged = labels.with_values_of(model)
+    to_judged = map_by_name(labels, judged, source_name="the dataset", target_name="the model")
+    tables = [np.array(values) for _, values in to_judged.columns]
+    labels_GS = truth.labels.copy()
+    for column, table in enumerate(tables):
+        labels_GS[:, column] = table[labels_GS[:, column]]
+    return dataclasses.replace(truth, spec=judged.spec, labels=labels_GS)
 
 
 def read_ground_truth(records: Iterable[Mapping], header: Header) -> GroundTruth:

@@ -9,9 +9,13 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from detectron2.structures import Instances
 from pycocotools import mask as mask_utils
 
+from mask2former_mt.dataset.document import read_header
+from mask2former_mt.files import write_json
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.ops.encode_masks import encode_masks
 from mask2former_mt.structures import (
     PRED_CLASSES,
@@ -154,6 +158,54 @@ def read_predictions(path: str | os.PathLike) -> Iterator[dict]:
     yield entry
     while not text.is_at_end():
         yield text.object("an object, the next entry")
+
+
+class _Lists(msgspec.Struct):
+    """What a file says of its labels; its other keys are stepped over."""
+
+    categories: list[dict] = []
+    subcategories: list[dict] = []
+
+
+def labels_file_of(predictions: str | os.PathLike) -> pathlib.Path:
+    """Where the labels are that a results JSON was written with."""
+    return pathlib.Path(predictions).with_suffix(".labels.json")
+
+
+def write_labels(labels: Labels, predictions: str | os.PathLike) -> None:
+    """Writes `categories` and `subcategories`, as a dataset has them, beside a results JSON."""
+    categories = zip(labels.category_ids, labels.class_names, strict=True)
+    write_json(
+        labels_file_of(predictions),
+        {
+            "categories": [{"id": id_, "name": name} for id_, name in categories],
+            "subcategories": labels.spec.to_json(),
+        },
+    )
+
+
+def read_labels_of(predictions: str | os.PathLike) -> Labels | None:
+    """The labels that predictions were written with: beside the file, or in it.
+
+    Returns:
+        None where nothing says what the category ids are called.
+
+    Raises:
+        ValueError: lists that are damaged.
+    """
+    path = labels_file_of(predictions)
+    if not path.is_file():
+        path = pathlib.Path(predictions)
+    try:
+        lists = msgspec.json.decode(path.read_bytes(), type=_Lists)
+    except (OSError, msgspec.MsgspecError):
+        return None  # a list of entries, or a file that its reader refuses
+    if not lists.categories:
+        return None
+    header, faults = read_header(msgspec.structs.asdict(lists))
+    if header is None:
+        raise ValueError(f"{path}: {faults[0]}")
+    return header.labels
 
 
 class _Text:

@@ -30,6 +30,7 @@ from mask2former_mt.predict.overlays import (
     OverlayDrawer,
     OverlayOptions,
     check_output,
+    judged_ids,
     overlay_names,
     read_ground_truth_of,
     write_picture,
@@ -89,10 +90,11 @@ def predict_files(
     """
     output_dir = Path(output_dir)
     check_output(files, output_dir, sheet)
-    annotated = None
+    annotated = judged = None
     if overlays.ground_truth is not None:
         annotated = read_ground_truth_of(files, overlays.ground_truth, predictor.names)
-    drawer = OverlayDrawer(predictor.names, overlays, annotated)
+        judged = judged_ids(overlays.ground_truth, predictor.names)
+    drawer = OverlayDrawer(predictor.names, overlays, annotated, judged)
     settings = {
         **predictor.settings,
         "score_threshold": score_threshold,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
-from mask2former_mt.dataset.catalog import spec_of
+from mask2former_mt.dataset.catalog import labels_of, map_onto, relabelled
 from mask2former_mt.evaluation.disagreements import Comparison, compare_results
 from mask2former_mt.files import replacing
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.predict.journal import Journal
 from mask2former_mt.predict.media import VideoReader, is_video
 from mask2former_mt.visualization import (
@@ -121,22 +122,14 @@ class OverlayOptions:
 def read_ground_truth_of(
     files: Iterable[Path], dataset: str, names: LabelNames
 ) -> dict[Path, dict]:
-    """Finds the dataset dict of each file.
+    """Finds the dataset dict of each file, with the model's labels.
 
     Raises:
-        ValueError: a dataset that is not registered, has other labels than the model's, or lacks
+        ValueError: a dataset that is not registered, lists what the model does not know, or lacks
             a file.
     """
-    spec = spec_of(dataset)
-    classes = list(MetadataCatalog.get(dataset).get("thing_classes", ()))
-    for what, expected, got in (
-        ("classes", names.classes, classes),
-        ("subcategories", names.spec.to_json(), spec.to_json()),
-    ):
-        if got != expected:
-            raise ValueError(
-                f"ground truth {dataset!r} must have the model's {what} {expected}, got {got}"
-            )
+    model = Labels(tuple(names.classes), names.spec, tuple(names.category_ids))
+    to_model = map_onto(model, dataset, "the model")
     known = {Path(record["file_name"]).resolve(): record for record in DatasetCatalog.get(dataset)}
     records = {}
     for file in files:
@@ -145,7 +138,14 @@ def read_ground_truth_of(
                 f"input {file} is not among the {len(known)} images of dataset {dataset!r}"
             )
         records[file] = known[file.resolve()]
-    return records
+    return dict(zip(records, relabelled(records.values(), to_model), strict=True))
+
+
+def judged_ids(dataset: str, names: LabelNames) -> set[int]:
+    """The category ids, in `names`, of the classes that a dataset lists."""
+    listed = labels_of(dataset).class_names
+    pairs = zip(names.category_ids, names.classes, strict=True)
+    return {category_id for category_id, name in pairs if name in listed}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +155,7 @@ class OverlayDrawer:
     names: LabelNames  # with category ids
     options: OverlayOptions
     annotated: Mapping[Path, dict] | None  # dataset dict of each file; None without ground truth
+    judged: Collection[int] | None = None  # ids of the classes that it lists; None: all
 
     def draw(
         self, file: Path, image: np.ndarray, results: Sequence[dict], max_side: int | None = None
@@ -174,6 +175,7 @@ class OverlayDrawer:
             return draw_results(image, results, self.names, limits)
         annotations = self.annotated[file]["annotations"]
         if self.options.only_disagreements:
+            results = self._judged(results)
             comparison = self._compare(file, results, image.shape[:2])
             return draw_disagreements(image, results, annotations, *comparison, self.names, limits)
         return draw_pair(image, results, annotations, self.names, limits)
@@ -183,7 +185,13 @@ class OverlayDrawer:
         if not self.options.only_disagreements:
             return True
         size = (line["height"], line["width"])
-        return bool(self._compare(file, line["annotations"], size).disagreements)
+        return bool(self._compare(file, self._judged(line["annotations"]), size).disagreements)
+
+    def _judged(self, results: Sequence[dict]) -> list[dict]:
+        """Those of classes that the ground truth lists: it says nothing of others."""
+        if self.judged is None:
+            return list(results)
+        return [result for result in results if result["category_id"] in self.judged]
 
     def _compare(self, file: Path, results: Sequence[dict], size: tuple[int, int]) -> Comparison:
         return compare_results(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,14 +16,13 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from mask2former_mt.config import require_instances
+from mask2former_mt.config import fill_labels, require_instances
 from mask2former_mt.data.augment import build_test_augmentations
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, read_labels
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
 from mask2former_mt.visualization import LabelNames
-
-LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,13 +73,17 @@ class Predictor:
         return [output["instances"].to("cpu") for output in self.model(list(batch))]
 
 
-def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
+def build_predictor(
+    cfg: CfgNode, weights: str | os.PathLike, assumed: Labels | None = None
+) -> Predictor:
     """Builds the model of a config and loads a checkpoint into it.
 
     Args:
         cfg: config of the model; numbers of classes and values that it leaves open are taken from
             the checkpoint.
         weights: checkpoint file that holds every parameter of the model.
+        assumed: what a checkpoint of others, which does not say it, predicts; None: its classes and
+            values are named by their numbers.
 
     Raises:
         FileNotFoundError: no such checkpoint.
@@ -90,25 +91,19 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
     """
     require_instances(cfg)
     weights = os.fspath(weights)
-    record = _read_dataset_record(weights)
-    cfg = build_config_with_label_counts(cfg, record, weights)
-    if record is None:
-        LOGGER.warning(
-            "%s does not say what its classes are called; they are named by their numbers", weights
-        )
-        category_ids = list(range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
-        subcategory = cfg.MODEL.SUBCATEGORY
-        spec = SubcategorySpec.from_counts(subcategory.NAMES, subcategory.NUM_CLASSES)
-        names = LabelNames([str(i) for i in category_ids], spec, category_ids)
-    else:
-        spec = SubcategorySpec.from_json(record["subcategories"])
-        names = LabelNames(list(record["thing_classes"]), spec, list(record["category_ids"]))
+    labels = read_labels(weights)
+    owner = weights if labels is not None or assumed is None else "the ground truth"
+    labels = labels or assumed or build_numbered_labels(cfg, weights)
+    cfg = cfg.clone()
+    cfg.defrost()
+    fill_labels(cfg, labels, owner)
+    cfg.freeze()
     model = build_model(cfg).eval()
     # A parameter left as initialised would make the predictions random.
-    MultiTaskCheckpointer(model, strict=True).load(weights)
+    MultiTaskCheckpointer(model, labels=labels, strict=True).load(weights)
     return Predictor(
         model=model,
-        names=names,
+        names=LabelNames(list(labels.class_names), labels.spec, list(labels.category_ids)),
         augmentations=T.AugmentationList(build_test_augmentations(cfg)),
         image_format=cfg.INPUT.FORMAT,
         depth_range=cfg.INPUT.DEPTH_RANGE,
@@ -116,36 +111,17 @@ def build_predictor(cfg: CfgNode, weights: str | os.PathLike) -> Predictor:
     )
 
 
-def build_config_with_label_counts(cfg: CfgNode, record: Mapping | None, weights: str) -> CfgNode:
-    """The config with the numbers of classes and values that it leaves to the dataset."""
-    cfg = cfg.clone()
-    cfg.defrost()
+def build_numbered_labels(cfg: CfgNode, weights: str) -> Labels:
+    """Labels that are named by their numbers, as many as the config says."""
     head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
-    if record is not None:
-        spec = SubcategorySpec.from_json(record["subcategories"])
-        if head.NUM_CLASSES == 0 and not subcategory.NAMES:
-            head.NUM_CLASSES = len(record["thing_classes"])
-            subcategory.NAMES = list(spec.names)
-            subcategory.NUM_CLASSES = list(spec.num_classes)
-        if not subcategory.WITHOUT_NONE:
-            subcategory.WITHOUT_NONE = list(spec.without_none)
-        for key, got, expected in (
-            ("SEM_SEG_HEAD.NUM_CLASSES", head.NUM_CLASSES, len(record["thing_classes"])),
-            ("SUBCATEGORY.NAMES", list(subcategory.NAMES), list(spec.names)),
-            ("SUBCATEGORY.NUM_CLASSES", list(subcategory.NUM_CLASSES), list(spec.num_classes)),
-        ):
-            if got != expected:
-                raise ValueError(
-                    f"MODEL.{key} must be {expected}, as {weights} was trained with, got {got}; "
-                    "use the config.yaml saved beside the weights"
-                )
     if head.NUM_CLASSES == 0:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is 0 (the training dataset's) and {weights} does not "
             "say how many classes that has; set it, and MODEL.SUBCATEGORY.NAMES and NUM_CLASSES"
         )
-    cfg.freeze()
-    return cfg
+    numbers = range(head.NUM_CLASSES)
+    spec = SubcategorySpec.from_counts(subcategory.NAMES, subcategory.NUM_CLASSES)
+    return Labels(tuple(map(str, numbers)), spec, tuple(numbers))
 
 
 def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
@@ -174,19 +150,3 @@ def _flat(node: object, name: str) -> dict[str, object]:
     return {
         key: value for part in node for key, value in _flat(node[part], f"{name}.{part}").items()
     }
-
-
-def _read_dataset_record(weights: str) -> Mapping | None:
-    """What a checkpoint says of its dataset; None for one that was not trained by this package."""
-    if not os.path.isfile(weights):
-        raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
-    if weights.endswith(".pkl"):
-        return None  # the published models' format has no such record
-    try:
-        checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"weights {weights} cannot be read, the file may be cut short or no checkpoint at all: "
-            f"{error}"
-        ) from error
-    return checkpoint.get("dataset") if isinstance(checkpoint, Mapping) else None

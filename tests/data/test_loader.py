@@ -207,6 +207,6 @@ def test_a_stream_without_numbers_is_refused(name):
     MetadataCatalog.get("endless_records")  # which the fixture takes off again
     cfg = _cfg(name, **{"DATASETS.TRAIN": ("endless_records",)})
     with pytest.raises(
-        ValueError, match="must be lists of records, got a stream; its samples have"
+        ValueError, match="must be a list of records, got a Records; its samples have"
     ):
         build_train_loader(cfg, lambda record: record)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset import catalog
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
 
 EXAMPLE = Path(__file__).parents[2] / "datasets" / "example" / "example.yaml"
@@ -221,6 +222,16 @@ def test_records_are_relabelled_by_name_whatever_the_order(dataset):
     assert [a["subcategories"] for a in record["annotations"]] == [[1, -1], [2, -1]]
     with pytest.raises(ValueError, match=r"dataset 'tiny_train' lists classes that .*\['cup'\]"):
         catalog.map_onto(catalog.labels_of("tiny_val"), "tiny_train", "the model")
+
+
+def test_labels_of_datasets_that_others_registered():
+    DatasetCatalog.register("by_hand", list)
+    # "sky" is stuff: it has no id of a thing.
+    MetadataCatalog.get("by_hand").set(
+        thing_classes=["b", "sky", "a"], thing_dataset_id_to_contiguous_id={3: 2, 9: 0}
+    )
+    labels = catalog.labels_of("by_hand")
+    assert labels == Labels(("b", "sky", "a"), SubcategorySpec(), (9, None, 3))
 
 
 def test_the_example_dataset_registers_loads_and_maps():

@@ -14,8 +14,10 @@ from training_files import write_config
 
 from mask2former_mt.engine.checkpoint import LoadReport, MultiTaskCheckpointer, fit_state_dict
 from mask2former_mt.engine.setup import load_config
+from mask2former_mt.label_lists import Labels
+from mask2former_mt.structures import Subcategory, SubcategorySpec
 
-DATASET = {"thing_classes": ["a", "b"], "category_ids": [1, 2], "subcategories": []}
+LABELS = Labels(("a", "b"), SubcategorySpec((Subcategory("tint", ("red", "blue")),)), (1, 2))
 PREDICTOR = "sem_seg_head.predictor"
 
 
@@ -35,7 +37,7 @@ def model_of(config_file: str, *, classes: int = 2, queries: int = 6, tints: int
 
 
 def saved(model: nn.Module, folder: Path) -> str:
-    MultiTaskCheckpointer(model, str(folder), dataset=DATASET).save("model")
+    MultiTaskCheckpointer(model, str(folder), labels=LABELS).save("model")
     return str(folder / "model.pth")
 
 
@@ -43,14 +45,14 @@ def test_a_saved_model_comes_back_with_its_dataset(config_file, tmp_path):
     model = model_of(config_file)
     file = saved(model, tmp_path)
     assert (tmp_path / "last_checkpoint").read_text() == "model.pth"
-    assert torch.load(file, weights_only=True)["dataset"] == DATASET
+    assert torch.load(file, weights_only=True)["dataset"] == LABELS.to_record()
 
     other = model_of(config_file)
     name = f"{PREDICTOR}.query_feat.weight"
     assert not torch.equal(other.state_dict()[name], model.state_dict()[name])
     checkpointer = MultiTaskCheckpointer(other, strict=True)
     rest = checkpointer.load(file)
-    assert rest["dataset"] == DATASET
+    assert rest["dataset"] == LABELS.to_record()
     assert checkpointer.report.complete
     assert set(checkpointer.report.loaded) == set(model.state_dict())
     for name, tensor in model.state_dict().items():

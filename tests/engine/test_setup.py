@@ -10,17 +10,19 @@ import pytest
 import torch
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from training_files import write_config, write_dataset
+from training_files import SUBCATEGORIES, write_config, write_dataset
 
 from mask2former_mt.dataset import document
 from mask2former_mt.engine.setup import (
-    dataset_description,
     errors_named,
     fill_from_datasets,
+    labels_of_run,
     load_config,
     prepare_run,
     save_config,
 )
+from mask2former_mt.label_lists import Labels
+from mask2former_mt.structures import SubcategorySpec
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_an_evaluation_keeps_no_annotations_of_the_training_split(
     [
         (
             ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "5"],
-            "NUM_CLASSES is 5, but dataset 'shapes_train' has 3 classes; set it to 0",
+            r"NUM_CLASSES is 5, but dataset 'shapes_train' has 3 classes \['bar', .*; set it to 0",
         ),
         (
             ["MODEL.SUBCATEGORY.NAMES", "['tint']", "MODEL.SUBCATEGORY.NUM_CLASSES", "[2]"],
@@ -151,7 +153,6 @@ def test_subcategories_without_none_are_filled_in(config_file, tmp_path):
     assert filled.MODEL.SUBCATEGORY.WITHOUT_NONE == ["finish"]
     # All of an instance dataset's classes are things.
     assert filled.MODEL.MASK_FORMER.TEST.STUFF_CLASSES == []
-    assert dataset_description("shapes_train")["subcategories"][1]["none"] is False
 
 
 def test_classes_without_a_things_id_are_stuff(config_file):
@@ -172,39 +173,50 @@ def test_evaluation_needs_instances(config_file):
         fill_from_datasets(cfg)
 
 
-def test_datasets_that_differ_are_refused(config_file, tmp_path):
-    write_dataset(tmp_path / "more", "more", classes=("bar", "block", "bird", "bow"))
-    cfg = load_config(
-        config_file,
-        [
-            *("DATASETS.FILES", f"('{tmp_path}/shapes/shapes.yaml', '{tmp_path}/more/more.yaml')"),
-            *("DATASETS.TEST", "('more_val',)"),
-        ],
+@pytest.fixture
+def two(config_file, tmp_path):
+    """Fills the config with both datasets: `shapes`, and `more` of the given classes."""
+
+    def fill(classes: tuple[str, ...], train: str, test: str, **options):
+        write_dataset(tmp_path / "more", "more", classes=classes)
+        files = f"('{tmp_path}/shapes/shapes.yaml', '{tmp_path}/more/more.yaml')"
+        opts = {"DATASETS.FILES": files, "DATASETS.TRAIN": train, "DATASETS.TEST": test}
+        cfg = load_config(config_file, [text for pair in opts.items() for text in pair])
+        return fill_from_datasets(cfg, **options)
+
+    return fill
+
+
+def test_a_test_set_that_lists_more_is_refused_with_both_lists(two):
+    message = (
+        r"dataset 'more_val' lists classes that dataset 'shapes_train' does not: \['bow'\]; "
+        r"dataset 'more_val' lists \['bar', 'block', 'bow'\], dataset 'shapes_train' \['bar', "
     )
-    with pytest.raises(ValueError, match="NUM_CLASSES is 3, but dataset 'more_val' has 4 classes"):
-        fill_from_datasets(cfg)
+    with pytest.raises(ValueError, match=message):
+        two(("bar", "block", "bow"), "('shapes_train',)", "('more_val',)")
 
 
-def test_what_a_checkpoint_remembers_of_its_dataset(config_file):
-    fill_from_datasets(load_config(config_file))
-    assert dataset_description("shapes_train") == {
-        "thing_classes": ["bar", "block", "bird"],
-        "category_ids": [1, 2, 3],
-        "subcategories": [
-            {"name": "tint", "values": ["red", "blue"]},
-            {"name": "finish", "values": ["matt", "silk", "gloss"]},
-        ],
-    }
+def test_another_order_is_mapped_and_told(two, caplog):
+    with caplog.at_level("INFO", logger="mask2former_mt"):
+        cfg = two(("block", "bar"), "('shapes_train',)", "('shapes_val', 'more_val')")
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
+    assert [r.message for r in caplog.records if "mapped by name" in r.message] == [
+        "dataset 'more_val' lists no classes ['bird']; another order of classes, "
+        "against dataset 'shapes_train': mapped by name"
+    ]
 
 
-def test_category_ids_follow_the_classes():
-    name = "registered_by_hand"
-    DatasetCatalog.register(name, list)
-    MetadataCatalog.get(name).set(
-        thing_classes=["b", "a"], thing_dataset_id_to_contiguous_id={3: 1, 9: 0}
-    )
-    assert dataset_description(name)["category_ids"] == [9, 3]
-    assert dataset_description(name)["subcategories"] == []
+def test_several_training_sets_make_a_model_of_their_union(two):
+    cfg = two(("bow", "block", "bar"), "('shapes_train', 'more_train')", "('more_val',)")
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 4
+    assert labels_of_run(cfg).class_names == ("bar", "block", "bird", "bow")
+
+
+def test_a_checkpoint_s_labels_win_over_the_training_set_s(two):
+    known = Labels(("bow", "bar", "block"), SubcategorySpec.from_json(SUBCATEGORIES), (1, 2, 3))
+    # `shapes_train`, which has birds, is not asked.
+    cfg = two(("bar", "block"), "('shapes_train',)", "('more_val',)", checkpoint=known)
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
 
 
 def test_the_saved_config_chooses_its_device_again(config_file, tmp_path):

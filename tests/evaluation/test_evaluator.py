@@ -114,7 +114,8 @@ def test_from_predictions_to_metrics_and_file(tmp_path):
     assert json.loads(texts[0])["style"]["all"] == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
     # Nothing else is left behind.
     names = sorted(entry.name for entry in folders[0].iterdir())
-    assert names == ["coco_instances_results.json", "confusion.json"]
+    results = ["coco_instances_results.json", "coco_instances_results.labels.json"]
+    assert names == [*results, "confusion.json"]
 
 
 @dataset

@@ -39,7 +39,7 @@ def test_without_names_they_are_numbers_and_it_says_so(build, caplog):
     assert names.classes == ["0", "1", "2"]
     assert names.category_ids == [0, 1, 2]
     assert names.spec.to_json() == [{"name": "ripeness", "values": ["0", "1"]}]
-    messages = [r.message for r in caplog.records if "named by their numbers" in r.message]
+    messages = [r.message for r in caplog.records if "they are taken by number" in r.message]
     assert len(messages) == 1
 
 
@@ -47,7 +47,11 @@ def test_without_names_they_are_numbers_and_it_says_so(build, caplog):
     ("opts", "weights", "message"),
     [
         ([], "nameless.pth", r"NUM_CLASSES is 0 .*nameless.pth does not say"),
-        (["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "8"], KNOWS, r"NUM_CLASSES must be 3, as .* got 8"),
+        (
+            ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "8"],
+            KNOWS,
+            r"NUM_CLASSES is 8, but .*model_final.pth has 3",
+        ),
         ([f"{MODEL}.NUM_OBJECT_QUERIES", "9"], KNOWS, r"does not fit the model[\s\S]*query_feat"),
         (
             [f"{MODEL}.TEST.INSTANCE_ON", "False", f"{MODEL}.TEST.SEMANTIC_ON", "True"],

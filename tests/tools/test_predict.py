@@ -226,4 +226,4 @@ class TestRefusals:
         MetadataCatalog.remove(dataset)
         MetadataCatalog.get(dataset).set(thing_classes=["cat"])
         message = refuse(1, [pictures], "--ground-truth", dataset)
-        assert "must have the model's classes ['apple'" in message
+        assert "lists classes that the model does not: ['cat']" in message

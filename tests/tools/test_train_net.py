@@ -84,8 +84,8 @@ def refused(folder: Path, *arguments: object, match: str) -> None:
         (["SOLVER.MAX_ITER"], r"must be KEY VALUE pairs, got \['SOLVER.MAX_ITER'\]"),
         # An option after the keys is not taken for a value.
         (["SOLVER.MAX_ITER", 1, "--resume"], "must be KEY VALUE pairs.*--resume"),
-        (["--eval-only"], r"error: .*output/model_final\.pth not found"),
-        (["--eval-only", "MODEL.WEIGHTS", __file__], r"error: checkpoint .* cannot be read"),
+        (["--eval-only"], r"error: weights .*output/model_final\.pth do not exist"),
+        (["--eval-only", "MODEL.WEIGHTS", __file__], r"error: weights .* cannot be read"),
         (["DATASETS.FILES", "('no.yaml',)"], r"error: dataset file .*no\.yaml does not exist"),
     ],
 )
