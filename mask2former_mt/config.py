@@ -425,6 +425,8 @@ def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
         )
     if not subcategory.WITHOUT_NONE:
         subcategory.WITHOUT_NONE = list(spec.without_none)
+    if not subcategory.APPLIES_TO:
+        subcategory.APPLIES_TO = spec.class_indices(labels.class_names)
 
 
 def require_instances(cfg: CfgNode) -> None:
