@@ -90,9 +90,7 @@ class CocoFiles:
     def __init__(self, request: Request) -> None:
         self._request = request
         self.documents: dict[str, dict] = {}
-        for split, file in request.inputs.items():
-            if not os.path.isfile(file):
-                raise FileNotFoundError(f"{file} does not exist, or is no file")
+        for split, file in request.input_files():
             self.documents[split] = read_document(file)
 
     def named_entries(self, split: str, key: str) -> dict[int, dict]:

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from mask2former_mt.importers.coco_attributes import read_coco_attributes
 from mask2former_mt.importers.fashionpedia_json import read_fashionpedia
+from mask2former_mt.importers.label_studio import read_label_studio
 from mask2former_mt.importers.labelme import read_labelme
 from mask2former_mt.importers.paco_json import read_paco
+from mask2former_mt.importers.recognise import formats_of
 from mask2former_mt.importers.source import ImportOptions, RefusedError, Report, Request, Source
 from mask2former_mt.importers.writer import make_documents, write_dataset
 from mask2former_mt.importers.yolo import read_yolo
@@ -32,6 +34,7 @@ class Format(NamedTuple):
 FORMATS = {
     "yolo": Format(read_yolo, "YOLO segmentation: data.yaml, or the folder that it lies in"),
     "labelme": Format(read_labelme, "LabelMe or X-AnyLabeling: a folder of JSON files"),
+    "label-studio": Format(read_label_studio, "Label Studio's JSON (not JSON-MIN, not its COCO)"),
     "coco": Format(
         read_coco_attributes, "CVAT or another COCO JSON whose annotations have 'attributes'"
     ),
@@ -106,14 +109,7 @@ def import_dataset(
     report = Report(options.unusable)
     request = Request(inputs, images or {}, options, report)
     with without_garbage_collection():
-        try:
-            source = FORMATS[format_name].read(request)
-        except RefusedError:
-            raise
-        except (ValueError, FileNotFoundError) as error:
-            # What was collected before may be the reason.
-            report.refuse(str(error))
-        report.raise_if_refused()
+        source = _read(format_name, request)
         documents, spec = make_documents(source, request, f"Imported from {format_name}")
         _note_empty_splits(documents, report)
         files = write_dataset(documents, source, output, dataset_name=dataset_name, force=force)
@@ -125,6 +121,26 @@ def import_dataset(
         spec=spec,
         notes=report.notes,
     )
+
+
+def _read(format_name: str, request: Request) -> Source:
+    """What the reader of a format finds; says which format it is if it is not this one."""
+    report = request.report
+    try:
+        source = FORMATS[format_name].read(request)
+        report.raise_if_refused()
+    except (ValueError, FileNotFoundError) as error:
+        if not isinstance(error, RefusedError):
+            # What was collected before may be the reason.
+            report.refuse(str(error))
+        for path in request.inputs.values():
+            others = formats_of(path)
+            if others and format_name not in others:
+                names = " or ".join(sorted(others))
+                titles = " or ".join(FORMATS[name].description for name in sorted(others))
+                report.refuse_first(f"{path} looks like {titles}; import it as {names}")
+        report.raise_if_refused()
+    return source
 
 
 def _note_empty_splits(documents: Mapping[str, dict], report: Report) -> None:

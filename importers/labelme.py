@@ -18,10 +18,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from mask2former_mt.importers.annotation_keys import OtherKeys, add_values
 from mask2former_mt.importers.attribute_choice import Survey
+from mask2former_mt.importers.labelled_pictures import (
+    LabelledObject,
+    LabelledPicture,
+    labelled_source,
+    picture_attributes,
+)
 from mask2former_mt.importers.labelme_shapes import (
     MASK,
     POLYGONS,
@@ -29,10 +34,10 @@ from mask2former_mt.importers.labelme_shapes import (
     mask_of,
     polygon_of,
     read_points,
-    segmentation_of,
 )
-from mask2former_mt.importers.picture_files import common_folder, pictures_below, size_of_picture
-from mask2former_mt.importers.source import Report, Request, Source, SourceSplit, Texts
+from mask2former_mt.importers.outlines import segmentation_of
+from mask2former_mt.importers.picture_files import pictures_below, size_of_picture
+from mask2former_mt.importers.source import Report, Request, Source
 
 from mask2former_mt.dataset.document import parse_json
 from mask2former_mt.dataset.label_names import tidy_name
@@ -46,27 +51,11 @@ _OWN_KEYS = (
 )
 
 
-class _LabelledObject(NamedTuple):
-    origin: str
-    label: str
-    segmentation: list | dict
-    attributes: dict[str, Texts]
-
-
-class _LabelledPicture(NamedTuple):
-    """What one JSON holds."""
-
-    file: Path
-    height: int
-    width: int
-    objects: list[_LabelledObject]
-
-
 def read_labelme(request: Request) -> Source:
     """Reads folders of LabelMe's JSON files, and their subfolders; see `Request`."""
-    survey, others = Survey(), OtherKeys(_OWN_KEYS, request)
+    reader = _Reader(request)
     files: list[Path] = []
-    pictures: dict[str, list[_LabelledPicture]] = {}
+    pictures: dict[str, list[LabelledPicture]] = {}
     for split, folder in request.inputs.items():
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"{folder} is not a folder of LabelMe's JSON files")
@@ -75,99 +64,118 @@ def read_labelme(request: Request) -> Source:
         if not json_files:
             raise FileNotFoundError(f"{folder}: no JSON files there; is it the right folder?")
         files += json_files
-        pictures[split] = _read_folder(split, folder, json_files, survey, others, request)
-    others.refuse_unseen()
-    request.report.raise_if_refused()
-    labels = {
-        item.label for found in pictures.values() for picture in found for item in picture.objects
-    }
-    if not labels:
-        folders = ", ".join(map(str, request.inputs.values()))
-        raise ValueError(f"{folders}: no shape has a mask and a label")
-    category_ids = {label: number for number, label in enumerate(sorted(labels), start=1)}
-    splits = []
-    for name, found in pictures.items():
-        root = common_folder(picture.file for picture in found)
-        split = SourceSplit(name, request.inputs[name], root)
-        for picture in sorted(found, key=lambda picture: picture.file):
-            split.add_picture(picture.file, picture.height, picture.width)
-            for item in picture.objects:
-                split.add_object(
-                    item.origin, category_ids[item.label], item.segmentation, item.attributes
+        pictures[split] = reader.read_folder(folder, json_files, request.images.get(split))
+    reader.others.refuse_unseen()
+    return labelled_source(pictures, files, reader.survey, request)
+
+
+class _Reader:
+    """Reads files, and remembers which attributes there were."""
+
+    def __init__(self, request: Request) -> None:
+        self.survey, self.others = Survey(), OtherKeys(_OWN_KEYS, request)
+        self._request, self._report = request, request.report
+
+    def read_folder(
+        self, folder: Path, json_files: list[Path], image_root: Path | None
+    ) -> list[LabelledPicture]:
+        """The pictures of a folder's JSON files, which may lie elsewhere."""
+        pictures = []
+        json_of: dict[Path, Path] = {}
+        for json_file in json_files:
+            try:
+                picture = self._read_file(json_file, image_root)
+            except (ValueError, OSError) as error:
+                self._report.refuse(str(error))
+                continue
+            other = json_of.setdefault(picture.file, json_file)
+            if other is not json_file:
+                self._report.refuse(
+                    f"{json_file}: {other.name} is of the same picture, {picture.file}; "
+                    "keep one of the two"
                 )
-        splits.append(split)
-    return Source(
-        categories=[{"id": number, "name": label} for label, number in category_ids.items()],
-        splits=splits,
-        files=files,
-        attributes=survey.choose(request.options, request.report),
-    )
+            pictures.append(picture)
+        for file in pictures_below(folder):
+            if file not in json_of:
+                self._report.note("pictures without JSON, left out as not annotated", str(file))
+        return pictures
 
+    def _read_file(self, file: Path, image_root: Path | None) -> LabelledPicture:
+        """Reads one JSON and the header of its picture.
 
-def _read_folder(
-    split: str,
-    folder: Path,
-    json_files: list[Path],
-    survey: Survey,
-    others: OtherKeys,
-    request: Request,
-) -> list[_LabelledPicture]:
-    pictures = []
-    json_of: dict[Path, Path] = {}
-    for json_file in json_files:
-        try:
-            picture = _read_file(
-                json_file, request.images.get(split), survey, others, request.report
-            )
-        except (ValueError, OSError) as error:
-            request.report.refuse(str(error))
-            continue
-        other = json_of.setdefault(picture.file, json_file)
-        if other is not json_file:
-            request.report.refuse(
-                f"{json_file}: {other.name} is of the same picture, {picture.file}; "
-                "keep one of the two"
-            )
-        pictures.append(picture)
-    for file in pictures_below(folder):
-        if file not in json_of:
-            request.report.note("pictures without JSON, left out as not annotated", str(file))
-    return pictures
-
-
-def _read_file(
-    file: Path, image_root: Path | None, survey: Survey, others: OtherKeys, report: Report
-) -> _LabelledPicture:
-    """Reads one JSON and the header of its picture.
-
-    Raises:
-        FileNotFoundError: its picture.
-        ValueError: not LabelMe's JSON, a broken picture, or one of another size than it says.
-    """
-    document = parse_json(file)
-    shapes = document.get("shapes") if isinstance(document, dict) else None
-    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        got = f"keys {sorted(document)[:20]}" if isinstance(document, dict) else shown(document)
-        raise ValueError(
-            f"{file} is no LabelMe file: it needs a list of JSON objects 'shapes', got {got}; "
-            "move other files elsewhere"
-        )
-    picture_file = _find_picture(file, document, image_root)
-    height, width = size_of_picture(picture_file)
-    for key, actual in (("imageHeight", height), ("imageWidth", width)):
-        if document.get(key) not in (None, actual):
+        Raises:
+            FileNotFoundError: its picture.
+            ValueError: not LabelMe's JSON, a broken picture, or one of another size than it says.
+        """
+        document = parse_json(file)
+        shapes = document.get("shapes") if isinstance(document, dict) else None
+        if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+            got = f"keys {sorted(document)[:20]}" if isinstance(document, dict) else shown(document)
             raise ValueError(
-                f"{file}: {key!r} must be the picture's, got {shown(document[key])}, "
-                f"{picture_file} is {width}x{height} (width x height) turned upright; put "
-                "back the picture that was annotated"
+                f"{file} is no LabelMe file: it needs a list of JSON objects 'shapes', got {got}; "
+                "move other files elsewhere"
             )
-    if isinstance(document.get("flags"), dict) and any(document["flags"].values()):
-        report.note("files with flags of the whole picture, which are left out", str(file))
-    objects = [
-        _read_object(parts, height, width, survey, others, report)
-        for parts in _group(file, shapes, report)
-    ]
-    return _LabelledPicture(picture_file, height, width, [item for item in objects if item])
+        picture_file = _find_picture(file, document, image_root)
+        height, width = size_of_picture(picture_file)
+        for key, actual in (("imageHeight", height), ("imageWidth", width)):
+            if document.get(key) not in (None, actual):
+                raise ValueError(
+                    f"{file}: {key!r} must be the picture's, got {shown(document[key])}, "
+                    f"{picture_file} is {width}x{height} (width x height) turned upright; put "
+                    "back the picture that was annotated"
+                )
+        flags: dict[str, list] = {}
+        if isinstance(document.get("flags"), dict) and any(document["flags"].values()):
+            for name, value in document["flags"].items():
+                add_values(flags, name, value)
+        flags = picture_attributes(flags, str(file), self._request)
+        objects = [
+            self._read_object(parts, height, width, flags)
+            for parts in _group(file, shapes, self._report)
+        ]
+        return LabelledPicture(picture_file, height, width, [item for item in objects if item])
+
+    def _read_object(
+        self,
+        parts: list[tuple[str, dict]],
+        height: int,
+        width: int,
+        of_picture: dict[str, list],
+    ) -> LabelledObject | None:
+        """The object that the shapes make up; None if none of them has an area."""
+        polygons, masks = [], []
+        # What one part leaves open, another may tell.
+        attributes = {name: list(values) for name, values in of_picture.items()}
+        for origin, shape in parts:
+            # Files of LabelMe 3 and before do not say: all they have are polygons.
+            kind = "polygon" if shape.get("shape_type") is None else shape["shape_type"]
+            if kind in WITHOUT_AREA:
+                plural = kind if kind == "points" else f"{kind}s"
+                why = f"a {kind} has no area; draw the outline"
+                self._report.unusable(origin, why, f"{plural} without area")
+                continue
+            try:
+                if kind == MASK:
+                    masks.append(mask_of(shape, read_points(shape), height, width))
+                elif kind in POLYGONS:
+                    polygons.append(polygon_of(kind, read_points(shape), height, width))
+                else:
+                    kinds = ", ".join((*POLYGONS, MASK, *WITHOUT_AREA))
+                    raise ValueError(
+                        f"'shape_type' must be one of {kinds}, got {shown(kind)}; draw it as a "
+                        "polygon"
+                    )
+            except ValueError as error:
+                self._report.unusable(origin, str(error))
+                continue
+            found = _attributes(shape, origin, self._report)
+            for name, value in (*found.items(), *self.others.read(shape, origin).items()):
+                add_values(attributes, name, value)
+        if not polygons and not masks:
+            return None
+        origin, shape = parts[0]
+        segmentation = segmentation_of(polygons, masks, height, width)
+        return LabelledObject(origin, shape["label"], segmentation, self.survey.add(attributes))
 
 
 def _find_picture(file: Path, document: dict, image_root: Path | None) -> Path:
@@ -208,49 +216,6 @@ def _group(file: Path, shapes: list[dict], report: Report) -> list[list[tuple[st
             key = (position, None) if group is None else (tidy_name(label), group)
             groups.setdefault(key, []).append((f"{origin} ({label[:40]})", shape))
     return list(groups.values())
-
-
-def _read_object(
-    parts: list[tuple[str, dict]],
-    height: int,
-    width: int,
-    survey: Survey,
-    others: OtherKeys,
-    report: Report,
-) -> _LabelledObject | None:
-    """The object that the shapes make up; None if none of them has an area."""
-    polygons, masks = [], []
-    # What one part leaves open, another may tell.
-    attributes: dict[str, list] = {}
-    for origin, shape in parts:
-        # Files of LabelMe 3 and before do not say: all they have are polygons.
-        kind = "polygon" if shape.get("shape_type") is None else shape["shape_type"]
-        if kind in WITHOUT_AREA:
-            plural = kind if kind == "points" else f"{kind}s"
-            why = f"a {kind} has no area; draw the outline"
-            report.unusable(origin, why, f"{plural} without area")
-            continue
-        try:
-            if kind == MASK:
-                masks.append(mask_of(shape, read_points(shape), height, width))
-            elif kind in POLYGONS:
-                polygons.append(polygon_of(kind, read_points(shape), height, width))
-            else:
-                raise ValueError(
-                    f"'shape_type' must be one of {', '.join((*POLYGONS, MASK, *WITHOUT_AREA))}, "
-                    f"got {shown(kind)}; draw it as a polygon"
-                )
-        except ValueError as error:
-            report.unusable(origin, str(error))
-            continue
-        for found in (_attributes(shape, origin, report), others.read(shape, origin)):
-            for name, value in found.items():
-                add_values(attributes, name, value)
-    if not polygons and not masks:
-        return None
-    origin, shape = parts[0]
-    segmentation = segmentation_of(polygons, masks, height, width)
-    return _LabelledObject(origin, shape["label"], segmentation, survey.add(attributes))
 
 
 def _attributes(shape: dict, origin: str, report: Report) -> dict[str, object]:

@@ -13,11 +13,10 @@ import io
 import math
 
 import numpy as np
-import pycocotools.mask as mask_util
+from mask2former_mt.importers.outlines import Points, check_points, ellipse
 from PIL import Image
 
 from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
-from mask2former_mt.dataset.problems import shown
 
 # The shapes with an outline, and the numbers of points that each may have; None: 3 or more.
 _NUM_POINTS = {
@@ -31,11 +30,6 @@ POLYGONS = tuple(_NUM_POINTS)
 MASK = "mask"
 # Drawn with a pen of no width: they have no area.
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
-# The polygon of a circle stays this near to it.
-_MAX_SAGITTA_PX = 0.1
-_DECIMALS = 3  # a thousandth of a pixel
-
-Points = list[list[float]]
 
 
 def read_points(shape: dict) -> Points:
@@ -44,17 +38,7 @@ def read_points(shape: dict) -> Points:
     Raises:
         ValueError: no list of pairs of finite numbers.
     """
-    points = shape.get("points")
-    try:
-        is_sound = bool(points) and all(
-            len(point) == 2 and all(not isinstance(v, bool) and math.isfinite(v) for v in point)
-            for point in points
-        )
-    except (TypeError, OverflowError):
-        is_sound = False
-    if not is_sound or not isinstance(points, list):
-        raise ValueError(f"'points' must be a list of [x, y] in pixels, got {shown(points)}")
-    return points
+    return check_points(shape.get("points"))
 
 
 def polygon_of(shape_type: str, points: Points, height: int, width: int) -> list[float]:
@@ -75,26 +59,12 @@ def polygon_of(shape_type: str, points: Points, height: int, width: int) -> list
             f"a {shape_type} must have {expected} points, got {len(points)}; draw it again"
         )
     if shape_type == "circle":
-        return _circle(points[0], points[1], height, width)
+        radius = math.dist(*points)
+        return ellipse(tuple(points[0]), (radius, radius), height, width)
     if shape_type == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
     return [float(value) for point in points for value in point]
-
-
-def _circle(centre: list[float], edge: list[float], height: int, width: int) -> list[float]:
-    radius = math.dist(centre, edge)
-    if not 0 < radius < 4 * (height + width):
-        raise ValueError(
-            f"a circle's second point must lie on its edge, got radius {radius:g}; draw it again"
-        )
-    # A chord of angle a stays r * (1 - cos(a / 2)) inside the circle.
-    sagitta = min(_MAX_SAGITTA_PX / radius, 0.1)
-    num_points = math.ceil(math.pi / math.acos(1 - sagitta))
-    angles = np.arange(num_points) * (2 * math.pi / num_points)
-    xs = np.clip(centre[0] + radius * np.cos(angles), 0, width)
-    ys = np.clip(centre[1] + radius * np.sin(angles), 0, height)
-    return np.stack([xs, ys], axis=1).round(_DECIMALS).reshape(-1).tolist()
 
 
 def mask_of(shape: dict, points: Points, height: int, width: int) -> np.ndarray:
@@ -141,16 +111,3 @@ def mask_of(shape: dict, points: Points, height: int, width: int) -> np.ndarray:
     inside = crop[top - y0 : height - y0, left - x0 : width - x0]
     mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     return mask
-
-
-def segmentation_of(
-    polygons: list[list[float]], masks: list[np.ndarray], height: int, width: int
-) -> list | dict:
-    """One object's polygons, or COCO's compressed RLE if it has masks too."""
-    if not masks:
-        return polygons
-    rles = [mask_util.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks]
-    if polygons:
-        rles += mask_util.frPyObjects(polygons, height, width)
-    rle = mask_util.merge(rles)
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}

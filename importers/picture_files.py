@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mask2former_mt.dataset.images import read_picture_header
 from mask2former_mt.dataset.picture_formats import is_picture_name
+from mask2former_mt.dataset.problems import shown
 
 
 def pictures_below(folder: Path) -> list[Path]:
@@ -26,6 +28,90 @@ def size_of_picture(file: Path) -> tuple[int, int]:
         return read_picture_header(file).size
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def check_size(file: Path, height: int, width: int, declared: Mapping[str, object]) -> None:
+    """Refuses a picture of another size than its annotations say.
+
+    Args:
+        file: the picture.
+        height, width: of it, upright.
+        declared: "height" and "width" as the annotations have them; None where they do not say.
+
+    Raises:
+        ValueError: names both.
+    """
+    for key, actual in (("height", height), ("width", width)):
+        if declared[key] not in (None, actual):
+            raise ValueError(
+                f"the {key} must be the picture's, got {shown(declared[key])}, {file} is "
+                f"{width}x{height} (width x height) turned upright; put back the picture that was "
+                "annotated"
+            )
+
+
+class PictureFinder:
+    """Finds the pictures that a file of annotations names.
+
+    Args:
+        file: names them.
+        folder: where they are; None: beside the file, or in a folder `images` there or above.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+
+    def __init__(self, file: Path, folder: Path | None) -> None:
+        if folder is not None and not os.path.isdir(folder):
+            raise FileNotFoundError(f"--images: {folder} is not a folder")
+        beside = Path(os.path.abspath(file)).parent
+        self._folders = [beside / "images", beside.parent / "images", beside]
+        # Everything below it is looked through, but not what may be a home folder.
+        self._deep = [below for below in self._folders[:2] if os.path.isdir(below)]
+        if folder is not None:
+            self._folders = self._deep = [Path(os.path.abspath(folder))]
+        self._by_name: dict[str, list[Path]] | None = None
+
+    def find(self, *names: str) -> Path:
+        """The picture of the first of the names that is there.
+
+        A name may have folders that are not there, or be in another Unicode form.
+
+        Raises:
+            FileNotFoundError: none of them, or several pictures that could be meant.
+        """
+        portable = [name.replace("\\", "/") for name in names if name and "\0" not in name]
+        for folder in self._folders:
+            for name in portable:
+                for part in (name.lstrip("/"), os.path.basename(name)):
+                    if part and os.path.isfile(folder / part):
+                        return Path(os.path.normpath(folder / part))
+        for name in portable:
+            alike = self._listed().get(_name_key(name), [])
+            if len(alike) == 1:
+                return alike[0]
+            if alike:
+                raise FileNotFoundError(
+                    f"the picture {name!r} may be {alike[0]} or {alike[1]}; give each its own name"
+                )
+        folders = ", ".join(map(str, self._folders))
+        raise FileNotFoundError(
+            f"the picture {shown(names[0])} is in none of {folders}; put it back, or give its "
+            "folder with --images"
+        )
+
+    def _listed(self) -> dict[str, list[Path]]:
+        """The pictures that may be looked through, by name."""
+        if self._by_name is None:
+            self._by_name = {}
+            for folder in self._deep:
+                for file in pictures_below(folder):
+                    self._by_name.setdefault(_name_key(file.name), []).append(file)
+        return self._by_name
+
+
+def _name_key(name: str) -> str:
+    return unicodedata.normalize("NFC", os.path.basename(name))
 
 
 def common_folder(files: Iterable[Path]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 # Objects without a sound mask make the import fail, or are left out and counted.
@@ -100,6 +100,7 @@ class ImportOptions:
     Args:
         subcategories: attributes that become subcategories, in this order; None: all that can.
         attributes_keys: further keys of an annotation that hold attributes.
+        picture_attributes: whether the attributes of a picture are given to each of its objects.
         max_values: attributes with more texts are left out; None: those with fewer than two objects
             for a text, unless they are asked for.
         none_values: texts that mean "does not apply" and become none.
@@ -112,6 +113,7 @@ class ImportOptions:
 
     subcategories: tuple[str, ...] | None = None
     attributes_keys: tuple[str, ...] = ()
+    picture_attributes: bool = False
     max_values: int | None = None
     none_values: tuple[str, ...] = ()
     absent: str = "unknown"
@@ -140,6 +142,17 @@ class Request:
     options: ImportOptions
     report: Report
 
+    def input_files(self) -> Iterator[tuple[str, Path]]:
+        """The inputs by split, where each must be a file.
+
+        Raises:
+            FileNotFoundError: one that is not there, or is a folder.
+        """
+        for split, file in self.inputs.items():
+            if not os.path.isfile(file):
+                raise FileNotFoundError(f"{file} does not exist, or is no file")
+            yield split, file
+
 
 class RefusedError(ValueError):
     """Ends an import with the problems that were collected."""
@@ -160,6 +173,10 @@ class Report:
     def refuse(self, message: str) -> None:
         """Adds a problem that makes the import fail."""
         self._problems.append(message)
+
+    def refuse_first(self, message: str) -> None:
+        """Adds a problem that explains the others."""
+        self._problems.insert(0, message)
 
     def note(self, text: str, origin: str | None = None) -> None:
         """Adds a note; equal texts become one, with their number and the first origin."""

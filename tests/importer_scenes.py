@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -222,6 +223,50 @@ def write_coco(folder: Path, scene: dict[str, list[View]], attributes_of, **head
     return inputs, images
 
 
+def label_studio_results(view: View, thing: Thing, number: int) -> list[dict]:
+    """A region for each polygon, and its choices."""
+    results = []
+    for part, polygon in enumerate(thing.polygons):
+        common = {"id": f"r{number}-{part}", "to_name": "image", "image_rotation": 0}
+        common |= {"original_width": view.width, "original_height": view.height}
+        points = [[100 * x / view.width, 100 * y / view.height] for x, y in pairs(polygon)]
+        outline = {"points": points, "closed": True}
+        value = {**outline, "polygonlabels": [thing.name]}
+        results.append({**common, "from_name": "label", "type": "polygonlabels", "value": value})
+        for name, choice in (("colour", thing.colour), ("occluded", thing.occluded)):
+            if choice is not MISSING:
+                value = {**outline, "choices": [{True: "yes", False: "no"}.get(choice, choice)]}
+                results.append({**common, "from_name": name, "type": "choices", "value": value})
+    return results
+
+
+def write_label_studio(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]:
+    """A JSON for each split and all pictures in `images`, uploaded under longer names."""
+    inputs = {}
+    for split, pictures in scene.items():
+        tasks = []
+        for view in pictures:
+            save_picture(folder / "images" / view.file_name, view)
+            regions = [label_studio_results(view, t, i) for i, t in enumerate(view.things)]
+            annotation = {"was_cancelled": False, "result": [r for rs in regions for r in rs]}
+            data = {"image": f"/data/upload/1/{quote(f'0a1b2c3d-{view.file_name}')}"}
+            tasks.append({"id": len(tasks) + 1, "data": data, "annotations": [annotation]})
+        inputs[split] = folder / f"{split}_tasks.json"
+        inputs[split].write_text(json.dumps(tasks))
+    return inputs
+
+
+def brush_bytes(mask: np.ndarray) -> list[int]:
+    """Label Studio's brush of a mask: a single run of values one by one."""
+    values = np.zeros((*mask.shape, 4), dtype=np.uint8)
+    values[mask] = (200, 30, 30, 255)
+    values = values.reshape(-1)
+    bits = f"{len(values):032b}{7:05b}" + f"{15:04b}" * 4  # 8 bits a value, 16 a length
+    bits += f"000{len(values) - 1:016b}" + "".join(f"{v:08b}" for v in values)
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+
+
 def cvat_attributes(thing: Thing) -> dict:
     """As CVAT's export has them, with its own keys."""
     given = {"occluded": thing.occluded, "colour": thing.colour}
@@ -252,6 +297,8 @@ def write_format(format_name: str, folder: Path, scene: dict[str, list[View]]) -
         return {"train": write_yolo(folder, scene)}, {}
     if format_name == "labelme":
         return write_labelme(folder, scene), {}
+    if format_name == "label-studio":
+        return write_label_studio(folder, scene), {}
     if format_name == "coco":
         return write_coco(folder, scene, cvat_attributes)
     header = {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}}

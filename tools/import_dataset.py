@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Imports YOLO, LabelMe, CVAT/COCO, Fashionpedia and PACO datasets as this project's JSON."""
+"""Imports the datasets of annotation tools as this project's JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 from mask2former_mt.engine.setup import at_least_one, errors_named
 
 DEFAULTS = ImportOptions()
+# Formats whose files list the values of their attributes.
+_LISTED = ("fashionpedia", "paco")
+_WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +88,13 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
             help="an object without the attribute: unknown (the default), none, or none where no "
             "object of its class has it",
         )
-    if format_name in ("coco", "labelme"):
+    if format_name in _WITH_PICTURE_ATTRIBUTES:
+        parser.add_argument(
+            "--picture-attributes",
+            action="store_true",
+            help="give the attributes of a whole picture to each of its objects",
+        )
+    if format_name not in _LISTED:
         parser.add_argument(
             "--attributes-key",
             dest="attributes_keys",
@@ -101,7 +110,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
             help="attributes of more different values are free text; default half as many as "
             "there are objects with the attribute",
         )
-    if format_name != "labelme":
+    if format_name == "coco" or format_name in _LISTED:
         parser.add_argument(
             "--crowd",
             choices=CROWD_CHOICES,

@@ -13,13 +13,23 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from importer_scenes import LEFT, Thing, edit, labelme_shape, png_base64, views, write_format
+from importer_scenes import (
+    LEFT,
+    Thing,
+    brush_bytes,
+    edit,
+    labelme_shape,
+    png_base64,
+    views,
+    write_format,
+)
 from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
 from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
 from mask2former_mt.importers.dataset_import import FORMATS, import_dataset
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
-from mask2former_mt.dataset.split import SplitFiles, read_split, training_records
+from mask2former_mt.dataset.catalog import read_dataset_file
+from mask2former_mt.dataset.split import read_split, training_records
 
 MANY = settings(
     max_examples=60,
@@ -51,9 +61,23 @@ OPTIONS = st.builds(
 def write(format_name: str, folder: Path) -> tuple[dict, dict]:
     """A dataset of a format; returns the inputs and the picture folders."""
     scene = views()
-    if format_name not in ("yolo", "labelme"):
+    if format_name in ("coco", "fashionpedia", "paco"):
         scene["val"][0].things.append(Thing("cat", [LEFT], "red", True))
     inputs, images = write_format(format_name, folder, scene)
+    if format_name == "label-studio":
+
+        def add_brush_and_ellipse(tasks):
+            results = tasks[0]["annotations"][0]["result"]
+            common = {"from_name": "label", "to_name": "image"}
+            value = {"rle": brush_bytes(np.eye(48, 64, dtype=bool)), "brushlabels": ["cat"]}
+            results.append({**common, "id": "b", "type": "brushlabels", "value": value})
+            value = {"x": 50, "y": 50, "radiusX": 5, "radiusY": 9, "ellipselabels": ["cat"]}
+            results.append({**common, "id": "e", "type": "ellipselabels", "value": value})
+            value = {"taxonomy": [["a", "b"]], "rating": 3, "text": ["x"], "number": 1}
+            for kind in ("taxonomy", "rating", "textarea", "number"):
+                results.append({"from_name": kind, "id": "b", "type": kind, "value": value})
+
+        edit(inputs["val"], add_brush_and_ellipse)
     if format_name == "labelme":
         mask = png_base64(np.ones((3, 4), dtype=bool))
         shapes = [
@@ -67,10 +91,13 @@ def write(format_name: str, folder: Path) -> tuple[dict, dict]:
 
 @pytest.fixture(scope="module", params=list(FORMATS))
 def original(request, tmp_path_factory):
-    """A sound dataset on disk, of which every example changes a copy: (format, folder)."""
+    """A sound dataset on disk, of which every example changes a copy.
+
+    Returns:
+        Format, folder, inputs and picture folders.
+    """
     folder = tmp_path_factory.mktemp(request.param) / "in"
-    write(request.param, folder)
-    return request.param, folder
+    return request.param, folder, *write(request.param, folder)
 
 
 def places(value: object, path: tuple = ()) -> list[tuple]:
@@ -127,20 +154,14 @@ def damage(file: Path, data: st.DataObject) -> None:
 @MANY
 @given(data=st.data(), options=OPTIONS)
 def test_a_named_error_or_a_sound_dataset(original, data, options):
-    format_name, sound = original
+    format_name, sound, inputs, images = original
     with tempfile.TemporaryDirectory(dir=sound.parent) as scratch:
         folder, out = Path(scratch, "in"), Path(scratch, "out")
         shutil.copytree(sound, folder)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         damage(data.draw(st.sampled_from(files), label="file"), data)
-        splits = ("train", "val")
-        if format_name == "yolo":
-            inputs, images = {"train": folder / "data.yaml"}, {}
-        elif format_name == "labelme":
-            inputs, images = {split: folder / split for split in splits}, {}
-        else:
-            inputs = {s: folder / "annotations" / f"instances_{s}.json" for s in splits}
-            images = {split: folder / "images" / split for split in splits}
+        inputs = {split: folder / path.relative_to(sound) for split, path in inputs.items()}
+        images = {split: folder / path.relative_to(sound) for split, path in images.items()}
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         try:
             done = import_dataset(
@@ -149,13 +170,11 @@ def test_a_named_error_or_a_sound_dataset(original, data, options):
         except (ValueError, FileNotFoundError):
             assert not out.exists()
         else:
-            for file in done.files[:-1]:
-                root = folder / "images" / file.stem
-                if format_name == "labelme":
-                    root = folder / file.stem
-                files = SplitFiles(file.stem, root, file)
+            dataset = read_dataset_file(done.files[-1])
+            for split in dataset.entries:
+                files = dataset.files_of(split)
                 records = training_records(files, read_split(files).header)
-                assert len(records) == done.num_images[file.stem]
-                assert sum(len(r["annotations"]) for r in records) == done.num_instances[file.stem]
+                assert len(records) == done.num_images[split]
+                assert sum(len(r["annotations"]) for r in records) == done.num_instances[split]
             assert len(os.listdir(out)) == len(done.files)
         assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

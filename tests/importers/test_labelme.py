@@ -187,12 +187,19 @@ def test_what_is_no_object_is_left_out_and_counted(one):
     done = one.run()
     assert len(one.labels()) == 1
     assert done.notes == [
-        f"files with flags of the whole picture, which are left out: 1, the first {file}",
+        "pictures with attributes of the whole picture, which are not read (--picture-attributes "
+        f"gives them to each object): 1, the first {file}: {{'blurred': [True]}}",
         f"shapes labelled '__ignore__', left out as no objects: 1, the first {file}: shape 1",
         f"shapes labelled '_background_', left out as no objects: 1, the first {file}: shape 2",
         "pictures without JSON, left out as not annotated: 1, the first "
         f"{one.folder / 'later.png'}",
     ]
+
+
+def test_flags_of_the_picture_are_given_to_its_objects(one):
+    one.write(labelme_shape("a", pairs(LEFT)), flags={"blurred": True})
+    one.run(picture_attributes=True, subcategories=("blurred",))
+    assert one.labels() == [{"blurred": "yes"}]
 
 
 @pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
@@ -243,7 +250,10 @@ MASK = {"shape_type": "mask", "points": [[0, 0], [3, 3]], "mask": PNG}
         ({"points": [[1, 2], [3, 4]]}, "a polygon must have at least 3 points, got 2"),
         ({"points": [[1, 2], [90, 4], [5, 6]]}, "a polygon must lie inside the image"),
         ({"shape_type": "circle"}, "a circle must have 2 points, got 4"),
-        ({"shape_type": "circle", "points": [[1, 1], [1, 1]]}, "on its edge, got radius 0"),
+        (
+            {"shape_type": "circle", "points": [[1, 1], [1, 1]]},
+            "radii must be .* got 0 and 0",
+        ),
         ({"shape_type": "rectangle", "points": [[1, 1]]}, "must have 2 or 4 points, got 1"),
         ({"shape_type": "mask"}, "a mask must have 2 points, got 4"),
         (MASK | {"mask": None}, "'mask' must be a PNG in base64, got 'None'"),
@@ -294,7 +304,7 @@ def test_two_files_of_one_picture_are_refused(one):
 def test_folders_without_anything(one):
     one.refuses("no JSON files there; is it the right folder")
     one.write()
-    one.refuses("no shape has a mask and a label")
+    one.refuses("no object has a mask and a label")
     one.inputs = {"train": one.folder / "nowhere"}
     one.refuses("nowhere is not a folder")
 

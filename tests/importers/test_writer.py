@@ -27,7 +27,7 @@ from importer_scenes import (
     write_format,
     write_yolo,
 )
-from mask2former_mt.importers.dataset_import import by_split, import_dataset
+from mask2former_mt.importers.dataset_import import FORMATS, by_split, import_dataset
 from PIL import Image
 
 
@@ -84,7 +84,7 @@ def test_an_input_is_never_written_over(cvat, tmp_path):
     assert sorted(os.listdir(data.parent)) == ["data.yaml", "images", "labels"]
 
 
-@pytest.mark.parametrize("format_name", ["yolo", "labelme", "coco", "fashionpedia", "paco"])
+@pytest.mark.parametrize("format_name", FORMATS)
 def test_pictures_and_files_are_opened_once(tmp_path, monkeypatch, format_name):
     inputs, images = write_format(format_name, tmp_path / "in", views())
     opened = collections.Counter()

@@ -1,4 +1,4 @@
-"""Files that datumaro and supervision wrote, not this project; see written_by_others/README.md."""
+"""Files that other programs wrote, not this project; see written_by_others/README.md."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from mask2former_mt.importers.source import ImportOptions
 FILES = Path(__file__).parent / "written_by_others"
 
 
+def brush_mask() -> np.ndarray:
+    """A square with a hole."""
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[10:20, 30:40] = True
+    mask[13:16, 33:36] = False
+    return mask
+
+
 def test_what_cvat_exports_with(tmp_path):
     done = import_dataset(
         "coco",
@@ -23,18 +31,27 @@ def test_what_cvat_exports_with(tmp_path):
     )
     loaded = load(tmp_path / "cvat.yaml")["train"]
     assert loaded["empty.png"] == []
-    brush = np.zeros((48, 64), dtype=bool)
-    brush[10:20, 30:40] = True
-    brush[13:16, 33:36] = False
     expected = [
         ("dog", mask_of([ELL], 48, 64), {"colour": "red", "occluded": "yes"}),
         ("cat", mask_of([LEFT, RIGHT], 48, 64), {"colour": "unknown", "occluded": "no"}),
-        ("cat", brush, {"colour": "blue", "occluded": "no"}),
+        ("cat", brush_mask(), {"colour": "blue", "occluded": "no"}),
     ]
     for (name, mask, labels), wanted in zip(loaded["a b.png"], expected, strict=True):
         assert (name, labels) == (wanted[0], wanted[2])
         assert (mask == wanted[1]).all()
     assert any(note.startswith("objects left out as boxes without a mask") for note in done.notes)
+
+
+def test_what_label_studio_writes(tmp_path):
+    file = FILES / "label_studio_sdk" / "export.json"
+    import_dataset("label-studio", {"train": file}, tmp_path, dataset_name="tiny")
+    loaded = load(tmp_path / "tiny.yaml")["train"]
+    assert loaded["empty.png"] == []
+    (dog, dog_mask, dog_labels), (cat, cat_mask, cat_labels) = loaded["a b.png"]
+    assert (dog, dog_labels) == ("dog", {"colour": "red"})
+    assert (dog_mask == mask_of([ELL], 48, 64)).all()
+    assert (cat, cat_labels) == ("cat", {"colour": "blue"})
+    assert (cat_mask == brush_mask()).all()
 
 
 @pytest.mark.parametrize(

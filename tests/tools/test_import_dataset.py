@@ -17,6 +17,7 @@ from importer_scenes import (
     write_coco,
     write_format,
 )
+from mask2former_mt.importers.dataset_import import FORMATS
 from programs import TOOLS, load_program
 
 
@@ -41,6 +42,7 @@ def write(format_name: str, folder: Path) -> list[str]:
     [
         ("yolo", None, 0),
         ("labelme", "'colour': 2", 0),
+        ("label-studio", "'colour': 2", 0),
         ("coco", "'colour': 2", 3),
         ("fashionpedia", "'color': 2", 3),
         ("paco", "'color': 2", 0),
@@ -59,6 +61,16 @@ def test_every_format(program, tmp_path, capsys, format_name, subcategory, num_n
     if subcategory:
         assert f"subcategory {subcategory} values" in printed.out
     assert printed.err.count("note: ") == num_notes
+
+
+# A COCO file is one of Fashionpedia or PACO that lacks its lists.
+@pytest.mark.parametrize("format_name", ["yolo", "labelme", "label-studio", "coco"])
+def test_another_format_is_named(program, tmp_path, format_name):
+    inputs, _ = write_format(format_name, tmp_path / "in", views())
+    for asked_for in {*FORMATS} - {format_name, "fashionpedia", "paco"}:
+        with pytest.raises(SystemExit) as caught:
+            program.main([asked_for, str(inputs["train"]), "--output", str(tmp_path / "out")])
+        assert str(caught.value.code).count(f"import it as {format_name}\n") == 1
 
 
 def test_a_single_input_is_the_split_train(program, tmp_path):
