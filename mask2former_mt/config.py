@@ -18,13 +18,11 @@ from detectron2.config import CfgNode, get_cfg
 from mask2former_mt.config_rules import (
     BELOW_ONE,
     NAME,
-    POSITIVE,
     RANGE_OR_EMPTY,
     TEXT,
     WEIGHT,
     Key,
     Rule,
-    at_least,
     between,
     count,
     each,
@@ -33,6 +31,7 @@ from mask2former_mt.config_rules import (
     registered_in,
     rule_of_kind,
     some,
+    up_to,
 )
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
@@ -151,7 +150,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # power of RANKING_GAMMA; "sum", the mean of all of these probabilities.
         Key("RANKING", "class", one_of(RANKINGS)),
         # 0 makes "joint" the same as "class".
-        Key("RANKING_GAMMA", 1.0, at_least(0)),
+        Key("RANKING_GAMMA", 1.0, between(0, 1000)),
         # A query gives one instance, of its best class; as published, it may give several.
         Key("ONE_CLASS_PER_QUERY", False),
         # This and the following filters are for use, and off for evaluation, so that APs compare.
@@ -171,7 +170,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # IoU, of "hard".
         Key("NMS_THRESHOLD", 0.5, between(0, 1)),
         # "gaussian" multiplies a score by exp(-IoU^2 / NMS_SIGMA).
-        Key("NMS_SIGMA", 0.5, POSITIVE),
+        Key("NMS_SIGMA", 0.5, up_to(1000)),
         # A mask is compared with better masks of its own class only.
         Key("NMS_CLASS_AWARE", True),
         # Most instances after all filters; 0: no limit.
@@ -241,11 +240,15 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Side of a window in patches.
         Key("WINDOW_SIZE", 7, count(2, 1024)),
         # Inner width of the feed-forward blocks, in widths of their stage.
-        Key("MLP_RATIO", 4.0, POSITIVE),
+        Key("MLP_RATIO", 4.0, up_to(100)),
         # Whether queries, keys and values have a bias.
         Key("QKV_BIAS", True),
         # Factor on the attention logits; None: one over the root of a head's channels.
-        Key("QK_SCALE", None),
+        Key(
+            "QK_SCALE",
+            None,
+            Rule("above 0 and at most 1000, or None", lambda x: x is None or up_to(1000).holds(x)),
+        ),
         # Dropout of position embeddings and feed-forward blocks.
         Key("DROP_RATE", 0.0, BELOW_ONE),
         # Dropout of the attention's weights.
@@ -299,14 +302,14 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Large-scale jitter: side of the square crop in pixels.
         Key("IMAGE_SIZE", 1024, count(1, MOST_PIXELS)),
         # Large-scale jitter: smallest factor on the size at which the image fits into the crop.
-        Key("MIN_SCALE", 0.1, POSITIVE),
+        Key("MIN_SCALE", 0.1, up_to(1000)),
         # Large-scale jitter: largest such factor.
-        Key("MAX_SCALE", 2.0, POSITIVE),
+        Key("MAX_SCALE", 2.0, up_to(1000)),
         # The mapper pads training images to a multiple of this many pixels; 0 or -1: it does not.
         Key("SIZE_DIVISIBILITY", -1, count(-1, MOST_PIXELS)),
         # The log warns, once, of a class whose share of the training instances falls below this
         # fraction of its share in the dataset, because augmentation loses its objects; 0: never.
-        Key("SHARE_ALARM", 0.5, at_least(0)),
+        Key("SHARE_ALARM", 0.5, between(0, 1000)),
         # Iterations between pictures of training samples in OUTPUT_DIR/samples and TensorBoard;
         # the first batch is always shown. 0: no pictures.
         Key("PANEL_PERIOD", 1000, count(0, MANY)),
@@ -326,13 +329,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
         Key("OPTIMIZER", "ADAMW", one_of(OPTIMIZERS)),
         # Of "WarmupPolyLR": exponent of the share of the training that is left.
-        Key("POLY_LR_POWER", 0.9, at_least(0)),
+        Key("POLY_LR_POWER", 0.9, between(0, 1000)),
         # Of "WarmupPolyLR": the factor falls no further than this.
         Key("POLY_LR_CONSTANT_ENDING", 0.0, between(0, 1)),
         # Weight decay of embeddings (queries, levels, positions).
-        Key("WEIGHT_DECAY_EMBED", 0.0, at_least(0)),
+        Key("WEIGHT_DECAY_EMBED", 0.0, between(0, 1000)),
         # The backbone's learning rate is BASE_LR times this.
-        Key("BACKBONE_MULTIPLIER", 0.1, at_least(0)),
+        Key("BACKBONE_MULTIPLIER", 0.1, between(0, 1000)),
         # The batch size (images over all GPUs) for which BASE_LR and the schedule are stated.
         Key("REFERENCE_IMS_PER_BATCH", 16, count(1, 1_000_000)),
         # How BASE_LR follows IMS_PER_BATCH: "linear", "sqrt", or "none": nothing is scaled.

@@ -99,6 +99,10 @@ def only(value: object, because: str) -> Rule:
     return Rule(f"{value!r}: {because}", lambda x: type(x) is type(value) and x == value)
 
 
+def up_to(high: float) -> Rule:
+    return Rule(f"above 0 and at most {high}", lambda x: is_number(x) and 0 < x <= high)
+
+
 def _is_range(values: object) -> bool:
     return list_of(2, NUMBER).holds(values) and values[0] < values[1]
 

@@ -18,12 +18,10 @@ from detectron2.modeling import (
 from mask2former_mt.config_rules import (
     BELOW_ONE,
     NAME,
-    POSITIVE,
     SWITCH,
     TEXT,
     Rule,
     ascending,
-    at_least,
     between,
     count,
     each,
@@ -34,8 +32,10 @@ from mask2former_mt.config_rules import (
     only,
     registered_in,
     some,
+    up_to,
 )
 from mask2former_mt.data.augment import FLIPS
+from mask2former_mt.modeling.backbone.swin import D2SwinTransformer
 from mask2former_mt.modeling.backbone.timm_backbone import build_timm_backbone
 from mask2former_mt.modeling.meta_arch import MultiTaskMaskFormer
 from mask2former_mt.solver.optimizer import CLIPPERS
@@ -64,7 +64,7 @@ READ: dict[str, dict[str, Rule]] = {
         "META_ARCHITECTURE": registered_in("META_ARCH_REGISTRY", META_ARCH_REGISTRY),
         "WEIGHTS": TEXT,
         "PIXEL_MEAN": COLOUR,
-        "PIXEL_STD": list_of(3, POSITIVE),
+        "PIXEL_STD": list_of(3, up_to(1_000_000)),
     },
     "MODEL.BACKBONE": {
         "NAME": registered_in("BACKBONE_REGISTRY", BACKBONE_REGISTRY),
@@ -120,16 +120,16 @@ READ: dict[str, dict[str, Rule]] = {
     "SOLVER": {
         "LR_SCHEDULER_NAME": one_of(SCHEDULES),
         "MAX_ITER": count(1, MANY),
-        "BASE_LR": POSITIVE,
-        "BASE_LR_END": at_least(0),
+        "BASE_LR": up_to(1000),
+        "BASE_LR_END": between(0, 1000),
         "MOMENTUM": BELOW_ONE,
         "NESTEROV": SWITCH,
-        "WEIGHT_DECAY": at_least(0),
-        "WEIGHT_DECAY_NORM": at_least(0),
-        "GAMMA": POSITIVE,
+        "WEIGHT_DECAY": between(0, 1000),
+        "WEIGHT_DECAY_NORM": between(0, 1000),
+        "GAMMA": up_to(1000),
         "STEPS": ascending(count(0, MANY)),
         "NUM_DECAYS": count(1, MANY),
-        "WARMUP_FACTOR": at_least(0),
+        "WARMUP_FACTOR": between(0, 1000),
         "WARMUP_ITERS": count(0, MANY),
         "WARMUP_METHOD": one_of(("linear", "constant")),
         "RESCALE_INTERVAL": SWITCH,
@@ -139,8 +139,8 @@ READ: dict[str, dict[str, Rule]] = {
     "SOLVER.CLIP_GRADIENTS": {
         "ENABLED": SWITCH,
         "CLIP_TYPE": one_of(CLIPPERS),
-        "CLIP_VALUE": at_least(0),
-        "NORM_TYPE": POSITIVE,
+        "CLIP_VALUE": between(0, 1_000_000),
+        "NORM_TYPE": up_to(1000),
     },
     "SOLVER.AMP": {"ENABLED": SWITCH},
     "TEST": {
@@ -189,6 +189,7 @@ def _has_backbone(*names: str) -> Callable[[CfgNode], bool]:
 
 
 RESNET, TIMM = "build_resnet_backbone", build_timm_backbone.__name__
+SWIN = D2SwinTransformer.__name__
 FORMER_TEST = "MODEL.MASK_FORMER.TEST"
 
 UNREAD: tuple[Unread, ...] = (
@@ -218,8 +219,9 @@ UNREAD: tuple[Unread, ...] = (
         ("MODEL.RESNETS.STEM_TYPE", "MODEL.RESNETS.RES5_MULTI_GRID"),
         "of DeepLab's ResNet; the backbone here is detectron2's",
     ),
-    Unread(("MODEL.RESNETS",), f"the backbone is {TIMM}", _has_backbone(TIMM)),
-    Unread(("MODEL.FPN",), "the backbone has no FPN", _has_backbone(RESNET, TIMM)),
+    Unread(("MODEL.RESNETS",), "the backbone is another", _has_backbone(TIMM, SWIN)),
+    Unread(("MODEL.FPN",), "the backbone has no FPN", _has_backbone(RESNET, TIMM, SWIN)),
+    Unread(("MODEL.SWIN",), "the backbone is another", _has_backbone(RESNET, TIMM)),
     Unread(
         ("MODEL.TIMM",),
         f"MODEL.BACKBONE.NAME is not '{TIMM}'",
@@ -281,6 +283,16 @@ UNREAD: tuple[Unread, ...] = (
         ("SOLVER.GAMMA",),
         "SOLVER.LR_SCHEDULER_NAME is 'WarmupCosineLR' or 'WarmupPolyLR'",
         lambda cfg: cfg.SOLVER.LR_SCHEDULER_NAME in ("WarmupCosineLR", "WarmupPolyLR"),
+    ),
+    Unread(
+        ("SOLVER.POLY_LR_POWER", "SOLVER.POLY_LR_CONSTANT_ENDING"),
+        "SOLVER.LR_SCHEDULER_NAME is not 'WarmupPolyLR'",
+        lambda cfg: cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupPolyLR",
+    ),
+    Unread(
+        ("SOLVER.RESCALE_INTERVAL",),
+        "SOLVER.LR_SCHEDULER_NAME is 'WarmupPolyLR'",
+        lambda cfg: cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupPolyLR",
     ),
     Unread(
         ("SOLVER.BASE_LR_END",),

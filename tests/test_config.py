@@ -251,7 +251,7 @@ def test_values_that_could_only_fail_later_are_refused(key, value, message):
         ("SOLVER.NESTEROV", True, "SOLVER.OPTIMIZER is not 'SGD'"),
         ("SOLVER.REFERENCE_WORLD_SIZE", 8, "use SOLVER.REFERENCE_IMS_PER_BATCH"),
         ("SOLVER.WEIGHT_DECAY_BIAS", 0.1, "biases learn and decay as weights do"),
-        ("MODEL.RESNETS.DEPTH", 101, "the backbone is build_timm_backbone"),
+        ("MODEL.RESNETS.DEPTH", 101, "the backbone is another"),
         (FORMER + "TEST.NMS_SIGMA", 0.7, "TEST.NMS is 'none'"),
         ("VIS_PERIOD", 10, "use INPUT.PANEL_PERIOD"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import pathlib
 import pickle
 from collections.abc import Iterable, Mapping
 
@@ -194,6 +195,22 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         if self.labels is not None:
             kwargs["dataset"] = self.labels.to_record()
         super().save(name, **kwargs)
+
+    def get_checkpoint_file(self) -> str:
+        """The file that `last_checkpoint` in the output folder names.
+
+        Raises:
+            ValueError: it names none, or one that is not there.
+        """
+        path = pathlib.Path(super().get_checkpoint_file())
+        if path.is_file():
+            return str(path)
+        marker = pathlib.Path(self.save_dir, "last_checkpoint")
+        there = sorted(file.name for file in marker.parent.glob("*.pth"))
+        raise ValueError(
+            f"{marker} must name a checkpoint beside it, got {marker.read_text().strip()!r}; write "
+            f"one of {there} into it, or remove it to start anew"
+        )
 
     def load(self, path: str, *args, **kwargs) -> dict:
         """Loads as detectron2 does; `report` then says what was loaded.

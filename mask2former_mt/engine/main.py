@@ -7,11 +7,12 @@ import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
 
-from mask2former_mt.data.bad_samples import TooManyBadSamplesError
 from mask2former_mt.dataset.catalog import check_registered, spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, read_labels
 from mask2former_mt.engine.setup import (
@@ -35,14 +36,38 @@ def launch_training(arguments: Sequence[str] | None = None) -> None:
     args = default_argument_parser().parse_args(arguments)
     if not args.config_file:
         raise SystemExit("error: --config-file FILE is needed")
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args.config_file, args.opts, args.resume, args.eval_only),
-    )
+    _check_machines(args.num_gpus, args.num_machines, args.machine_rank)
+    try:
+        launch(
+            main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args.config_file, args.opts, args.resume, args.eval_only),
+        )
+    except ProcessExitedException as error:
+        # Which has said why.
+        sys.exit(f"error: a process of the training ended with exit code {error.exit_code}")
+    except KeyboardInterrupt:
+        # As a shell counts a program that was interrupted.
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _check_machines(num_gpus: int, num_machines: int, machine_rank: int) -> None:
+    """Ends the program where the options are of another machine than this one."""
+    seen = torch.cuda.device_count()
+    if num_gpus < 0 or num_gpus > max(1, seen):
+        sys.exit(
+            f"error: --num-gpus must be at most the number of GPUs that PyTorch sees, {seen}, got "
+            f"{num_gpus}; without a GPU, leave it out"
+        )
+    if not 0 <= machine_rank < num_machines:
+        sys.exit(
+            f"error: --machine-rank must be in [0, {num_machines}), as --num-machines says, got "
+            f"{machine_rank}"
+        )
 
 
 def main(
@@ -65,9 +90,9 @@ def main(
             raise ValueError("DATASETS.TEST is empty: name a dataset")
         labels = read_labels(_weights_of(cfg)) if eval_only else None
         cfg = fill_from_datasets(cfg, for_training=not eval_only, checkpoint=labels)
-    if eval_only:
-        return evaluate(cfg, config_file, labels)
-    return train(cfg, config_file, resume=resume)
+        if eval_only:
+            return evaluate(cfg, config_file, labels)
+        return train(cfg, config_file, resume=resume)
 
 
 def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
@@ -81,19 +106,14 @@ def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
     """
-    with errors_named():
-        if not cfg.DATASETS.TRAIN:
-            raise ValueError("DATASETS.TRAIN is empty: name a dataset")
-        _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], cfg.INPUT.DEPTH_RANGE)
-        prepare_run(cfg, config_file)
-        trainer = MultiTaskTrainer(cfg)
-        trainer.resume_or_load(resume=resume)
-        save_config(cfg)
-    try:
-        trainer.train()
-    except TooManyBadSamplesError as error:
-        # The files are at fault, and the message names them.
-        sys.exit(f"error: {error}")
+    if not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty: name a dataset")
+    _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], cfg.INPUT.DEPTH_RANGE)
+    prepare_run(cfg, config_file)
+    trainer = MultiTaskTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    save_config(cfg)
+    trainer.train()
     return _report(cfg, trainer.results, {"train/seconds": trainer.train_seconds})
 
 
@@ -108,13 +128,12 @@ def evaluate(cfg: CfgNode, config_file: str, labels: Labels | None) -> dict[str,
     Returns:
         The flat metrics, empty on processes that evaluate nothing.
     """
-    with errors_named():
-        _check_datasets(cfg.DATASETS.TEST, cfg.INPUT.DEPTH_RANGE)
-        labels = labels or labels_of_run(cfg)
-        model = MultiTaskTrainer.build_model(cfg)
-        checkpointer = MultiTaskCheckpointer(model, labels=labels, strict=True)
-        checkpoint = checkpointer.load(_weights_of(cfg))
-        prepare_run(cfg, config_file)
+    _check_datasets(cfg.DATASETS.TEST, cfg.INPUT.DEPTH_RANGE)
+    labels = labels or labels_of_run(cfg)
+    model = MultiTaskTrainer.build_model(cfg)
+    checkpointer = MultiTaskCheckpointer(model, labels=labels, strict=True)
+    checkpoint = checkpointer.load(_weights_of(cfg))
+    prepare_run(cfg, config_file)
     evaluators = [
         MultiTaskTrainer.build_evaluator(cfg, dataset, labels) for dataset in cfg.DATASETS.TEST
     ]

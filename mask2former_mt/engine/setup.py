@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +17,22 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from mask2former_mt.config import (
-    Rule,
     add_mask2former_mt_config,
-    at_least,
     check_config,
     fill_labels,
     replace_gone_values,
     require_instances,
     say_what_has_no_effect,
 )
+from mask2former_mt.config_rules import Rule, at_least
 from mask2former_mt.dataset.catalog import labels_of, map_onto, register_dataset_files
 from mask2former_mt.engine.config_file import merge_file, merge_overrides
+from mask2former_mt.engine.error_lines import (
+    USER_ERRORS,
+    line_of,
+    shows_tracebacks,
+    without_traceback,
+)
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
 from mask2former_mt.label_lists import Labels, differences
@@ -43,17 +47,15 @@ _LOGGERS = ("fvcore", "detectron2", "mask2former_mt")
 def errors_named() -> Iterator[None]:
     """Ends the program with one line and exit code 1 when the user's input is at fault.
 
-    For the part of a tool that reads its inputs: the errors that the package raises there name what
-    is wrong, and a traceback would bury it. MASK2FORMER_MT_TRACEBACK=1 shows the traceback.
+    The errors that the package raises name what is wrong, and a traceback would bury it;
+    MASK2FORMER_MT_TRACEBACK=1 shows it all the same. Other errors are ours, and keep theirs.
     """
     try:
         yield
-    except (ValueError, OSError, KeyError, AssertionError) as error:
-        if os.environ.get("MASK2FORMER_MT_TRACEBACK") == "1":
+    except USER_ERRORS as error:
+        if shows_tracebacks():
             raise
-        # str() of a KeyError is the repr of its message.
-        message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
-        sys.exit(f"error: {message or repr(error)}")
+        sys.exit(f"error: {line_of(error)}")
 
 
 def number(kind: type, rule: Rule) -> Callable[[str], float]:
@@ -183,6 +185,7 @@ def log_to_console() -> None:
     """Shows the log on the console, of the main process only."""
     for name in _LOGGERS:
         setup_logger(distributed_rank=comm.get_rank(), name=name, abbrev_name=name)
+    logging.getLogger("detectron2.engine.train_loop").addFilter(without_traceback)
 
 
 def prepare_run(cfg: CfgNode, config_file: str) -> None:

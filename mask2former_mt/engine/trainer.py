@@ -40,6 +40,7 @@ from mask2former_mt.label_lists import Labels
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
 from mask2former_mt.solver.optimizer import (
     build_optimizer,
+    check_state,
     match_memory_layout,
     scales_gradients,
 )
@@ -115,6 +116,12 @@ class MultiTaskTrainer(DefaultTrainer):
         return {**super().state_dict(), "train_seconds": self.train_seconds}
 
     def load_state_dict(self, state_dict: Mapping) -> None:
+        """Takes over the state of an earlier training.
+
+        Raises:
+            ValueError: it is of another optimizer, other parameter groups or another precision.
+        """
+        check_state(state_dict["_trainer"], self._trainer.state_dict())
         super().load_state_dict(state_dict)
         match_memory_layout(self._trainer.optimizer)
         self.train_seconds = state_dict["train_seconds"]
@@ -125,7 +132,9 @@ class MultiTaskTrainer(DefaultTrainer):
         Raises:
             ValueError: when resuming, a checkpoint that does not fit the model.
         """
-        resume = resume and self.checkpointer.has_checkpoint()
+        if resume and not self.checkpointer.has_checkpoint():
+            LOGGER.info(f"{self.cfg.OUTPUT_DIR} holds no checkpoint to resume from: starting anew")
+            resume = False
         self.checkpointer.strict = resume
         if not resume and not self.cfg.MODEL.WEIGHTS:
             backbone = self.checkpointer.model.backbone

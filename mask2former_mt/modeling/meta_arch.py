@@ -149,7 +149,7 @@ class MultiTaskMaskFormer(nn.Module):
         # Not for float32: a trainer's own autocast stays as it is.
         rounded = self.training and self.train_dtype != torch.float32
         with torch.autocast(self.device.type, self.train_dtype) if rounded else nullcontext():
-            output = self.sem_seg_head(self.backbone(pixels))
+            output = self.sem_seg_head(self.features(pixels))
         if self.training:
             targets = self.targets(batched_inputs, tuple(images.tensor.shape[-2:]))
             losses = self.criterion(output, targets)
@@ -163,6 +163,24 @@ class MultiTaskMaskFormer(nn.Module):
             for x, image in zip(batched_inputs, images.image_sizes, strict=True)
         ]
         return [self.inference(output, index, each) for index, each in enumerate(sizes)]
+
+    def features(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Normalised pixels (B, 3, H, W) -> the backbone's maps (B, C_i, H_i, W_i) by name.
+
+        Raises:
+            ValueError: a batch norm that is trained has a single value per channel.
+        """
+        try:
+            return self.backbone(pixels)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "batch norms that are trained need more than one value per channel, got a batch "
+                f"of {tuple(pixels.shape)}, of which the coarsest feature is a single pixel; "
+                "take more or larger pictures (SOLVER.IMS_PER_BATCH, INPUT), or fix the norms "
+                "(MODEL.TIMM.NORM or MODEL.RESNETS.NORM 'FrozenBN')"
+            ) from error
 
     def preprocess(self, batched_inputs: Sequence[Mapping]) -> ImageList:
         """The images on the device, normalised and padded to one size with the mean colour."""

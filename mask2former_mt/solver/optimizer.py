@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from detectron2.config import CfgNode
@@ -97,6 +98,39 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         # By then a gradient scaler has unscaled the gradients of an optimizer that is not fused.
         optimizer.register_step_pre_hook(lambda *_: clip_gradients(parameters, clip))
     return optimizer
+
+
+def check_state(saved: Mapping, own: Mapping) -> None:
+    """Refuses the state of a training whose optimizer was another.
+
+    Args:
+        saved, own: states of detectron2's trainers, with the optimizer's under "optimizer" and,
+            where gradients are scaled, the scaler's under "grad_scaler".
+
+    Raises:
+        ValueError: names the config keys that must be as they were.
+    """
+    remedy = "set them as in the config.yaml saved beside the checkpoint, or train anew from it"
+    groups, own_groups = saved["optimizer"]["param_groups"], own["optimizer"]["param_groups"]
+    kinds = ["ADAMW" if "betas" in of[0] else "SGD" for of in (groups, own_groups)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"the checkpoint was trained with SOLVER.OPTIMIZER {kinds[0]!r}, got {kinds[1]!r}; "
+            f"{remedy} (MODEL.WEIGHTS)"
+        )
+    sizes, own_sizes = ([len(group["params"]) for group in of] for of in (groups, own_groups))
+    if sizes != own_sizes:
+        raise ValueError(
+            f"the checkpoint's optimizer has groups of {sizes} parameters, this config makes "
+            f"{own_sizes}: MODEL.BACKBONE.FREEZE_AT, SOLVER.BACKBONE_MULTIPLIER and SOLVER."
+            f"WEIGHT_DECAY* make the groups; {remedy} (MODEL.WEIGHTS)"
+        )
+    if ("grad_scaler" in saved) != ("grad_scaler" in own):
+        raise ValueError(
+            f"the checkpoint was trained {'with' if 'grad_scaler' in saved else 'without'} "
+            f"gradients scaled for float16; SOLVER.AMP and MODEL.DEVICE decide that: {remedy} "
+            "(MODEL.WEIGHTS)"
+        )
 
 
 def match_memory_layout(optimizer: torch.optim.Optimizer) -> None:

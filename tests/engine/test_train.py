@@ -394,6 +394,75 @@ def test_a_run_that_cannot_be_done_is_refused_and_writes_nothing(trained, argume
     assert contents(trained / "output") == before
 
 
+NO_TEST = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "3")
+
+
+@pytest.mark.parametrize(
+    ("marker", "match"),
+    [
+        (
+            "",
+            r"last_checkpoint must name a checkpoint .* got ''; write one of \['model_0000",
+        ),
+        ("gone.pth", r"last_checkpoint must name a checkpoint beside it, got 'gone\.pth'"),
+    ],
+)
+def test_a_resume_from_no_checkpoint_is_refused_by_name(trained, marker, match):
+    (trained / "output" / "last_checkpoint").write_text(marker)
+    refused(trained / "c.yaml", "--resume", *NO_TEST, match=match)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["SOLVER.OPTIMIZER", "SGD"], "trained with SOLVER.OPTIMIZER 'ADAMW', got 'SGD'; set them"),
+        (["MODEL.BACKBONE.FREEZE_AT", "2"], r"groups of \[.*\] parameters, this config makes \["),
+    ],
+)
+def test_a_resume_with_another_optimizer_is_refused_by_name(trained, options, match):
+    refused(trained / "c.yaml", "--resume", *NO_TEST, *options, match=match)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        # The first step goes beyond what float32 holds, the second finds no finite cost.
+        (
+            ["SOLVER.BASE_LR", "1000", "SOLVER.OPTIMIZER", "SGD"],
+            "matching cost is not finite.*Lower",
+        ),
+        (
+            [
+                *("SOLVER.IMS_PER_BATCH", "1", "SOLVER.REFERENCE_IMS_PER_BATCH", "1"),
+                *("MODEL.TIMM.NORM", "BN", "INPUT.MIN_SIZE_TRAIN", "(32,)"),
+            ],
+            r"got a batch of \(1, 3, 32, 32\), of which the coarsest feature is a single pixel",
+        ),
+    ],
+)
+def test_a_training_that_cannot_go_on_ends_in_one_line(dataset, tmp_path, options, match, caplog):
+    config = write_config(tmp_path / "c.yaml", dataset)
+    options += ["SOLVER.CLIP_GRADIENTS.ENABLED", "False", "SOLVER.MAX_ITER", "20"]
+    refused(config, *options, match=match)
+    log = (tmp_path / "output" / "log.txt").read_text()
+    assert "the training ended early: " in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--num-gpus", "2"], "--num-gpus must be at most the number of GPUs that PyTorch sees, 0"),
+        (["--num-gpus", "-1"], "--num-gpus must be at most .*, got -1"),
+        (["--machine-rank", "1"], r"--machine-rank must be in \[0, 1\), .* got 1"),
+    ],
+)
+def test_options_of_another_machine_are_refused(arguments, match, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(SystemExit, match=f"error: {match}"):
+        launch_training(["--config-file", "c.yaml", *arguments])
+
+
 def test_a_config_file_is_needed():
     with pytest.raises(SystemExit, match="error: --config-file FILE is needed"):
         launch_training([])

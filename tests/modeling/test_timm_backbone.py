@@ -77,6 +77,38 @@ def test_maps_have_the_announced_strides_and_channels(name, channels):
         assert maps[feature].shape == (2, c, -(-70 // stride), -(-93 // stride))
 
 
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (224, 224)])
+def test_channels_that_come_last_are_put_first(size):
+    # timm's Swin gives (B, H, W, C).
+    swin = backbone("swin_tiny_patch4_window7_224", norm="FrozenBN").eval()
+    image = random_input(*size)
+    with torch.no_grad():
+        raw = swin.body(image)
+        maps = swin(image)
+    for feature, theirs in zip(FEATURES, raw, strict=True):
+        torch.testing.assert_close(maps[feature], theirs.permute(0, 3, 1, 2))
+        shape = swin.output_shape()[feature]
+        assert maps[feature].shape == (
+            *(2, shape.channels),
+            *(side // shape.stride for side in size),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        # Of fixed size: its windows fit 224 pixels only.
+        ("maxvit_tiny_rw_224", "takes no pictures of 64 x 96 pixels: .* divisible by window"),
+        ("hiera_tiny_224", "takes no pictures of 64 x 96 pixels"),
+        ("vit_tiny_patch16_224", r"has strides \[16\], so \['res4'\]; not 'res2'"),
+        ("levit_128s", r"has strides \[16, 32, 64\]"),
+    ],
+)
+def test_a_model_without_a_pyramid_for_all_sizes_is_refused_when_built(name, message):
+    with pytest.raises(ValueError, match=f"timm model '{name}' {message}"):
+        backbone(name)
+
+
 def test_only_the_wanted_features_are_computed():
     model = backbone("resnet18", out_features=("res3", "res2")).eval()
     assert set(model.output_shape()) == set(model(random_input())) == {"res2", "res3"}

@@ -39,8 +39,11 @@ class TimmBackbone(Backbone):
         freeze_at: 0 trains everything; n freezes everything up to the feature of stride 2**n
             (1 the stem, 2 up to res2, ...).
 
+    A model that gives maps with the channels last, such as Swin, has them permuted.
+
     Raises:
-        ValueError: the model is unknown or has no such strides.
+        ValueError: the model is unknown, or gives no feature maps at such strides for pictures of
+            any size.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class TimmBackbone(Backbone):
         timm = _import_timm()
         if not timm.is_model(name):
             raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
-        info = timm.create_model(name, features_only=True, pretrained=False).feature_info
+        info = _feature_model(timm, name).feature_info
         # Of all features, not only timm's default choice. The last of several with one stride.
         strides = info.reduction(list(range(len(info))))
         index_of = {
@@ -65,11 +68,8 @@ class TimmBackbone(Backbone):
                 f"not {missing[0]!r}"
             )
         self._out_features = sorted(out_features)
-        self.body = timm.create_model(
-            name,
-            features_only=True,
-            pretrained=False,
-            out_indices=[index_of[feature] for feature in self._out_features],
+        self.body = _feature_model(
+            timm, name, out_indices=[index_of[feature] for feature in self._out_features]
         )
         if norm == "FrozenBN":
             self.body = timm.layers.freeze_batch_norm_2d(self.body)
@@ -80,10 +80,45 @@ class TimmBackbone(Backbone):
             feature: ShapeSpec(channels=c, stride=s)
             for feature, c, s in zip(self._out_features, channels, strides, strict=True)
         }
+        self._channels_last = False
+        self._try_once(name)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Normalised image (B, 3, H, W) -> maps (B, C_i, H/stride, W/stride) by name."""
-        return dict(zip(self._out_features, self.body(image), strict=True))
+        maps = self.body(image)
+        if self._channels_last:
+            maps = [feature.permute(0, 3, 1, 2) for feature in maps]
+        return dict(zip(self._out_features, maps, strict=True))
+
+    @torch.no_grad()
+    def _try_once(self, name: str) -> None:
+        """Finds out where the maps' channels are, and refuses a model whose maps do not fit."""
+        # Neither square nor the size that some models are fixed to.
+        height, width = 64, 96
+        was_training = self.training
+        self.eval()
+        try:
+            maps = self.body(torch.zeros(1, 3, height, width))
+        except (RuntimeError, AssertionError, ValueError, AttributeError) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"timm model {name!r} takes no pictures of {height} x {width} pixels: {first}; "
+                "choose a MODEL.TIMM.NAME that takes pictures of any size, such as a convnext"
+            ) from error
+        finally:
+            self.train(was_training)
+        shapes = [tuple(feature.shape) for feature in maps]
+        expected = [
+            (1, shape.channels, height // shape.stride, width // shape.stride)
+            for shape in self._shapes.values()
+        ]
+        last = [(1, h, w, c) for _, c, h, w in expected]
+        self._channels_last = shapes == last and shapes != expected
+        if shapes not in (expected, last):
+            raise ValueError(
+                f"timm model {name!r} must give feature maps (B, C, H, W) {expected} for a picture "
+                f"of {height} x {width} pixels, got {shapes}; choose another MODEL.TIMM.NAME"
+            )
 
     def _freeze(self, info, freeze_at: int) -> None:
         if freeze_at == 0:
@@ -118,6 +153,32 @@ class TimmBackbone(Backbone):
     @property
     def size_divisibility(self) -> int:
         return max(shape.stride for shape in self._shapes.values())
+
+
+def _feature_model(timm, name: str, **options) -> torch.nn.Module:
+    """timm's model without its classifier; Swin and its like for pictures of any size.
+
+    Raises:
+        ValueError: timm makes no feature maps of this model.
+    """
+    options |= {"features_only": True, "pretrained": False}
+    for more in ({"strict_img_size": False}, {}):
+        try:
+            return timm.create_model(name, **options, **more)
+        except TypeError as error:
+            # Most models have no such option.
+            if not more:
+                raise _no_features(name, error) from error
+        except (RuntimeError, AssertionError, AttributeError, ValueError, LookupError) as error:
+            raise _no_features(name, error) from error
+    raise AssertionError("unreachable")
+
+
+def _no_features(name: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"timm makes no feature maps of model {name!r}: {' '.join(str(error).split())}; choose a "
+        "MODEL.TIMM.NAME that supports features_only"
+    )
 
 
 def _import_timm():
