@@ -244,11 +244,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Whether queries, keys and values have a bias.
         Key("QKV_BIAS", True),
         # Factor on the attention logits; None: one over the root of a head's channels.
-        Key(
-            "QK_SCALE",
-            None,
-            Rule("above 0 and at most 1000, or None", lambda x: x is None or up_to(1000).holds(x)),
-        ),
+        Key("QK_SCALE", None),
         # Dropout of position embeddings and feed-forward blocks.
         Key("DROP_RATE", 0.0, BELOW_ONE),
         # Dropout of the attention's weights.
