@@ -146,6 +146,11 @@ class Subcategory:
         return value
 
 
+def numbered(count: int) -> tuple[str, ...]:
+    """The names of classes and values that are only counted: 0, 1, ..."""
+    return tuple(map(str, range(count)))
+
+
 @dataclasses.dataclass(frozen=True)
 class SubcategorySpec:
     """The S subcategories of a dataset, in the order of every (N, S) tensor's columns.
@@ -253,7 +258,7 @@ class SubcategorySpec:
             tuple(
                 Subcategory(
                     name,
-                    tuple(str(i) for i in range(count)),
+                    numbered(count),
                     applies_to=tuple(map(str, classes)) or None,
                 )
                 for name, count, classes in zip(

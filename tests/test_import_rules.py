@@ -50,6 +50,7 @@ RULES = {
         "modeling.mapped_targets",
         "losses",
         "ops",
+        "postprocess.applicable_labels",
         "structures",
     ),
     "modeling.meta_arch": (

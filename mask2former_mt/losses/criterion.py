@@ -31,8 +31,7 @@ class Criterion:
     Args:
         matcher: assigns queries to targets.
         num_classes: K.
-        spec: the subcategories, their classes named by their numbers. Where an instance's class has
-            no such subcategory, there is no cost and no loss of it.
+        spec: the subcategories.
         no_object_weight: weight of unmatched queries in the class loss.
         subcategory_no_object_weight: their weight in the subcategory losses, where they are taught
             none.
@@ -74,10 +73,6 @@ class Criterion:
             layers in the decoder's order.
         """
         layers = output.layers if self.deep_supervision else [output]
-        if self.spec.is_limited:
-            class_names = [str(k) for k in range(self.num_classes)]
-            applies_KS = torch.tensor(self.spec.applicable(class_names))
-            targets = [t.without_labels_of_others(applies_KS) for t in targets]
         if matches is None:
             matches = self.matcher(layers, targets)
         # Losses are sums of many small terms: float32 whatever the model ran in.

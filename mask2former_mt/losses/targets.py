@@ -6,8 +6,6 @@ import dataclasses
 
 import torch
 
-from mask2former_mt.structures import UNKNOWN
-
 # N instances, S subcategories, K classes
 
 
@@ -30,15 +28,3 @@ class ImageTargets:
 
     def __getitem__(self, which: slice) -> ImageTargets:
         return ImageTargets(self.classes[which], self.masks[which], self.subcategories[which])
-
-    def without_labels_of_others(self, applies_KS: torch.Tensor) -> ImageTargets:
-        """The same instances, their labels unknown where their class has no such subcategory.
-
-        Their none is by definition: it costs nothing in matching and teaches nothing.
-
-        Args:
-            applies_KS: bool, which class has which subcategory.
-        """
-        applies_NS = applies_KS.to(self.classes.device)[self.classes]
-        labels_NS = self.subcategories.masked_fill(~applies_NS, UNKNOWN)
-        return dataclasses.replace(self, subcategories=labels_NS)

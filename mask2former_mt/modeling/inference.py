@@ -16,7 +16,13 @@ from mask2former_mt.postprocess import (
     predict_panoptic,
     predict_semantic,
 )
-from mask2former_mt.structures import DecoderOutput, ImageSizes, SubcategorySpec, per_subcategory
+from mask2former_mt.structures import (
+    DecoderOutput,
+    ImageSizes,
+    SubcategorySpec,
+    numbered,
+    per_subcategory,
+)
 
 
 @dataclasses.dataclass
@@ -72,7 +78,7 @@ def build_inference(cfg: CfgNode, spec: SubcategorySpec) -> Inference:
         spec: of `SubcategorySpec.from_counts`: classes are named by their numbers.
     """
     test = cfg.MODEL.MASK_FORMER.TEST
-    class_names = [str(k) for k in range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)]
+    class_names = numbered(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     applies = tuple(map(tuple, spec.applicable(class_names))) if spec.is_limited else ()
     filters = Filters(
         score=test.SCORE_THRESHOLD,

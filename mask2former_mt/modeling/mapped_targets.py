@@ -6,7 +6,7 @@ import torch
 from detectron2.structures import BitMasks, Instances
 
 from mask2former_mt import structures
-from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.structures import SubcategorySpec, numbered
 
 
 def checked_masks(instances: Instances, image_size: tuple[int, int]) -> torch.Tensor:
@@ -32,8 +32,13 @@ def checked_labels(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Classes, int64 (N,), and subcategories, int64 (N, S), before they index anything.
 
-    Without subcategories, as of a plain COCO mapper, all are unknown. The values are looked at on
-    the CPU only: for a tensor on a GPU it would wait for the device.
+    Without subcategories, as of a plain COCO mapper, all are unknown. So are those that an object's
+    class does not have: none by definition costs nothing in matching and teaches nothing. The
+    values are looked at on the CPU only: for a tensor on a GPU it would wait for the device.
+
+    Args:
+        instances: of image `index` of the batch.
+        spec: of `SubcategorySpec.from_counts`.
 
     Raises:
         ValueError: labels that no head has an output for.
@@ -66,4 +71,7 @@ def checked_labels(
                 f"{name} of image {index} of the batch must be in [{lowest}, {highest}], got "
                 f"{low if low < lowest else high}"
             )
+    if spec.is_limited:
+        applies_KS = torch.tensor(spec.applicable(numbered(num_classes)), device=classes.device)
+        subcategories = subcategories.masked_fill(~applies_KS[classes], structures.UNKNOWN)
     return classes, subcategories

@@ -30,7 +30,8 @@ from mask2former_mt.modeling.backbone.folded_norm import fold_frozen_norms
 from mask2former_mt.modeling.backbone.timm_backbone import build_timm_backbone
 from mask2former_mt.modeling.mapped_targets import checked_labels, checked_masks
 from mask2former_mt.ops.resize_masks import mask_extents
-from mask2former_mt.structures import SubcategorySpec, per_subcategory
+from mask2former_mt.postprocess.applicable_labels import none_elsewhere
+from mask2former_mt.structures import SubcategorySpec, numbered, per_subcategory
 
 # R regions of all images of the batch, N instances of an image, S subcategories
 
@@ -70,7 +71,9 @@ class SubcategoryOutputLayers(FastRCNNOutputLayers):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         subcategory = cfg.MODEL.SUBCATEGORY
-        spec = SubcategorySpec.from_counts(subcategory.NAMES, subcategory.NUM_CLASSES)
+        spec = SubcategorySpec.from_counts(
+            subcategory.NAMES, subcategory.NUM_CLASSES, subcategory.APPLIES_TO
+        )
         weights = subcategory.LOSS_WEIGHTS
         return {
             **super().from_config(cfg, input_shape),
@@ -143,14 +146,20 @@ class SubcategoryOutputLayers(FastRCNNOutputLayers):
         for i, (found, kept) in enumerate(zip(instances, regions, strict=True)):
             kept = kept + sum(counts[:i])
             empty = kept.new_zeros((len(kept), 0))
-            found.set(
-                structures.PRED_SUBCATEGORIES,
-                torch.stack([v[kept] for v in values], 1) if values else empty,
-            )
-            found.set(
-                structures.SUBCATEGORY_SCORES,
-                torch.stack([p[kept] for p in probs], 1) if probs else empty.float(),
-            )
+            values_NS = torch.stack([v[kept] for v in values], 1) if values else empty
+            probs_NS = torch.stack([p[kept] for p in probs], 1) if probs else empty.float()
+            if self.spec.is_limited:
+                applies_KS = kept.new_tensor(
+                    self.spec.applicable(numbered(self.num_classes))
+                ).bool()
+                values_NS, probs_NS = none_elsewhere(
+                    values_NS,
+                    probs_NS,
+                    kept.new_tensor(applies_KS).bool()[found.get(structures.PRED_CLASSES)],
+                    kept.new_tensor(self.spec.num_classes),
+                )
+            found.set(structures.PRED_SUBCATEGORIES, values_NS)
+            found.set(structures.SUBCATEGORY_SCORES, probs_NS)
         return instances, regions
 
 

@@ -7,10 +7,8 @@ from criterion_tools import (
     SPEC,
     H,
     W,
-    changed_output,
     leaves,
     make_criterion,
-    mask_points,
     pairs,
     random_image,
     random_output,
@@ -96,45 +94,6 @@ def test_unknown_teaches_nothing():
     # The query learns its class and its mask all the same.
     assert output.pred_logits.grad[0, 0].any()
     assert output.mask_factors.embedding.grad[0, 0].any()
-
-
-def test_a_class_without_the_subcategory_is_taught_nothing_of_it():
-    # Ink is of class 1 only; the first object, of class 0, has none of it by definition.
-    of_class_1 = SubcategorySpec.from_counts(["ink"], [2], [[1]])
-    image, other = one_image([2, 1]), one_image([-1, 1])
-    image.classes = other.classes = torch.tensor([0, 1])
-    matches = [pairs([(0, 0), (2, 1)])]
-    output, points = random_output(1, 4, spec=ONE), mask_points(1, 2)
-    losses, expected = (
-        make_criterion(spec)(output, [target], matches=matches, points=points)
-        for spec, target in ((of_class_1, image), (ONE, other))
-    )
-    assert {k: v.tolist() for k, v in losses.items()} == {
-        k: v.tolist() for k, v in expected.items()
-    }
-    total(losses).backward()
-    gradient = output.pred_subcategories["ink"].grad[0]
-    assert not gradient[0].any()
-    # Query 2 learns its value, 1 and 3 the background, as ever.
-    assert gradient[[1, 2, 3]].abs().min() > 0
-
-
-def test_a_class_without_the_subcategory_is_matched_without_it():
-    of_class_1 = SubcategorySpec.from_counts(["ink"], [2], [[1]])
-    output = random_output(1, 2, spec=ONE, dtype=torch.float32)
-    # The same masks and classes; query 1 is surer of none. An object of class 0 does not care.
-    output = changed_output(output, torch.zeros_like)
-    output.pred_subcategories["ink"] = torch.tensor([[[9.0, 0, 0], [0, 0, 9.0]]])
-    chosen = []
-    for spec in (of_class_1, ONE):
-        criterion, image = make_criterion(spec), one_image([2])
-        seen = []
-        matcher = criterion.matcher
-        criterion.matcher = lambda *a, m=matcher, s=seen: s.append(m(*a)) or s[-1]
-        criterion(output, [image])
-        ((queries, _),) = seen[0][0]
-        chosen.append(queries.tolist())
-    assert chosen == [[0], [1]]
 
 
 def test_unknown_in_one_subcategory_leaves_the_others():

@@ -6,41 +6,15 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances, ROIMasks
 from detectron2.utils.events import EventStorage
-from tiny import ground_truth, random_image, rectangles, tiny_cfg, tiny_model
+from tiny import RCNN, ground_truth, random_image, rectangles, tiny_cfg, tiny_model
 
 from mask2former_mt.structures import SubcategorySpec
 
 SIZE = (96, 128)
-LEVELS = ["p2", "p3", "p4", "p5"]
-TINY = {
-    "MODEL.META_ARCHITECTURE": "MultiTaskRCNN",
-    "MODEL.BACKBONE.NAME": "build_timm_fpn_backbone",
-    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[16], [32], [64], [128], [256]],
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
-    "MODEL.RPN.IN_FEATURES": [*LEVELS, "p6"],
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 20,
-    "MODEL.ROI_HEADS.NAME": "MultiTaskROIHeads",
-    "MODEL.ROI_HEADS.IN_FEATURES": LEVELS,
-    "MODEL.ROI_HEADS.NUM_CLASSES": 3,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 32,
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
-    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
-    "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
-    "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
-    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
-    "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
-    "MODEL.ROI_MASK_HEAD.NUM_CONV": 1,
-    "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
-    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
-    "MODEL.MASK_ON": True,
-}
 
 
 def tiny_rcnn(**changes):
-    return tiny_model(tiny_cfg(opts={**TINY, **changes}))
+    return tiny_model(tiny_cfg(opts={**RCNN, **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +161,7 @@ def test_outputs_are_those_of_the_query_model(rcnn):
 
 
 def test_without_subcategories_it_is_plain_mask_rcnn():
-    model = tiny_model(tiny_cfg(subcategories={}, opts=TINY)).eval()
+    model = tiny_model(tiny_cfg(subcategories={}, opts=RCNN)).eval()
     assert model.roi_heads.box_predictor.spec == SubcategorySpec()
     with torch.no_grad():
         (output,) = model([{"image": random_image(*SIZE)}])
