@@ -143,8 +143,8 @@ setup(
         "tqdm",
         "msgspec",
         "jinja2",
-        # tools/check_dataset.py: outlines that cross themselves, and the report's plots.
         "shapely",
+        # Reports of a dataset or an evaluation.
         "matplotlib",
     ],
     extras_require={

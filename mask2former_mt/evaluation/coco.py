@@ -72,7 +72,7 @@ def match_results(
     by_box = match(
         truth,
         detections,
-        box_pairs(truth, detections),
+        box_pairs(truth, detections, max_dets=max_dets),
         areas_D=detections.extents[:, 2:].prod(axis=1),
         max_dets=max_dets,
     )

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pycocotools.mask as mask_util
 
 from mask2former_mt.evaluation.detections import ranks
-from mask2former_mt.evaluation.ground_truth import to_rle
+from mask2former_mt.evaluation.ground_truth import measure_masks, to_rle
 from mask2former_mt.evaluation.matching import NONE, take_objects
-from mask2former_mt.evaluation.overlaps import Pairs
+from mask2former_mt.evaluation.overlaps import ObjectFinder, Pairs
 from mask2former_mt.structures import UNKNOWN, SubcategorySpec
 
 MIN_IOU = 0.5
+_AT_ONCE = 200  # predictions whose masks are compared together
 WRONG_CLASS = "wrong class"
 WRONG_SUBCATEGORY = "wrong subcategory"
 MISSED = "missed"
@@ -65,31 +65,24 @@ def compare_results(
         category_ids: the dataset's category id of each class.
         spec: the S subcategories.
     """
-    ids = list(category_ids)
-    classes_D = np.array([ids.index(result["category_id"]) for result in results], dtype=np.int64)
+    class_of = {category_id: index for index, category_id in enumerate(category_ids)}
+    classes_D = np.array([class_of[result["category_id"]] for result in results], dtype=np.int64)
     classes_G = np.array([a["category_id"] for a in annotations], dtype=np.int64)
     crowds_G = np.array([bool(a.get("iscrowd")) for a in annotations], dtype=bool)
-    ious_DG = np.zeros((len(results), len(annotations)))
-    if ious_DG.size:
-        masks_D, masks_G = (
-            [to_rle(entry["segmentation"], *size) for entry in entries]
-            for entries in (results, annotations)
-        )
-        ious_DG = mask_util.iou(masks_D, masks_G, crowds_G.tolist())
+    pairs = _pairs(results, annotations, crowds_G, size)
     scores_D = np.array([result["score"] for result in results], dtype=np.float64)
     ranks_D = ranks(np.zeros_like(classes_D), scores_D)
 
-    overlaps_DG = ious_DG >= MIN_IOU
-    same_class_DG = classes_D[:, None] == classes_G
-    in_crowd_D = (overlaps_DG & same_class_DG & crowds_G).any(axis=1)
+    same_class_P = classes_D[pairs.detections] == classes_G[pairs.objects]
+    in_crowd_D = np.zeros(len(results), dtype=bool)
+    in_crowd_D[pairs.detections[same_class_P & crowds_G[pairs.objects]]] = True
     partners_D = np.full(len(results), NONE, dtype=np.int64)
     free_G = ~crowds_G
     one_group_G = np.zeros_like(classes_G)
-    for allowed_DG, groups_G in ((same_class_DG, classes_G), (True, one_group_G)):
-        free_DG = (partners_D == NONE)[:, None] & free_G
-        d, g = (overlaps_DG & free_DG & allowed_DG).nonzero()
+    for allowed_P, groups_G in ((same_class_P, classes_G), (True, one_group_G)):
+        free_P = (partners_D[pairs.detections] == NONE) & free_G[pairs.objects]
         candidates, objects = take_objects(
-            Pairs(d, g, ious_DG[d, g]),
+            pairs.select(free_P & allowed_P),
             ranks_D,
             groups_G,
             thresholds_L=np.array([MIN_IOU]),
@@ -113,6 +106,27 @@ def compare_results(
             num_agreeing += 1
     missed = [Disagreement(MISSED, None, g) for g in np.flatnonzero(free_G).tolist()]
     return Comparison(disagreements + missed, num_agreeing)
+
+
+def _pairs(
+    results: Sequence[Mapping],
+    annotations: Sequence[Mapping],
+    crowds_G: np.ndarray,
+    size: tuple[int, int],
+) -> Pairs:
+    """Predictions and annotations of any class with an IoU from MIN_IOU on, sorted."""
+    masks_D, masks_G = (
+        [to_rle(entry["segmentation"], *size) for entry in entries]
+        for entries in (results, annotations)
+    )
+    areas_D, extents_D = measure_masks(masks_D)
+    finder = ObjectFinder(masks_G, *measure_masks(masks_G), crowds_G)
+    parts = [Pairs(*np.zeros((2, 0), dtype=np.int64), np.zeros(0))]
+    for start in range(0, len(results), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        found = finder.pairs(masks_D[part], areas_D[part], extents_D[part], least_iou=MIN_IOU)
+        parts.append(Pairs(found.detections + start, found.objects, found.ious))
+    return Pairs.concatenate(parts)
 
 
 def _has_wrong_value(result: Mapping, annotation: Mapping, spec: SubcategorySpec) -> bool:

@@ -24,6 +24,7 @@ from mask2former_mt.dataset.document import read_document
 from mask2former_mt.dataset.split import Split, SplitFiles
 from mask2former_mt.evaluation.ground_truth import read_ground_truth
 from mask2former_mt.evaluation.joint import evaluate
+from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.evaluation.report.report import Run, write_report
 from mask2former_mt.losses.criterion import Criterion
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
@@ -95,8 +96,9 @@ def _stages(objects: int, classes: int, rounds: int) -> Iterator[tuple[str, floa
         split = load()
         record = split.records[0]
         truth = read_ground_truth(split.records, split.header)
-        yield "evaluating", _median(lambda: evaluate(truth, results, explain=True), rounds)
-        evaluation = evaluate(truth, results, explain=True)
+        limits = {"max_dets": max(MAX_DETS, objects), "explain": True}
+        yield "evaluating", _median(lambda: evaluate(truth, results, **limits), rounds)
+        evaluation = evaluate(truth, results, **limits)
         report = {"predictions": folder / "results.json", "run": Run()}
         yield (
             "reporting",
