@@ -424,8 +424,14 @@ def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
         )
     if not subcategory.WITHOUT_NONE:
         subcategory.WITHOUT_NONE = list(spec.without_none)
+    limits = spec.class_indices(labels.class_names)
     if not subcategory.APPLIES_TO:
-        subcategory.APPLIES_TO = spec.class_indices(labels.class_names)
+        subcategory.APPLIES_TO = limits
+    if list(map(list, subcategory.APPLIES_TO)) != limits:
+        raise ValueError(
+            f"MODEL.SUBCATEGORY.APPLIES_TO is {subcategory.APPLIES_TO}, but {owner} has {limits}; "
+            "leave it empty to take those, or change 'applies_to' in the dataset JSON"
+        )
 
 
 def require_instances(cfg: CfgNode) -> None:
@@ -511,7 +517,7 @@ def check_config(cfg: CfgNode) -> None:
             f"MODEL.SUBCATEGORY.WITHOUT_NONE must hold some of NAMES {names}, got {unknown[0]!r}"
         )
     limits, num_classes = list(subcategory.APPLIES_TO), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if limits and len(limits) != len(names):
+    if names and limits and len(limits) != len(names):
         raise ValueError(
             f"MODEL.SUBCATEGORY.APPLIES_TO must be empty, or a list of classes for each of NAMES "
             f"{names}, got {limits}"

@@ -120,7 +120,9 @@ def build_numbered_labels(cfg: CfgNode, weights: str) -> Labels:
             "say how many classes that has; set it, and MODEL.SUBCATEGORY.NAMES and NUM_CLASSES"
         )
     numbers = range(head.NUM_CLASSES)
-    spec = SubcategorySpec.from_counts(subcategory.NAMES, subcategory.NUM_CLASSES)
+    spec = SubcategorySpec.from_counts(
+        subcategory.NAMES, subcategory.NUM_CLASSES, subcategory.APPLIES_TO
+    )
     return Labels(tuple(map(str, numbers)), spec, tuple(numbers))
 
 

@@ -143,6 +143,23 @@ def test_a_config_that_does_not_fit_its_dataset_is_refused(config_file, options,
         fill_from_datasets(load_config(config_file, options))
 
 
+def test_classes_of_a_subcategory_are_filled_in(config_file, tmp_path):
+    for split in ("train", "val"):
+        file = tmp_path / "shapes" / f"{split}.json"
+        document = json.loads(file.read_text(encoding="utf-8"))
+        document["subcategories"][1]["applies_to"] = ["bird", "block"]
+        document["annotations"] = []
+        file.write_text(json.dumps(document), encoding="utf-8")
+    cfg = load_config(config_file, ["DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False"])
+    filled = fill_from_datasets(cfg)
+    # Of bar, block and bird the last two; tint is of all.
+    assert filled.MODEL.SUBCATEGORY.APPLIES_TO == [[], [1, 2]]
+    assert fill_from_datasets(filled) == filled
+    other = load_config(config_file, ["MODEL.SUBCATEGORY.APPLIES_TO", "[[], [1]]"])
+    with pytest.raises(ValueError, match=r"is \[\[\], \[1\]\], but .* \[1, 2\]\]; leave"):
+        fill_from_datasets(other)
+
+
 def test_subcategories_without_none_are_filled_in(config_file, tmp_path):
     for split in ("train", "val"):
         file = tmp_path / "shapes" / f"{split}.json"
@@ -151,6 +168,7 @@ def test_subcategories_without_none_are_filled_in(config_file, tmp_path):
         file.write_text(json.dumps(document), encoding="utf-8")
     filled = fill_from_datasets(load_config(config_file))
     assert filled.MODEL.SUBCATEGORY.WITHOUT_NONE == ["finish"]
+    assert filled.MODEL.SUBCATEGORY.APPLIES_TO == []
     # All of an instance dataset's classes are things.
     assert filled.MODEL.MASK_FORMER.TEST.STUFF_CLASSES == []
 
