@@ -212,6 +212,13 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
             f"one of {there} into it, or remove it to start anew"
         )
 
+    def forget_last(self) -> None:
+        """Has a later `--resume` not take up what an earlier run left; its checkpoints stay."""
+        mark = pathlib.Path(self.save_dir, "last_checkpoint")
+        if self.save_to_disk and mark.is_file():
+            mark.unlink()
+            LOGGER.info(f"{self.save_dir} has checkpoints of an earlier run; --resume skips them")
+
     def load(self, path: str, *args, **kwargs) -> dict:
         """Loads as detectron2 does; `report` then says what was loaded.
 

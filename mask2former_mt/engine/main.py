@@ -112,6 +112,8 @@ def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
     prepare_run(cfg, config_file)
     trainer = MultiTaskTrainer(cfg)
     trainer.resume_or_load(resume=resume)
+    if not resume:
+        trainer.checkpointer.forget_last()
     save_config(cfg)
     trainer.train()
     return _report(cfg, trainer.results, {"train/seconds": trainer.train_seconds})

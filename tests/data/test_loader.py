@@ -14,9 +14,14 @@ from PIL import Image
 from torch.utils.data import Sampler
 
 from mask2former_mt.config import add_mask2former_mt_config
-from mask2former_mt.data.loader import DrawSampler, MappedRecords, build_train_loader
+from mask2former_mt.data.loader import (
+    DrawSampler,
+    MappedRecords,
+    build_records,
+    build_train_loader,
+)
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
-from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
+from mask2former_mt.dataset.catalog import labels_of, register_dataset_files, spec_of
 
 PICTURES = 7
 
@@ -196,6 +201,30 @@ def test_a_record_that_the_mapper_refuses_is_replaced_by_the_next():
     assert records == [{"name": name} for name in "abc"]
     with pytest.raises(ValueError, match="a sample of none of the 3 records"):
         MappedRecords(records, lambda r: None)[0, 0]
+
+
+def test_several_datasets_are_one_list_labelled_by_their_union(name, tmp_path):
+    """The second lists another class first, its values turned round, and no class "often"."""
+    document = json.loads((name.parent / "train.json").read_text())
+    for entry in document["annotations"]:
+        entry["category_id"] = 1 if entry["category_id"] == 2 else 3
+        entry["subcategories"] = {"style": "ab"[entry["subcategories"]["style"]]}
+    document["categories"] = [{"id": 1, "name": "rare"}, {"id": 3, "name": "new"}]
+    document["subcategories"] = [{"name": "style", "values": ["c", "b", "a"]}]
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    other = tmp_path / "other.yaml"
+    split = f"train: {{images: {name.parent}, annotations: train.json}}"
+    other.write_text(f"name: other\nroot: .\n{split}\n")
+    register_dataset_files([other])
+
+    records = build_records(_cfg(name, **{"DATASETS.TRAIN": ("noise_train", "other_train")}))
+    labels = [
+        (a["category_id"], *a["subcategories"]) for record in records for a in record["annotations"]
+    ]
+    # often 0, rare 1, new 2; a 0, b 1, c 2: the same objects, in the second "new" for "often".
+    assert labels[:PICTURES] == [(0, 0), (0, 1), (0, 0), (0, 1), (0, 0), (0, 1), (1, 0)]
+    assert labels[PICTURES:] == [(2, 0), (2, 1), (2, 0), (2, 1), (2, 0), (2, 1), (1, 0)]
+    assert labels_of("noise_train", "other_train").class_names == ("often", "rare", "new")
 
 
 def test_a_stream_without_numbers_is_refused(name):

@@ -115,6 +115,25 @@ class TestWhatIsWritten:
         assert Image.open(sheet).size[0] == 2 * (2 * 683 + 24) + 24
         assert [image["id"] for image in results["images"]] == [70, 30]
 
+    @pytest.mark.parametrize("option", [(), ("--only-disagreements",)])
+    def test_ground_truth_is_known_by_name(self, predict, pictures, dataset, tmp_path, option):
+        """Another order of fewer classes and of the values makes the same overlay."""
+        records = DatasetCatalog.get(dataset)
+        records[0]["annotations"][0]["subcategories"] = [1]  # ripe
+        predict([pictures], "--ground-truth", dataset, *option)
+        before = (tmp_path / "out" / "a.png").read_bytes()
+
+        values = [{"name": "ripeness", "values": ["ripe", "unripe"]}]
+        MetadataCatalog.remove(dataset)
+        MetadataCatalog.get(dataset).set(
+            thing_classes=["pear", "plum", "apple"],
+            subcategory_spec=SubcategorySpec.from_json(values),
+        )
+        records[0]["annotations"][0] |= {"category_id": 0, "subcategories": [0]}
+        records[1]["annotations"][0]["category_id"] = 0
+        predict([pictures], "--ground-truth", dataset, *option, "--overwrite")
+        assert (tmp_path / "out" / "a.png").read_bytes() == before
+
     def test_only_disagreements(self, predict, pictures, dataset, tmp_path):
         sheet = tmp_path / "sheets" / "wrong.png"
         options = ["--ground-truth", dataset, "--only-disagreements", "--contact-sheet", sheet]
