@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mask2former_mt.importers.source import Report, Source
 
 from mask2former_mt.dataset.label_names import alike_names, tidy_name
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.dataset.rle import as_id
 
 
 def tidy_classes(source: Source, report: Report) -> None:
@@ -19,8 +19,8 @@ def tidy_classes(source: Source, report: Report) -> None:
     one_id: dict[int, int] = {}
     kept = []
     for category in source.categories:
-        number, name = category["id"], category["name"]
-        if not is_int(number) or not isinstance(name, str) or not tidy_name(name):
+        number, name = as_id(category["id"]), category["name"]
+        if number is None or not isinstance(name, str) or not tidy_name(name):
             kept.append(category)
             continue
         tidy = tidy_name(name)
@@ -30,13 +30,13 @@ def tidy_classes(source: Source, report: Report) -> None:
         if same["name"] == name:
             kept.append({**category, "name": tidy})
         else:
-            one_id[number] = same["id"]
+            one_id[number] = as_id(same["id"])
     source.categories = kept
     for split in source.splits if one_id else ():
         for item in split.objects:
-            number = item.entry.get("category_id")
-            if is_int(number):
-                item.entry["category_id"] = one_id.get(number, number)
+            number = as_id(item.entry.get("category_id"))
+            if number in one_id:
+                item.entry["category_id"] = one_id[number]
 
 
 def note_alike(what: str, names: Iterable[str], report: Report) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mask2former_mt.importers.coco_attributes import read_coco_attributes
+from mask2former_mt.importers.cvat_xml import read_cvat
 from mask2former_mt.importers.fashionpedia_json import read_fashionpedia
 from mask2former_mt.importers.label_studio import read_label_studio
 from mask2former_mt.importers.labelme import read_labelme
@@ -35,6 +36,7 @@ FORMATS = {
     "yolo": Format(read_yolo, "YOLO segmentation: data.yaml, or the folder that it lies in"),
     "labelme": Format(read_labelme, "LabelMe or X-AnyLabeling: a folder of JSON files"),
     "label-studio": Format(read_label_studio, "Label Studio's JSON (not JSON-MIN, not its COCO)"),
+    "cvat": Format(read_cvat, "CVAT's XML for images 1.1"),
     "coco": Format(
         read_coco_attributes, "CVAT or another COCO JSON whose annotations have 'attributes'"
     ),

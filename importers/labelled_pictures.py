@@ -72,7 +72,13 @@ def labelled_source(
     for name, found in pictures.items():
         root = common_folder([picture.file for picture in found]) if found else Path.cwd()
         split = SourceSplit(name, request.inputs[name], root)
+        previous = None
         for picture in sorted(found, key=lambda picture: picture.file):
+            if picture.file == previous:
+                request.report.refuse(
+                    f"{request.inputs[name]}: {picture.file} is annotated twice; keep one of them"
+                )
+            previous = picture.file
             split.add_picture(picture.file, picture.height, picture.width)
             for item in picture.objects:
                 split.add_object(

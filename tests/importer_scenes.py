@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
+from xml.etree.ElementTree import Element, ElementTree, SubElement
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -267,6 +268,33 @@ def brush_bytes(mask: np.ndarray) -> list[int]:
     return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
 
 
+def write_cvat(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]:
+    """An XML for each split and the pictures in `images/<split>`, as CVAT exports a task."""
+    inputs = {}
+    for split, pictures in scene.items():
+        root = Element("annotations")
+        SubElement(root, "version").text = "1.1"
+        for view in pictures:
+            save_picture(folder / "images" / split / view.file_name, view)
+            size = {"width": str(view.width), "height": str(view.height)}
+            image = SubElement(root, "image", name=view.file_name, subset=split, **size)
+            for number, thing in enumerate(view.things, start=1):
+                for polygon in thing.polygons:
+                    points = ";".join(f"{x:.2f},{y:.2f}" for x, y in pairs(polygon))
+                    shape = SubElement(
+                        *(image, "polygon"),
+                        label=thing.name,
+                        points=points,
+                        group_id=str(number),
+                        occluded="1" if thing.occluded is True else "0",
+                    )
+                    if thing.colour is not MISSING:
+                        SubElement(shape, "attribute", name="colour").text = thing.colour
+        inputs[split] = folder / f"{split}.xml"
+        ElementTree(root).write(inputs[split], encoding="utf-8", xml_declaration=True)
+    return inputs
+
+
 def cvat_attributes(thing: Thing) -> dict:
     """As CVAT's export has them, with its own keys."""
     given = {"occluded": thing.occluded, "colour": thing.colour}
@@ -299,6 +327,8 @@ def write_format(format_name: str, folder: Path, scene: dict[str, list[View]]) -
         return write_labelme(folder, scene), {}
     if format_name == "label-studio":
         return write_label_studio(folder, scene), {}
+    if format_name == "cvat":
+        return write_cvat(folder, scene), {}
     if format_name == "coco":
         return write_coco(folder, scene, cvat_attributes)
     header = {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}}

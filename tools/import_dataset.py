@@ -18,7 +18,8 @@ from mask2former_mt.engine.setup import at_least_one, errors_named
 DEFAULTS = ImportOptions()
 # Formats whose files list the values of their attributes.
 _LISTED = ("fashionpedia", "paco")
-_WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio")
+_WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio", "cvat")
+_WITH_OTHER_KEYS = ("labelme", "label-studio", "coco")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,7 +95,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
             action="store_true",
             help="give the attributes of a whole picture to each of its objects",
         )
-    if format_name not in _LISTED:
+    if format_name in _WITH_OTHER_KEYS:
         parser.add_argument(
             "--attributes-key",
             dest="attributes_keys",
@@ -103,6 +104,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
             metavar="KEY",
             help="further keys of an annotation that are attributes or hold some, such as metadata",
         )
+    if format_name not in _LISTED:
         parser.add_argument(
             "--max-values",
             type=at_least_one,

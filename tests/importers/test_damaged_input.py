@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -78,6 +79,14 @@ def write(format_name: str, folder: Path) -> tuple[dict, dict]:
                 results.append({"from_name": kind, "id": "b", "type": kind, "value": value})
 
         edit(inputs["val"], add_brush_and_ellipse)
+    if format_name == "cvat":
+        text = inputs["val"].read_text()
+        more = (
+            '<mask label="cat" group_id="5" rle="3,4,5" left="60" top="1" width="4" height="3"/>'
+            '<ellipse label="cat" group_id="5" cx="9" cy="9" rx="3" ry="4" rotation="30"/>'
+            '<tag label="sunny"><attribute name="how">very</attribute></tag>'
+        )
+        inputs["val"].write_text(text.replace("</image>", f"{more}</image>"))
     if format_name == "labelme":
         mask = png_base64(np.ones((3, 4), dtype=bool))
         shapes = [
@@ -131,6 +140,12 @@ def damage(file: Path, data: st.DataObject) -> None:
             remove = data.draw(st.booleans(), label="remove")
             document = replaced(document, path, data.draw(ODD, label="value"), remove=remove)
         file.write_text(json.dumps(document))
+        return
+    if file.suffix == ".xml" and data.draw(st.booleans(), label="value?"):
+        text = content.decode()
+        at = data.draw(st.sampled_from([*re.finditer('"[^"]*"|>[^<>]+<', text)]), label="at")
+        odd = data.draw(st.sampled_from(["", "-1", "nan", "1e999", "x", "9" * 5000, "1,2;3"]))
+        file.write_text(text[: at.start() + 1] + odd + text[at.end() - 1 :])
         return
     kind = data.draw(st.sampled_from(["cut", "insert", "swap", "empty", "gone"]), label="kind")
     at = data.draw(st.integers(0, len(content)), label="at")

@@ -135,7 +135,7 @@ def test_classes_that_the_splits_write_differently_are_one(tmp_path):
     case = coco_with(tmp_path, lambda thing: {})
     edit(case.inputs["val"], lambda d: d["categories"][1].update(name="dog "))
     assert case.run().num_classes == 2
-    edit(case.inputs["val"], lambda d: d["categories"][1].update(name="dog ", id=77))
+    edit(case.inputs["val"], lambda d: d["categories"][1].update(name="dog ", id="77"))
     edit(case.inputs["val"], lambda d: d["annotations"][0].update(category_id=77))
     assert case.run().num_classes == 2
     assert case.document("val")["annotations"][0]["category_id"] == 9

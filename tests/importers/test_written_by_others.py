@@ -21,10 +21,17 @@ def brush_mask() -> np.ndarray:
     return mask
 
 
-def test_what_cvat_exports_with(tmp_path):
+@pytest.mark.parametrize(
+    ("format_name", "path"),
+    [
+        ("coco", "datumaro_coco/annotations/instances_default.json"),
+        ("cvat", "datumaro_cvat/annotations.xml"),
+    ],
+)
+def test_what_cvat_exports_with(tmp_path, format_name, path):
     done = import_dataset(
-        "coco",
-        {"train": FILES / "datumaro_coco" / "annotations" / "instances_default.json"},
+        format_name,
+        {"train": FILES / path},
         tmp_path,
         options=ImportOptions(crowd="object", unusable="skip"),
         dataset_name="cvat",
