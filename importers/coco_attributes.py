@@ -25,13 +25,12 @@ from mask2former_mt.importers.attribute_choice import Survey
 from mask2former_mt.importers.source import Request, Source, SourceObject, SourceSplit, Texts
 
 from mask2former_mt.dataset.document import read_document
+from mask2former_mt.dataset.listed_pictures import find_pictures
 from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.dataset.rle import as_id, is_int
 
-# Objects with iscrowd 1: crowds, which training leaves out, or single objects.
-CROWD_CHOICES = ("keep", "object")
-# Of an annotation, besides `iscrowd`.
-_KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area")
+# Of an annotation; null is as good as none.
+_KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd")
 OWN_KEYS = (*_KEYS, "iscrowd")
 _ATTRIBUTES_KEY = "attributes"
 # Of Fashionpedia and PACO.
@@ -140,14 +139,19 @@ class CocoFiles:
         """
         # The files' lists together; whether they contradict each other is for the reader to say.
         categories: list[dict] = []
+        named: list[dict] = []  # the same, without what may differ
         splits = []
         for split, file in self._request.inputs.items():
             document = self.documents[split]
             root = self._image_root(split)
             for entry in document["categories"]:
-                category = {"id": entry.get("id"), "name": entry.get("name")}
-                if category not in categories:
-                    categories.append(category)
+                number = as_id(entry.get("id"))
+                category = {"id": entry.get("id") if number is None else number}
+                category["name"] = entry.get("name")
+                if category not in named:
+                    named.append(category)
+                    parent = {key: entry[key] for key in ("supercategory",) if key in entry}
+                    categories.append(category | parent)
             images = [_image(entry, root, kept_image_keys) for entry in document["images"]]
             objects = []
             for entry in filter(is_wanted, document["annotations"]):
@@ -175,6 +179,9 @@ class CocoFiles:
         for folder in candidates:
             if names and os.path.isfile(folder / _portable(names[0], folder)):
                 return folder
+        for folder in candidates:
+            if names and find_pictures(folder, names[:1], set()):
+                return folder
         raise FileNotFoundError(
             f"{file}: the pictures are in none of {', '.join(map(str, candidates))}; give their "
             "folder with --images"
@@ -189,17 +196,7 @@ class CocoFiles:
                 "boxes without a mask",
             )
             return None
-        iscrowd = entry.get("iscrowd", 0)
-        if iscrowd == 1 and self._request.options.crowd == "object":
-            iscrowd = 0
-        elif iscrowd == 1:
-            self._request.report.note(
-                "objects marked as crowds, which training leaves out (CVAT marks every brush mask "
-                "so; if they are single objects, give --crowd object)",
-                origin,
-            )
-        kept = {key: entry[key] for key in _KEYS if entry.get(key) is not None}
-        return {**kept, "iscrowd": iscrowd}
+        return {key: entry[key] for key in _KEYS if entry.get(key) is not None}
 
 
 def _image(entry: dict, root: Path, kept_keys: tuple[str, ...]) -> dict:

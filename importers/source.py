@@ -107,7 +107,7 @@ class ImportOptions:
         absent: a missing attribute, one of `attribute_choice.ABSENT_CHOICES`.
         several: several texts of one attribute, one of `attribute_choice.SEVERAL_CHOICES`.
         unusable: an object without a sound mask, one of `UNUSABLE_CHOICES`.
-        crowd: an object marked as a crowd, one of `coco_attributes.CROWD_CHOICES`.
+        crowd, holes: crowd marks, and polygons inside others; see `Conventions`.
         parts: whether PACO's parts of objects are imported as objects.
     """
 
@@ -120,6 +120,7 @@ class ImportOptions:
     several: str = "unknown"
     unusable: str = "refuse"
     crowd: str = "keep"
+    holes: str = "fill"
     parts: bool = True
 
 

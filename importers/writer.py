@@ -1,14 +1,17 @@
 """Writes what a format's reader found as this project's JSON and dataset YAML: whole, or nothing.
 
-The one reader of datasets says what is wrong with it; here it is only told which entry of the
-source each problem is about, and what becomes of an object without a sound mask.
+The one reader of datasets says what is wrong with it, and what `check_dataset.py --write-clean`
+repairs is repaired in the same way; here it is only told which entry of the source each problem is
+about, and what becomes of an object without a sound mask.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import pycocotools.mask as mask_util
 import yaml
@@ -16,7 +19,9 @@ from mask2former_mt.importers.attribute_choice import Labeller
 from mask2former_mt.importers.class_names import note_alike, tidy_classes
 from mask2former_mt.importers.source import Report, Request, Source, SourceObject, SourceSplit
 
-from mask2former_mt.dataset.document import read_header
+from mask2former_mt.check.repair import clean_document
+from mask2former_mt.dataset.annotation import Conventions
+from mask2former_mt.dataset.document import read_header, root_category
 from mask2former_mt.dataset.problems import ERROR, Problem
 from mask2former_mt.dataset.rle import as_id
 from mask2former_mt.dataset.split import Split, SplitFiles
@@ -29,6 +34,22 @@ _ALWAYS_REFUSED = ("duplicate-annotation-id", "unknown-image", "unknown-category
 # Problems whose index is a position in `images`; all others' is one in `annotations`.
 _OF_IMAGES = ("bad-image-entry", "duplicate-image-id", "unreadable-image", "size-mismatch")
 _MAX_FILES_SHOWN = 3
+
+
+class _ReadSplit(NamedTuple):
+    """A split of the source as the project's reader sees it.
+
+    Args:
+        source: the split.
+        document: its lists, repaired.
+        objects: those of the source that `document` lists, in its order.
+        split: the repaired document as it was read.
+    """
+
+    source: SourceSplit
+    document: dict
+    objects: list[SourceObject]
+    split: Split
 
 
 def make_documents(
@@ -52,83 +73,119 @@ def make_documents(
     for fault in faults:
         report.refuse(f"{files}: {fault}")
     report.raise_if_refused()
-    read = [_read_and_check(split, source, report) for split in source.splits]
+    read = [_read_and_check(split, source, request) for split in source.splits]
     report.raise_if_refused()
     note_alike("classes", (category["name"] for category in source.categories), report)
     labeller = Labeller(source, request.options, report)
     header = {
         "info": {"description": description},
-        "categories": _numbered(source.categories),
+        "categories": _categories(source, read, report),
         "subcategories": labeller.spec.to_json(),
     }
     documents = {
-        source_split.name: {
+        part.source.name: {
             **header,
-            "images": _numbered(source_split.images),
-            "annotations": _annotations(source, source_split, split, labeller, report),
+            "images": sorted(part.document["images"], key=lambda entry: entry["id"]),
+            "annotations": _annotations(source, part, labeller, report),
         }
-        for source_split, split in zip(source.splits, read, strict=True)
+        for part in read
     }
     report.raise_if_refused()
     return documents, labeller.spec
 
 
-def _numbered(entries: list[dict]) -> list[dict]:
-    """Entries of a list by their ids, which are integers."""
-    return sorted(({**e, "id": as_id(e["id"])} for e in entries), key=lambda entry: entry["id"])
+def _categories(source: Source, read: list[_ReadSplit], report: Report) -> list[dict]:
+    """The classes by ascending id, without one that only stands above the others."""
+    annotations = [entry for part in read for entry in part.document["annotations"]]
+    root = root_category(source.categories, annotations)
+    if root is not None:
+        report.note(
+            f"left out category {root['name']!r}, which has no object: all others name it as their "
+            "supercategory"
+        )
+    classes = [
+        {"id": as_id(entry["id"]), "name": entry["name"]}
+        for entry in source.categories
+        if entry is not root
+    ]
+    return sorted(classes, key=lambda entry: entry["id"])
 
 
-def _read_and_check(source_split: SourceSplit, source: Source, report: Report) -> Split:
-    """Reads a split as training will, but for the labels, which are right by construction."""
+def _read_and_check(source_split: SourceSplit, source: Source, request: Request) -> _ReadSplit:
+    """Repairs a split, and reads it as training will, but for the labels, which are right by
+    construction."""
+    report, options = request.report, request.options
     document = {
         "images": source_split.images,
         "annotations": [item.entry for item in source_split.objects],
         "categories": source.categories,
     }
-    files = SplitFiles(source_split.name, source_split.image_root, source_split.file)
-    split = Split(files, document, opens_pictures=source.is_coco)
-    found = (*split.problems, *split.image_problems)
-    problems = [problem for problem in found if problem.severity == ERROR]
+    files = SplitFiles(
+        source_split.name,
+        source_split.image_root,
+        source_split.file,
+        Conventions(crowd=options.crowd, holes=options.holes),
+    )
+    # What is the same in the keys that are read need not be the same object.
+    cleaned = clean_document(document, files, opens_pictures=source.is_coco, keeps_doubles=True)
+    for repair, count in cleaned.repairs.items():
+        report.note(f"{source_split.file}: {count} x {repair}")
+    if cleaned.num_doubtful:
+        report.note(
+            f"{source_split.file}: {cleaned.num_doubtful} objects have a polygon inside another "
+            "one, which COCO fills; if such polygons are holes, give --holes even-odd"
+        )
+    objects = [source_split.objects[index] for index in cleaned.kept]
+    # The split takes its list of annotations apart.
+    copied = {**cleaned.document, "annotations": list(cleaned.document["annotations"])}
+    split = Split(dataclasses.replace(files, conventions=Conventions()), copied)
     unusable: dict[int, Problem] = {}
     missing = []
-    for problem in problems:
-        if problem.kind == "missing-image":
+    for problem in (*split.problems, *cleaned.split.image_problems):
+        if problem.kind == "crowd":
+            report.note(f"{source_split.file}: {problem.text}")
+        elif problem.severity != ERROR:
+            continue  # a note tells of the repair
+        elif problem.kind == "missing-image":
             missing.append(os.path.relpath(problem.file, source_split.image_root))
         elif problem.kind in _OF_IMAGES or problem.index is None:
             # Only a picture has a place of its own within the file.
             place = "" if problem.file == str(source_split.file) else f"{problem.place}: "
             report.refuse(f"{source_split.file}: {place}{problem.text}")
         elif problem.kind in _ALWAYS_REFUSED or problem.annotation_id is None:
-            report.refuse(f"{source_split.objects[problem.index].origin}: {problem.text}")
+            report.refuse(f"{objects[problem.index].origin}: {problem.text}")
         else:
             unusable.setdefault(problem.index, problem)
     for index, problem in unusable.items():
-        report.unusable(source_split.objects[index].origin, problem.text)
+        report.unusable(objects[index].origin, problem.text)
     if missing:
         shown = ", ".join(missing[:_MAX_FILES_SHOWN])
+        is_given = source_split.name in request.images
+        remedy = "none has this name" if is_given else "give their folder with --images"
         report.refuse(
             f"{source_split.file}: {len(missing)} of {len(source_split.images)} pictures are "
             f"missing from {source_split.image_root}: {shown}"
-            f"{' ...' if len(missing) > _MAX_FILES_SHOWN else ''}; give their folder with --images"
+            f"{' ...' if len(missing) > _MAX_FILES_SHOWN else ''}; {remedy}"
         )
-    return split
+    return _ReadSplit(source_split, cleaned.document, objects, split)
 
 
 def _annotations(
-    source: Source, source_split: SourceSplit, split: Split, labeller: Labeller, report: Report
+    source: Source, part: _ReadSplit, labeller: Labeller, report: Report
 ) -> list[dict]:
     """The sound objects as the JSON's `annotations`, by ascending id of their image."""
-    items = {as_id(item.entry["id"]): item for item in source_split.objects}
+    pairs = zip(part.document["annotations"], part.objects, strict=True)
+    items = {entry["id"]: (entry, item) for entry, item in pairs}
     entries: list[dict] = []
-    for record in sorted(split.records, key=lambda record: record["image_id"]):
+    for record in sorted(part.split.records, key=lambda record: record["image_id"]):
         for annotation in record["annotations"]:
-            item = items[annotation["id"]]
+            entry, item = items[annotation["id"]]
             entries.append(
                 {
                     "id": annotation["id"] if source.is_coco else len(entries) + 1,
                     "image_id": record["image_id"],
-                    "category_id": as_id(item.entry["category_id"]),
-                    "segmentation": item.entry["segmentation"],
+                    "category_id": entry["category_id"],
+                    "segmentation": entry["segmentation"],
                     "iscrowd": annotation["iscrowd"],
                     "subcategories": labeller.labels(item),
                     "bbox": [round(float(side), _DECIMALS) for side in annotation["bbox"]],
@@ -139,11 +196,10 @@ def _annotations(
 
 
 def _area(annotation: dict, record: dict, item: SourceObject, report: Report) -> float:
-    """The source's area if it can be one, otherwise the mask's number of pixels."""
+    """The source's area if it has a sound one, otherwise the mask's number of pixels."""
     height, width = record["height"], record["width"]
-    area = annotation["area"]
-    if area is not None and 0 < area <= height * width:
-        return area
+    if annotation["area"] is not None:
+        return annotation["area"]
     rle = annotation["segmentation"]
     if isinstance(rle, list):
         rle = mask_util.merge(mask_util.frPyObjects(rle, height, width))

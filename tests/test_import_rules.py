@@ -86,7 +86,8 @@ RULES = {
         *("config", "data", "dataset", "engine.checkpoint", "evaluation", "files"),
         *("label_lists", "structures", "visualization"),
     ),
-    "importers": ("dataset", "files", "structures"),
+    # What is imported is repaired as a check repairs it.
+    "importers": ("check.repair", "dataset", "files", "structures"),
 }
 # The package's own first lines, which import all that registers something.
 FREE = {"", "_requirements"}

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
-from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
 from mask2former_mt.importers.dataset_import import DEFAULT_SPLIT, FORMATS, by_split, import_dataset
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
+from mask2former_mt.dataset.annotation import CONVENTION_CHOICES
 from mask2former_mt.engine.setup import at_least_one, errors_named
 
 DEFAULTS = ImportOptions()
@@ -115,10 +115,17 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
     if format_name == "coco" or format_name in _LISTED:
         parser.add_argument(
             "--crowd",
-            choices=CROWD_CHOICES,
+            choices=CONVENTION_CHOICES["crowd"],
             default=DEFAULTS.crowd,
             help="annotations with iscrowd 1: keep them so (training leaves them out; the "
             "default), or make them objects, as CVAT's brush masks are",
+        )
+        parser.add_argument(
+            "--holes",
+            choices=CONVENTION_CHOICES["holes"],
+            default=DEFAULTS.holes,
+            help="a polygon inside another one of the same object: fill it, as COCO does (the "
+            "default), or cut it out as a hole",
         )
     if format_name == "paco":
         parser.add_argument(

@@ -57,14 +57,15 @@ def scan_labels(
     files = {split.files.name: str(split.files.json_file) for split in splits}
     name = training_split(list(files))
     others = [statistics[other] for other in files if other != name]
+    (root_class,) = [split.root_class for split in splits if split.files.name == name]
     return [
         Problem(WARNING, kind, files[name], message, remedy)
-        for kind, message, remedy in _find_untaught(name, statistics[name], others)
+        for kind, message, remedy in _find_untaught(name, statistics[name], others, root_class)
     ]
 
 
 def _find_untaught(
-    split: str, counted: SplitStatistics, others: list[SplitStatistics]
+    split: str, counted: SplitStatistics, others: list[SplitStatistics], root_class: str | None
 ) -> Iterator[tuple[str, str, str]]:
     """Kinds, messages and remedies."""
     if counted.num_instances == 0:
@@ -75,7 +76,7 @@ def _find_untaught(
     alike = [other.class_counts for other in others if other.class_names == counted.class_names]
     elsewhere = sum(alike, 0 * counted.class_counts)
     for index, name in enumerate(counted.class_names):
-        if counted.class_counts[index] == 0:
+        if counted.class_counts[index] == 0 and name != root_class:
             message = f"class {name!r} has no object in split {split!r}"
             yield "class-never-seen", *_unseen(message, elsewhere[index])
     others = [other for other in others if other.spec == counted.spec]

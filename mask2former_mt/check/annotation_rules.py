@@ -21,7 +21,7 @@ from mask2former_mt.dataset.split import Split
 # Side of one cell of the grid on which the network predicts masks, in pixels of its input.
 MASK_STRIDE = 4
 # Coordinates are written with few decimals: so little beyond the picture is rounding.
-_MAX_ROUNDING_PX = 0.1
+MAX_ROUNDING_PX = 0.1
 # An outline that encloses less may miss the centre of every pixel.
 _MAX_MISSED_PX = 16.0
 # A narrow outline longer than this is not drawn to find out.
@@ -94,12 +94,12 @@ def scan_annotations(
         if shape is not None and is_whole:
             if annotation["has_bbox"]:
                 faults += _scan_box(annotation["bbox"], height, width)
-            faults += _scan_area(annotation["area"], shape)
+            faults += scan_area(annotation["area"], shape)
             if index is None:
                 area = shape.area
                 if area < MASK_STRIDE**2 and not annotation["iscrowd"]:
                     faults.append(_too_small(area))
-        identity = _identity(annotation) if is_whole else None
+        identity = identity_of(annotation) if is_whole else None
         if identity in known:
             message = "the same object with the same labels is annotated a second time"
             remedy = "remove it, --write-clean does so"
@@ -146,7 +146,7 @@ def scan_segmentation(
         area, holed = united_area(outlines), area_with_holes(outlines)
     else:
         area = float(mask_util.area(segmentation))
-    if outside > _MAX_ROUNDING_PX:
+    if outside > MAX_ROUNDING_PX:
         faults.append(_overshoot("the outline", corners, height, width))
     is_in_doubt = any(fault.severity == ERROR for fault in faults)
     return faults, None if is_in_doubt else Shape(corners, area, holed)
@@ -201,12 +201,13 @@ def _scan_box(box: Sequence[float] | None, height: float, width: float) -> list[
         return []
     x, y, w, h = box
     corners = (x, y, x + w, y + h)
-    if _MAX_ROUNDING_PX < _outside(corners, height, width) <= MAX_OUTSIDE_PX:
+    if MAX_ROUNDING_PX < _outside(corners, height, width) <= MAX_OUTSIDE_PX:
         return [_overshoot("'bbox'", corners, height, width)]
     return []
 
 
-def _scan_area(area: float | None, shape: Shape) -> list[Fault]:
+def scan_area(area: float | None, shape: Shape) -> list[Fault]:
+    """Compares an annotation's area, in pixels, with what its outline covers."""
     if shape.area_with_holes is not None:
         says_so = area is not None and abs(area - shape.area_with_holes) < abs(area - shape.area)
         message = (
@@ -253,7 +254,7 @@ def _overshoot(what: str, corners: tuple[float, ...], height: float, width: floa
     return Fault("out-of-bounds", message, remedy, WARNING)
 
 
-def _identity(annotation: Mapping) -> tuple | None:
+def identity_of(annotation: Mapping) -> tuple | None:
     """What two annotations that say the same of the same pixels share; None if it is not known."""
     segmentation, labels = annotation["segmentation"], annotation["subcategories"]
     if segmentation is None or annotation["category_id"] is None or labels is None:

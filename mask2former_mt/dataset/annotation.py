@@ -129,7 +129,7 @@ class AnnotationReader:
                 # An outline in doubt says nothing of the box.
                 box = box if _are_numbers(box) and len(box) == 4 else None
             else:
-                box = self._box(box, corners, height, width, faults)
+                box = self._box(box, segmentation, corners, height, width, faults)
                 if box is None and isinstance(segmentation, dict):
                     # A text cut short has another extent than the whole one.
                     for _, message in faults_of_counts([segmentation]):
@@ -258,7 +258,13 @@ class AnnotationReader:
         return polygons, corners
 
     def _box(
-        self, box: object, corners: Corners, height: float, width: float, faults: list[Fault]
+        self,
+        box: object,
+        segmentation: list | Mapping,
+        corners: Corners,
+        height: float,
+        width: float,
+        faults: list[Fault],
     ) -> list[float] | None:
         """xywh in pixels; None if it is to be taken from the outline."""
         x0, y0, x1, y1 = corners
@@ -282,6 +288,10 @@ class AnnotationReader:
         if not is_box:
             faults.append(fault("no box", got=shown(box)))
             return None
+        if isinstance(segmentation, list):
+            # A part that encloses nothing has no box.
+            parts = [polygon for polygon in segmentation if _enclosed(polygon)]
+            x0, y0, x1, y1 = _corners_of(parts) or corners
         own = [x0, y0, x1 - x0, y1 - y0]
         if mask_util.iou([[*map(float, box)]], [own], [0]) >= _MIN_BOX_IOU:
             return box
@@ -374,6 +384,12 @@ def _mended_polygons(polygons: list, faults: list[Fault]) -> list:
         name = "short part" if kept else "only short parts"
         faults.append(fault(name, number=len(short[0]) // 2, got=shown(short[0])))
     return kept
+
+
+def _enclosed(polygon: list[float]) -> float:
+    """Twice what a polygon encloses, by the shoelace formula; its sign tells the direction."""
+    xs, ys = polygon[0::2], polygon[1::2]
+    return sum(xs[i - 1] * y - x * ys[i - 1] for i, (x, y) in enumerate(zip(xs, ys, strict=True)))
 
 
 def _are_numbers(value: object) -> bool:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import gc
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -161,6 +161,26 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
         return None, faults
     category_ids = tuple(sorted(names))
     return Header(category_ids, tuple(names[i] for i in category_ids), spec), []
+
+
+def root_category(categories: Sequence[dict], annotations: Iterable[Mapping]) -> dict | None:
+    """The category that stands above all others and has no objects, as Roboflow writes one.
+
+    Args:
+        categories: entries of the list `categories`.
+        annotations: all that have a class.
+
+    Returns:
+        The entry that all others name as their `supercategory`; None without one.
+    """
+    for root in categories:
+        name = root.get("name")
+        others = [category for category in categories if category is not root]
+        if others and name and all(c.get("supercategory") == name for c in others):
+            root_id = as_id(root.get("id"))
+            is_used = any(as_id(entry.get("category_id")) == root_id for entry in annotations)
+            return None if is_used else root
+    return None
 
 
 def _unlisted_classes(spec: SubcategorySpec, class_names: Collection[str]) -> list[str]:

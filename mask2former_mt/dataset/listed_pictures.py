@@ -71,7 +71,7 @@ def look_at_pictures(
     # upright; and whether the pictures agree with the JSON by and large.
     turned = [i for i, said in others.items() if sizes[i] == said[::-1]]
     is_drawn_turned = not all(fits(i, sizes[i]) for i in turned)
-    are_few = 2 * len(others) <= len(sizes)
+    are_few = 2 * sum(math.isfinite(said[0]) for said in others.values()) <= len(sizes)
     for i, said in others.items():
         size, file = sizes[i], records[i]["file_name"]
         if not math.isfinite(said[0]):

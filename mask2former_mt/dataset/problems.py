@@ -56,6 +56,7 @@ KINDS = {
     "smaller-than-stride": "objects smaller than one cell of the network's mask grid",
     "misaligned": "training samples whose image and masks were not moved alike",
     "names-alike": "names that differ only by blanks, case or Unicode form",
+    "root-category": "categories that are no class but stand above all classes",
     "class-never-seen": "classes without an object",
     "value-never-seen": "values that no object has",
     "label-never-varies": "subcategories in which all objects are alike",

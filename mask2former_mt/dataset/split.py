@@ -20,6 +20,7 @@ from mask2former_mt.dataset.document import (
     Header,
     read_document,
     read_header,
+    root_category,
     without_garbage_collection,
 )
 from mask2former_mt.dataset.listed_pictures import Size, look_at_pictures
@@ -153,6 +154,11 @@ class Split:
         """The pictures of which reading keeps less than their files hold."""
         return self._content.converted_pictures
 
+    @property
+    def root_class(self) -> str | None:
+        """A class that is none, but stands above all others, as Roboflow writes it."""
+        return self._content.root_class
+
     @functools.cached_property
     def warnings(self) -> str:
         """All warnings in a few lines, of files that can be used; empty without any."""
@@ -259,6 +265,7 @@ class _Content:
         self.unsound: dict[int, list[dict]] = {}
         self.image_problems: list[Problem] = []
         self.converted_pictures = ConvertedPictures()
+        self.root_class: str | None = None
         # Of each record the index of its entry and its name in the JSON; and by position what is
         # wrong with its size.
         self._indices: list[int] = []
@@ -275,6 +282,15 @@ class _Content:
         records = self._read_images(document["images"])
         if self.opens_pictures:
             self._look_at_pictures(records, document["annotations"])
+        root = root_category(document["categories"], document["annotations"])
+        if root is not None:
+            self.root_class = root["name"]
+            message = (
+                f"class {shown(root['name'])} has no object, and all other classes name it as "
+                "their supercategory: Roboflow writes such a root, which is no class"
+            )
+            remedy = "leave it out: tools/check_dataset.py --write-clean and an import do so"
+            self._add(Fault("root-category", message, remedy, WARNING))
         self._tell_sizes(records)
         self._read_annotations(document["annotations"], records)
         self.records = PackedRecords(records)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.check.check_report import report_json
 from mask2former_mt.check.repair import clean_document
-from mask2former_mt.dataset.annotation import COCO_CONVENTIONS
+from mask2former_mt.dataset.split import SplitFiles
 
 RUNS = settings(
     deadline=10_000,
@@ -109,8 +109,8 @@ def test_any_annotations_give_findings(document, draw):
             isinstance(document.get(key), list) and all(isinstance(e, dict) for e in document[key])
             for key in ("images", "annotations", "categories")
         ):
-            cleaned, _ = clean_document(document, COCO_CONVENTIONS)
-            json.dumps(cleaned)
+            files = SplitFiles("train", dataset.folder / "train", dataset.json_file())
+            json.dumps(clean_document(document, files).document)
 
 
 @RUNS

@@ -25,10 +25,10 @@ from importer_scenes import (
     write_format,
 )
 from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
-from mask2former_mt.importers.coco_attributes import CROWD_CHOICES
 from mask2former_mt.importers.dataset_import import FORMATS, import_dataset
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
+from mask2former_mt.dataset.annotation import CONVENTION_CHOICES
 from mask2former_mt.dataset.catalog import read_dataset_file
 from mask2former_mt.dataset.split import read_split, training_records
 
@@ -54,7 +54,8 @@ OPTIONS = st.builds(
     unusable=st.sampled_from(UNUSABLE_CHOICES),
     absent=st.sampled_from(ABSENT_CHOICES),
     several=st.sampled_from(SEVERAL_CHOICES),
-    crowd=st.sampled_from(CROWD_CHOICES),
+    crowd=st.sampled_from(CONVENTION_CHOICES["crowd"]),
+    holes=st.sampled_from(CONVENTION_CHOICES["holes"]),
     parts=st.booleans(),
 )
 
