@@ -48,8 +48,9 @@ def look_at_pictures(
     headers = dict(zip(named, _headers([records[i]["file_name"] for i in named]), strict=True))
     missing = [i for i in named if _is_missing(headers[i])]
     if missing:
-        there = {os.path.normpath(records[i]["file_name"]) for i in named if i not in set(missing)}
-        found = find_pictures(image_root, [names[i] for i in missing], there)
+        there = set(named) - set(missing)
+        taken = {os.path.normpath(records[i]["file_name"]) for i in there}
+        found = find_pictures(image_root, [names[i] for i in missing], taken)
         for i in missing:
             if names[i] in found:
                 records[i]["file_name"] = os.path.join(image_root, found[names[i]])
@@ -128,7 +129,8 @@ def find_pictures(image_root: Path, names: Sequence[str], taken: set[str]) -> di
         parts = _parts(name)
         # Those that have most of the name's folders, too.
         shared = {path: _num_shared(parts, _parts(path)) for path in pictures[parts[-1]]}
-        best = [path for path, number in shared.items() if number == max(shared.values())]
+        most = max(shared.values(), default=0)
+        best = [path for path, number in shared.items() if number == most]
         if len(best) == 1:
             found[name] = Path(best[0]).as_posix()
     num_names = collections.Counter(found.values())
