@@ -457,6 +457,12 @@ def rules() -> Iterator[tuple[str, Rule]]:
             yield f"{section}.{name}" if section else name, rule
 
 
+def may_hold(key: str, value: object) -> bool:
+    """Whether a key is read and `check_config` lets it hold a value."""
+    rule = dict(rules()).get(key)
+    return rule is not None and rule.holds(value)
+
+
 def say_what_has_no_effect(cfg: CfgNode) -> None:
     """Warns of keys that a checked config sets and nothing reads."""
     defaults = get_cfg()

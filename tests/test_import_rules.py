@@ -65,7 +65,6 @@ RULES = {
     "evaluation": ("dataset", "files", "label_lists", "structures", "ops.encode_masks"),
     # Draws the best and the worst pictures.
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
-    "check": ("dataset", "data", "files", "label_lists", "structures", "visualization"),
     # The names that a key may take are written once, where they are implemented, and the config
     # takes its rules from there. None of these imports the config: each is handed its values.
     "config_rules": (),
@@ -75,6 +74,7 @@ RULES = {
         *("config_rules", "detectron2_keys", "data", "evaluation", "label_lists", "modeling"),
         *("ops", "postprocess", "solver"),
     ),
+    "check": ("config", "dataset", "data", "files", "label_lists", "structures", "visualization"),
     # Everything but programs.
     "engine": (
         *("collect_env", "config", "config_rules", "detectron2_keys", "data", "dataset"),

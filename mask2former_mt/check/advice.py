@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mask2former_mt.check.annotation_rules import MASK_STRIDE
 from mask2former_mt.check.statistics import SplitStatistics
+from mask2former_mt.config import may_hold
 from mask2former_mt.dataset.problems import WARNING, Problem
 from mask2former_mt.dataset.split import Split
 from mask2former_mt.structures import Subcategory
@@ -46,7 +48,7 @@ def training_split(names: Sequence[str]) -> str:
 def scan_labels(
     splits: Sequence[Split], statistics: Mapping[str, SplitStatistics]
 ) -> list[Problem]:
-    """Finds labels that the training split does not teach: never seen, or always the same.
+    """Finds labels that the training split does not teach, or that another split never asks for.
 
     Args:
         splits: those with usable classes.
@@ -56,12 +58,48 @@ def scan_labels(
         return []
     files = {split.files.name: str(split.files.json_file) for split in splits}
     name = training_split(list(files))
-    others = [statistics[other] for other in files if other != name]
+    others = {other: statistics[other] for other in files if other != name}
     (root_class,) = [split.root_class for split in splits if split.files.name == name]
-    return [
-        Problem(WARNING, kind, files[name], message, remedy)
-        for kind, message, remedy in _find_untaught(name, statistics[name], others, root_class)
+    untaught = _find_untaught(name, statistics[name], [*others.values()], root_class)
+    problems = [
+        Problem(WARNING, kind, files[name], message, remedy) for kind, message, remedy in untaught
     ]
+    for other, counted in others.items():
+        problems += [
+            Problem(WARNING, kind, files[other], message, remedy)
+            for kind, message, remedy in _find_unjudged(statistics[name], counted, (name, other))
+        ]
+    return problems
+
+
+def _objects_of_labels(counted: SplitStatistics) -> dict[tuple[str, str], int]:
+    """How many objects have each label, by ("class-never-judged", "class 'cat'") and the like."""
+    objects = {
+        ("class-never-judged", f"class {name!r}"): int(count)
+        for name, count in zip(counted.class_names, counted.class_counts, strict=True)
+    }
+    for subcategory, counts in zip(counted.spec, counted.value_counts, strict=True):
+        for name, count in zip(subcategory.values, counts.sum(axis=0), strict=False):
+            what = f"value {name!r} of subcategory {subcategory.name!r}"
+            objects["value-never-judged", what] = int(count)
+    return objects
+
+
+def _find_unjudged(
+    training: SplitStatistics, other: SplitStatistics, names: tuple[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Kinds, messages and remedies: labels that are taught, and that another split lacks.
+
+    Said of labels so frequent that at the training split's share the other would have one.
+    """
+    asked, share = _objects_of_labels(other), other.num_instances / max(training.num_instances, 1)
+    for (kind, what), count in _objects_of_labels(training).items():
+        if count * share >= 1 and not asked.get((kind, what)):
+            message = (
+                f"{what} has {count} objects in split {names[0]!r} and none in split {names[1]!r}: "
+                "no number there says whether it was learned"
+            )
+            yield kind, message, f"move some pictures of it to split {names[1]!r}"
 
 
 def _find_untaught(
@@ -73,22 +111,21 @@ def _find_untaught(
         message = f"no class of split {split!r} has an object: nothing can be learned from it"
         yield "class-never-seen", message, "add annotations"
         return
-    alike = [other.class_counts for other in others if other.class_names == counted.class_names]
-    elsewhere = sum(alike, 0 * counted.class_counts)
+    elsewhere = Counter()
+    for other in others:
+        elsewhere.update({what: n for (_, what), n in _objects_of_labels(other).items()})
     for index, name in enumerate(counted.class_names):
         if counted.class_counts[index] == 0 and name != root_class:
             message = f"class {name!r} has no object in split {split!r}"
-            yield "class-never-seen", *_unseen(message, elsewhere[index])
-    others = [other for other in others if other.spec == counted.spec]
-    for index, subcategory in enumerate(counted.spec):
-        counts, *more = (s.value_counts[index].sum(axis=0) for s in (counted, *others))
-        yield from _find_untaught_values(split, subcategory, counts, sum(more, 0 * counts))
+            yield "class-never-seen", *_unseen(message, elsewhere[f"class {name!r}"])
+    for subcategory, counts in zip(counted.spec, counted.value_counts, strict=True):
+        yield from _find_untaught_values(split, subcategory, counts.sum(axis=0), elsewhere)
 
 
 def _find_untaught_values(
-    split: str, subcategory: Subcategory, counts: np.ndarray, elsewhere: np.ndarray
+    split: str, subcategory: Subcategory, counts: np.ndarray, elsewhere: Mapping[str, int]
 ) -> Iterator[tuple[str, str, str]]:
-    """The same of a subcategory: objects by value, none and unknown, here and in other splits."""
+    """The same of a subcategory: objects by value, none and unknown, and by name elsewhere."""
     known = counts[:-1]
     if not known.any():
         message = f"no object of split {split!r} has a label of subcategory {subcategory.name!r}"
@@ -96,11 +133,9 @@ def _find_untaught_values(
         return
     for value, name in enumerate(subcategory.values):
         if counts[value] == 0:
-            message = (
-                f"value {name!r} of subcategory {subcategory.name!r} has no object in split "
-                f"{split!r}"
-            )
-            yield "value-never-seen", *_unseen(message, elsewhere[value])
+            what = f"value {name!r} of subcategory {subcategory.name!r}"
+            message = f"{what} has no object in split {split!r}"
+            yield "value-never-seen", *_unseen(message, elsewhere[what])
     if (known > 0).sum() == 1:
         only = subcategory.value_name(int(known.argmax()))
         message = (
@@ -119,7 +154,9 @@ def _unseen(message: str, elsewhere: int) -> tuple[str, str]:
 
 
 def suggest(statistics: SplitStatistics) -> list[Suggestion]:
-    """What to write into a config; a setting is left out where the numbers tell nothing of it.
+    """What to write into a config, and what a config may hold.
+
+    A setting is left out where the numbers tell nothing of it, or where training would refuse it.
 
     Args:
         statistics: of the training split.
@@ -131,11 +168,13 @@ def suggest(statistics: SplitStatistics) -> list[Suggestion]:
         suggestions.append(_queries(np.asarray(statistics.per_image)))
     if len(statistics.relative_sides):
         suggestions.append(_input_size(statistics))
-    return suggestions
+    return [s for s in suggestions if all(may_hold(*setting) for setting in s.settings.items())]
 
 
 def _colours(statistics: SplitStatistics) -> Suggestion:
     mean, deviation = ([round(v, 1) for v in values.tolist()] for values in statistics.colours)
+    # Where all pixels are alike, anything to divide by does.
+    deviation = [value or 1.0 for value in deviation]
     return Suggestion(
         {"INPUT.FORMAT": "RGB", "MODEL.PIXEL_MEAN": mean, "MODEL.PIXEL_STD": deviation},
         f"mean and standard deviation of the pixels of {statistics.num_decoded} pictures, each "

@@ -22,7 +22,7 @@ from detectron2.data.build import (
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
-from mask2former_mt.data.monitor import count_classes
+from mask2former_mt.data.monitor import Contents, count_contents
 from mask2former_mt.data.seeding import seeded
 from mask2former_mt.dataset.catalog import labels_of, map_onto, relabelled
 
@@ -86,18 +86,18 @@ class TrainLoader:
     Args:
         loader: detectron2's.
         sampler: the one that it draws from.
-        class_counts: the instances of each class index in the dataset.
+        contents: what is in the dataset.
     """
 
     def __init__(
         self,
         loader: Iterable[list[dict]],
         sampler: DrawSampler,
-        class_counts: Mapping[int, int],
+        contents: Contents,
     ) -> None:
         self.loader = loader
         self.sampler = sampler
-        self.class_counts = class_counts
+        self.contents = contents
 
     def start_at(self, draw: int) -> None:
         """Leaves out the samples before `draw`, the number that all processes together have used.
@@ -125,7 +125,7 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -
     with seeded(cfg.SEED) if cfg.SEED >= 0 else contextlib.nullcontext():
         arguments = build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)
     sampler, records = arguments.pop("sampler"), arguments.pop("dataset")
-    class_counts = count_classes(records)
+    contents = count_contents(records, labels_of(*cfg.DATASETS.TRAIN).spec)
     if isinstance(records, list):
         # Packed into one array, which all workers share.
         records = DatasetFromList(records, copy=False)
@@ -139,7 +139,7 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -
     loader = build_detection_train_loader(
         MappedRecords(records, mapper), sampler=sampler, **arguments, **ahead
     )
-    return TrainLoader(loader, sampler, class_counts)
+    return TrainLoader(loader, sampler, contents)
 
 
 def build_records(cfg: CfgNode) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -137,14 +138,32 @@ class WatchedLoader:
             yield batch
 
 
-def count_classes(records: Iterable[Mapping]) -> Counter[int]:
-    """The instances of each class in dataset dicts, without crowds."""
-    return Counter(
-        annotation["category_id"]
-        for record in records
-        for annotation in record.get("annotations", ())
-        if not annotation.get("iscrowd", 0)
-    )
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What is in the pictures of a dataset, crowds left out.
+
+    Args:
+        classes: instances of each class index.
+        values: of each subcategory, instances of each label: a value, none, or unknown.
+        per_picture: int64, the instances of each picture.
+    """
+
+    classes: Counter[int]
+    values: list[Counter[int]]
+    per_picture: np.ndarray
+
+
+def count_contents(records: Iterable[Mapping], spec: SubcategorySpec) -> Contents:
+    """Counts what is in dataset dicts; without `subcategories` all labels are unknown."""
+    classes, values, per_picture = Counter(), [Counter() for _ in spec], []
+    for record in records:
+        objects = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
+        per_picture.append(len(objects))
+        for annotation in objects:
+            classes[annotation["category_id"]] += 1
+            for counts, label in zip(values, annotation.get("subcategories", ()), strict=False):
+                counts[label] += 1
+    return Contents(classes, values, np.array(per_picture, dtype=np.int64))
 
 
 def _count(counts: np.ndarray, numbers_N: np.ndarray, areas_N: np.ndarray) -> None:

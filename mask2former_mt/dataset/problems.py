@@ -59,6 +59,8 @@ KINDS = {
     "root-category": "categories that are no class but stand above all classes",
     "class-never-seen": "classes without an object",
     "value-never-seen": "values that no object has",
+    "class-never-judged": "classes that another split than the training's lacks",
+    "value-never-judged": "values that another split than the training's lacks",
     "label-never-varies": "subcategories in which all objects are alike",
     "side-without-flip": "sides that a flip would turn into each other",
     "side-upside-down": "sides that are exchanged by flips upside down, too",

@@ -34,6 +34,7 @@ from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
 from mask2former_mt.engine.run_description import describe_run
 from mask2former_mt.engine.setup import labels_of_run
+from mask2former_mt.engine.start_warnings import warnings_at_start
 from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.label_lists import Labels
@@ -192,7 +193,9 @@ class MultiTaskTrainer(DefaultTrainer):
         if cfg.DATALOADER.ON_BAD_SAMPLE == "skip":
             mapper = SkipBadSamples(mapper, limit=limit)
         loader = build_train_loader(cfg, mapper)
-        counts, alarm = loader.class_counts, cfg.INPUT.SHARE_ALARM
+        for text in warnings_at_start(cfg, labels, loader.contents):
+            LOGGER.warning(text)
+        counts, alarm = loader.contents.classes, cfg.INPUT.SHARE_ALARM
         watch = ShareWatch(labels.class_names, labels.spec, counts, alarm)
         return WatchedLoader(loader, watch, BadSampleLedger(limit))
 

@@ -50,10 +50,10 @@ def test_a_plain_coco_file_without_annotations_is_checked(dataset):
     assert kinds_of(check(dataset)) == [(WARNING, "class-never-seen")]
 
 
-def settings_of(counts, *, side=20.0, size=(480, 640)) -> dict:
+def settings_of(counts, *, side=20.0, size=(480, 640), deviation=50.0) -> dict:
     """Suggestions for pictures with so many objects, each of side x side pixels."""
     statistics = SplitStatistics(HEADER)
-    picture = Picture(size, 1, np.full(3, 100.0), np.full(3, 100.0**2 + 50**2))
+    picture = Picture(size, 1, np.full(3, 100.0), np.full(3, 100.0**2 + deviation**2))
     annotation = {"category_id": 0, "subcategories": (), "iscrowd": 0}
     for count in counts:
         statistics.add(picture, [(annotation, side**2)] * count)
@@ -88,6 +88,48 @@ def test_input_size(side, size, expected):
     settings = settings_of([1] * 10, side=side, size=size)
     assert settings["INPUT.MIN_SIZE_TEST"] == expected
     assert settings["INPUT.MIN_SIZE_TRAIN"] == [expected]
+
+
+@pytest.mark.parametrize(("deviation", "expected"), [(50, 50), (0.1, 0.1), (0.04, 1), (0, 1)])
+def test_a_deviation_of_zero_is_not_suggested(deviation, expected):
+    # Rounded to a tenth, 0.04 is 0, too.
+    assert settings_of([1], deviation=deviation)["MODEL.PIXEL_STD"] == [expected] * 3
+
+
+def test_what_a_config_may_not_hold_is_not_suggested():
+    # The queries of a picture with 60,000 objects, twice the busiest, are more than 100,000.
+    assert "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES" not in settings_of([60_000])
+
+
+def test_what_the_other_split_lacks_is_told(dataset):
+    # Two of three are cartoons to learn, and none of two to judge; of one dog less was expected.
+    val = dataset.documents["val"]["annotations"]
+    val.append({**val[0], "id": 999})
+    for annotation in dataset.train["annotations"][:2]:
+        annotation["subcategories"] = {"style": "cartoon"}
+    for annotation in val:
+        annotation["subcategories"] = {"style": "photo"}
+    problems = [p for p in check(dataset).problems if p.kind.endswith("-never-judged")]
+    (problem,) = problems
+    assert (problem.kind, problem.severity) == ("value-never-judged", WARNING)
+    assert problem.text == (
+        "value 'cartoon' of subcategory 'style' has 2 objects in split 'train' and none in split "
+        "'val': no number there says whether it was learned; move some pictures of it to split "
+        "'val'"
+    )
+    # Without an object, a split judges nothing.
+    dataset.documents["val"]["annotations"] = []
+    assert not any(p.kind.endswith("-never-judged") for p in check(dataset).problems)
+
+
+def test_a_class_that_the_other_split_does_not_even_list_is_told(dataset):
+    dataset.train["categories"].append({"id": 12, "name": "owl"})
+    for annotation in dataset.train["annotations"][:2]:
+        annotation["category_id"] = 12
+    val = dataset.documents["val"]["annotations"]
+    val.append({**val[0], "id": 999})
+    problem = the_one(check(dataset), "class-never-judged")
+    assert problem.text.startswith("class 'owl' has 2 objects in split 'train' and none in split ")
 
 
 def test_nothing_is_suggested_from_nothing():

@@ -38,7 +38,8 @@ def test_numbers_are_counted_and_settings_follow_from_the_training_split(dataset
         {
             "INPUT.FORMAT": "RGB",
             "MODEL.PIXEL_MEAN": [20, 20, 20],
-            "MODEL.PIXEL_STD": [10, 0, 10],
+            # Green is 20 everywhere: 0 cannot be divided by.
+            "MODEL.PIXEL_STD": [10, 1, 10],
         },
         # 1 and 2 objects: 99 % is 1.99, twice that is 3.98.
         {"MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 10},

@@ -10,7 +10,7 @@ from detectron2.structures import Instances
 from scenes_on_disk import SPEC, mapper_of, record_of, write_coordinates
 
 from mask2former_mt.data.bad_samples import BadSample, BadSampleLedger, TooManyBadSamplesError
-from mask2former_mt.data.monitor import ShareWatch, WatchedLoader, count_classes
+from mask2former_mt.data.monitor import ShareWatch, WatchedLoader, count_contents
 from mask2former_mt.structures import SubcategorySpec
 
 NAMES = ("cat", "cup")
@@ -118,7 +118,7 @@ def test_small_objects_that_are_augmented_away_ring(tmp_path):
     # Two pixels wide: shrunk to less than a fifth it covers no pixel's centre, as a rule.
     small.update(category_id=1, segmentation=[[100.2, 50.2, 102, 50.2, 102, 52, 100.2, 52]])
     record["annotations"] = [large, small]
-    watch = watch_of(count_classes([record]))
+    watch = watch_of(count_contents([record], SubcategorySpec()).classes)
     shrinking = mapper_of([{"name": "lsj", "size": 100, "min_scale": 0.1, "max_scale": 0.3}])
     for draw in range(250):
         watch.add([shrinking({**record, "draw": draw})])
@@ -126,9 +126,18 @@ def test_small_objects_that_are_augmented_away_ring(tmp_path):
     assert "class 'cup'" in message
 
 
-def test_classes_are_counted_without_crowds():
-    annotations = [{"category_id": 2}, {"category_id": 0, "iscrowd": 1}, {"category_id": 2}]
-    assert count_classes([{"annotations": annotations}, {}]) == {2: 2}
+def test_what_is_in_the_pictures_is_counted_without_crowds():
+    spec = SubcategorySpec.from_counts(["style", "tint"], [2, 2])
+    annotations = [
+        {"category_id": 2, "subcategories": (0, -1)},
+        {"category_id": 0, "iscrowd": 1, "subcategories": (1, 1)},
+        {"category_id": 2, "subcategories": (2, 1)},
+        {"category_id": 1},  # all unknown
+    ]
+    contents = count_contents([{"annotations": annotations}, {}], spec)
+    assert contents.classes == {1: 1, 2: 2}
+    assert contents.values == [{0: 1, 2: 1}, {-1: 1, 1: 1}]
+    assert contents.per_picture.tolist() == [3, 0]
 
 
 class Loader:
