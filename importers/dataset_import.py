@@ -17,6 +17,7 @@ from mask2former_mt.importers.labelme import read_labelme
 from mask2former_mt.importers.paco_json import read_paco
 from mask2former_mt.importers.recognise import formats_of
 from mask2former_mt.importers.source import ImportOptions, RefusedError, Report, Request, Source
+from mask2former_mt.importers.via_json import read_via
 from mask2former_mt.importers.writer import make_documents, write_dataset
 from mask2former_mt.importers.yolo import read_yolo
 
@@ -37,6 +38,7 @@ FORMATS = {
     "labelme": Format(read_labelme, "LabelMe or X-AnyLabeling: a folder of JSON files"),
     "label-studio": Format(read_label_studio, "Label Studio's JSON (not JSON-MIN, not its COCO)"),
     "cvat": Format(read_cvat, "CVAT's XML for images 1.1"),
+    "via": Format(read_via, "the JSON of the VGG Image Annotator, VIA 1 or 2"),
     "coco": Format(
         read_coco_attributes, "CVAT or another COCO JSON whose annotations have 'attributes'"
     ),

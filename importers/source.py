@@ -100,6 +100,8 @@ class ImportOptions:
     Args:
         subcategories: attributes that become subcategories, in this order; None: all that can.
         attributes_keys: further keys of an annotation that hold attributes.
+        classes: names of the classes, where the format does not have them.
+        class_attribute: the attribute that is the class, where there are several.
         picture_attributes: whether the attributes of a picture are given to each of its objects.
         max_values: attributes with more texts are left out; None: those with fewer than two objects
             for a text, unless they are asked for.
@@ -113,6 +115,8 @@ class ImportOptions:
 
     subcategories: tuple[str, ...] | None = None
     attributes_keys: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    class_attribute: str | None = None
     picture_attributes: bool = False
     max_values: int | None = None
     none_values: tuple[str, ...] = ()

@@ -295,6 +295,32 @@ def write_cvat(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]:
     return inputs
 
 
+def write_via(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]:
+    """A project for each split, with pictures beside it, as VIA 2 saves it."""
+    inputs = {}
+    for split, pictures in scene.items():
+        metadata = {}
+        for view in pictures:
+            save_picture(folder / split / view.file_name, view)
+            regions = []
+            for thing in view.things:
+                (polygon,) = thing.polygons
+                shape = {"all_points_x": polygon[0::2], "all_points_y": polygon[1::2]}
+                attributes = {"class": thing.name}
+                if thing.colour is not MISSING:
+                    attributes["colour"] = thing.colour
+                if thing.occluded is not MISSING:
+                    attributes["occluded"] = "yes" if thing.occluded else "no"
+                shape["name"] = "polygon"
+                regions.append({"shape_attributes": shape, "region_attributes": attributes})
+            entry = {"filename": view.file_name, "size": 100, "regions": regions}
+            metadata[f"{view.file_name}100"] = {**entry, "file_attributes": {"caption": ""}}
+        inputs[split] = folder / split / "project.json"
+        project = {"_via_settings": {}, "_via_img_metadata": metadata, "_via_attributes": {}}
+        inputs[split].write_text(json.dumps(project))
+    return inputs
+
+
 def cvat_attributes(thing: Thing) -> dict:
     """As CVAT's export has them, with its own keys."""
     given = {"occluded": thing.occluded, "colour": thing.colour}
@@ -329,6 +355,8 @@ def write_format(format_name: str, folder: Path, scene: dict[str, list[View]]) -
         return write_label_studio(folder, scene), {}
     if format_name == "cvat":
         return write_cvat(folder, scene), {}
+    if format_name == "via":
+        return write_via(folder, scene), {}
     if format_name == "coco":
         return write_coco(folder, scene, cvat_attributes)
     header = {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}}

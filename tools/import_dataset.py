@@ -18,8 +18,9 @@ from mask2former_mt.engine.setup import at_least_one, errors_named
 DEFAULTS = ImportOptions()
 # Formats whose files list the values of their attributes.
 _LISTED = ("fashionpedia", "paco")
-_WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio", "cvat")
-_WITH_OTHER_KEYS = ("labelme", "label-studio", "coco")
+_WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio", "cvat", "via")
+_WITH_OTHER_KEYS = ("labelme", "label-studio", "via", "coco")
+_WITH_CLASSES = ("via",)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,6 +50,14 @@ def build_parser() -> argparse.ArgumentParser:
             help="objects without a sound mask, such as boxes: refuse the whole (the default), or "
             "leave them out and say how many",
         )
+        if name in _WITH_CLASSES:
+            sub.add_argument(
+                "--classes",
+                nargs="+",
+                default=[],
+                metavar="NAME",
+                help="names of the classes, in order, where the files do not have them",
+            )
         if name != "yolo":
             add_attribute_options(sub, name)
     return parser
@@ -88,6 +97,12 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
             default=DEFAULTS.absent,
             help="an object without the attribute: unknown (the default), none, or none where no "
             "object of its class has it",
+        )
+    if format_name == "via":
+        parser.add_argument(
+            "--class-attribute",
+            metavar="NAME",
+            help="the attribute of the regions that is the class",
         )
     if format_name in _WITH_PICTURE_ATTRIBUTES:
         parser.add_argument(
@@ -135,7 +150,7 @@ def add_attribute_options(parser: argparse.ArgumentParser, format_name: str) -> 
 
 def options_of(args: argparse.Namespace) -> ImportOptions:
     given = {name: getattr(args, name) for name in vars(DEFAULTS) if hasattr(args, name)}
-    for name in ("subcategories", "none_values", "attributes_keys"):
+    for name in ("subcategories", "none_values", "attributes_keys", "classes"):
         if given.get(name) is not None:
             given[name] = tuple(given[name])
     return ImportOptions(**given)

@@ -88,6 +88,20 @@ def write(format_name: str, folder: Path) -> tuple[dict, dict]:
             '<tag label="sunny"><attribute name="how">very</attribute></tag>'
         )
         inputs["val"].write_text(text.replace("</image>", f"{more}</image>"))
+    if format_name == "via":
+
+        def add_shapes(project):
+            (entry,) = project["_via_img_metadata"].values()
+            for shape in (
+                {"name": "circle", "cx": 30, "cy": 20, "r": 5},
+                {"name": "ellipse", "cx": 30, "cy": 20, "rx": 5, "ry": 9, "theta": 0.5},
+            ):
+                attributes = {"class": {"cat": True}, "colour": {"red": True, "blue": False}}
+                region = {"shape_attributes": shape, "region_attributes": attributes}
+                entry["regions"].append(region)
+            entry["file_attributes"] = {"weather": "sunny"}
+
+        edit(inputs["val"], add_shapes)
     if format_name == "labelme":
         mask = png_base64(np.ones((3, 4), dtype=bool))
         shapes = [
