@@ -422,6 +422,11 @@ def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
             f"MODEL.SUBCATEGORY says {ours}, but {owner} has {theirs}; leave NAMES and NUM_CLASSES "
             "empty to take those"
         )
+    for key in ("LOSS_WEIGHTS", "MATCH_COSTS"):
+        if len(subcategory[key]) > 1:
+            # They are in the order of the lists, which may be another than was thought.
+            pairs = zip(spec.names, subcategory[key], strict=False)
+            LOGGER.info(f"MODEL.SUBCATEGORY.{key}: {dict(pairs)}")
     if not subcategory.WITHOUT_NONE:
         subcategory.WITHOUT_NONE = list(spec.without_none)
     limits = spec.class_indices(labels.class_names)

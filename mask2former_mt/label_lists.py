@@ -186,6 +186,17 @@ def differences(source: Labels, target: Labels) -> str:
     return "; ".join(found)
 
 
+def nearly_equal(labels: Labels) -> list[str]:
+    """In words, the names of one list that only letter case or blanks tell apart."""
+    found = []
+    for what, names in labels.lists.items():
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault("".join(name.split()).casefold(), []).append(name)
+        found += [f"{what} {group}" for group in groups.values() if len(group) > 1]
+    return found
+
+
 def shown(names: Sequence) -> str:
     """The list as a message shows it, cut where it is long."""
     names = list(names)

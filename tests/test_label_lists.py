@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mask2former_mt.label_lists import Labels, differences, map_by_name, union
+from mask2former_mt.label_lists import Labels, differences, map_by_name, nearly_equal, union
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 
 STYLE = Subcategory("style", ("photo", "cartoon", "sketch"))
@@ -106,3 +106,10 @@ def test_differences_are_told_in_words():
         "no values of 'style' ['sketch']; another order of values of 'style'"
     )
     assert differences(MODEL, MODEL) == ""
+
+
+def test_names_that_only_case_or_blanks_tell_apart_are_told():
+    style = Subcategory("style", ("photo", "pho to", "sketch"))
+    both = union([labels("cat", style), labels("dog Cat")])
+    assert nearly_equal(both) == ["classes ['cat', 'Cat']", "values of 'style' ['photo', 'pho to']"]
+    assert nearly_equal(MODEL) == []

@@ -1,8 +1,8 @@
-"""Rows of the label heads: each stands for a class or a value, the last one for none of them."""
+"""Rows of the label heads: each stands for a class or a value, or for none of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 
@@ -11,17 +11,25 @@ from mask2former_mt.label_lists import Labels, shown
 _COLUMNS = ("", "kept", "new, starts afresh", "only in the checkpoint")
 
 
-def rows_of(parameter: str, labels: Labels) -> tuple[str, ...] | None:
-    """What a parameter's rows but the last stand for; None where it is no head of these labels.
+def rows_of(parameter: str, labels: Labels) -> tuple[Hashable, ...] | None:
+    """What each row of a parameter stands for; None where it is no head of these labels.
 
     Args:
-        parameter: a name such as "...class_embed.weight" or "...subcategory_embed.style.bias".
+        parameter: a name such as "...class_embed.weight" or "...subcategory_embed.style.bias", or
+            of Mask R-CNN's heads.
+
+    Returns:
+        Names of labels; None for no object or no value; of a box, a name and a number.
     """
     *_, owner, name, _ = ("", "", *parameter.split("."))
-    if name == "class_embed":
-        return labels.class_names
     if owner == "subcategory_embed":
-        return next((s.values for s in labels.spec if s.name == name), None)
+        return next(((*s.values, None) for s in labels.spec if s.name == name), None)
+    if name in ("class_embed", "cls_score"):
+        return (*labels.class_names, None)
+    if name == "bbox_pred":
+        return tuple((class_name, i) for class_name in labels.class_names for i in range(4))
+    if (owner, name) == ("mask_head", "predictor"):
+        return labels.class_names
     return None
 
 
@@ -49,17 +57,16 @@ def take_rows(
         if our_rows is None or their_rows is None:
             continue
         value, given = own[parameter].clone(), torch.as_tensor(source[parameter])
-        if len(given) != len(their_rows) + 1:
+        if given.shape[1:] != value.shape[1:] or len(value) != len(our_rows):
+            continue  # of another width, or one for all classes
+        if len(given) != len(their_rows):
             raise ValueError(
                 f"{parameter} has {len(given)} rows, but the checkpoint's record of labels needs "
-                f"{len(their_rows)} + 1: {shown(their_rows)}; it is of other weights"
+                f"{len(their_rows)}: {shown(their_rows)}; it is of other weights"
             )
-        if given.shape[1:] != value.shape[1:]:
-            continue  # of another width: nothing of it fits
-        for row, name in enumerate(our_rows):
-            if name in their_rows:
-                value[row] = given[their_rows.index(name)]
-        value[-1] = given[-1]
+        for row, label in enumerate(our_rows):
+            if label in their_rows:
+                value[row] = given[their_rows.index(label)]
         taken[parameter] = value
     return taken
 

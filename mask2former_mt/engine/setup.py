@@ -35,7 +35,7 @@ from mask2former_mt.engine.error_lines import (
 )
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
-from mask2former_mt.label_lists import Labels, differences
+from mask2former_mt.label_lists import Labels, differences, nearly_equal
 from mask2former_mt.solver.lr_scaling import scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -142,6 +142,8 @@ def fill_from_datasets(
         map_onto(labels, dataset, owner)
         if difference := differences(labels_of(dataset), labels):
             LOGGER.info(f"dataset {dataset!r} lists {difference}, against {owner}: mapped by name")
+    if alike := nearly_equal(labels):
+        LOGGER.warning(f"{owner} has names that only case or blanks tell apart: {'; '.join(alike)}")
     fill_labels(cfg, labels, owner)
     if not cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES:
         cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES = _stuff_classes(labels, [*train, *test])

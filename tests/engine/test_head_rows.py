@@ -23,8 +23,8 @@ OURS = labels("owl bee cat", style="cartoon photo", side="left right")
 
 
 def test_rows_stand_for_classes_and_values():
-    assert rows_of(f"{HEAD}.class_embed.weight", OURS) == ("owl", "bee", "cat")
-    assert rows_of(f"{HEAD}.subcategory_embed.side.bias", OURS) == ("left", "right")
+    assert rows_of(f"{HEAD}.class_embed.weight", OURS) == ("owl", "bee", "cat", None)
+    assert rows_of(f"{HEAD}.subcategory_embed.side.bias", OURS) == ("left", "right", None)
     assert rows_of(f"{HEAD}.subcategory_embed.age.bias", OURS) is None
     assert rows_of(f"{HEAD}.mask_embed.layers.0.weight", OURS) is None
     assert rows_of("weight", OURS) is None
@@ -50,10 +50,25 @@ def test_rows_of_the_same_name_are_taken_and_others_start_afresh():
     assert own[f"{HEAD}.class_embed.bias"].tolist() == [-1, -2, -3, -4]
 
 
+def test_the_heads_of_mask_rcnn_are_taken_by_name_too():
+    box, mask, score = "bbox_pred.bias", "mask_head.predictor.bias", "cls_score.bias"
+    source = {f"roi_heads.box_predictor.{box}": torch.arange(12.0)}  # four of each class
+    source[f"roi_heads.{mask}"] = torch.tensor([1.0, 2.0, 3.0])
+    source[f"roi_heads.box_predictor.{score}"] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    own = {name: torch.full_like(tensor, -1) for name, tensor in source.items()}
+    boxes, masks, scores = (take_rows(source, own, THEIRS, OURS)[n].tolist() for n in source)
+    assert boxes == [8, 9, 10, 11, -1, -1, -1, -1, 0, 1, 2, 3]  # owl, bee, cat
+    assert masks == [3, -1, 1]
+    assert scores == [3, -1, 1, 4]
+    # One box for all classes is no head of labels.
+    shared = {"roi_heads.box_predictor.bbox_pred.bias": torch.arange(4.0)}
+    assert take_rows(shared, shared, THEIRS, OURS) == {}
+
+
 def test_another_width_is_left_to_the_report_and_a_false_record_is_refused():
     name = f"{HEAD}.class_embed.weight"
     assert take_rows({name: torch.ones(4, 2)}, {name: torch.ones(4, 3)}, THEIRS, OURS) == {}
-    with pytest.raises(ValueError, match=r"weight has 3 rows, .* needs 3 \+ 1: \['cat'"):
+    with pytest.raises(ValueError, match=r"weight has 3 rows, .* needs 4: \['cat'"):
         take_rows({name: torch.ones(3, 2)}, {name: torch.ones(4, 2)}, THEIRS, OURS)
 
 

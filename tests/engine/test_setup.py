@@ -224,10 +224,19 @@ def test_another_order_is_mapped_and_told(two, caplog):
     ]
 
 
-def test_several_training_sets_make_a_model_of_their_union(two):
-    cfg = two(("bow", "block", "bar"), "('shapes_train', 'more_train')", "('more_val',)")
+def test_numbers_for_each_subcategory_are_told_with_its_name(config_file, caplog):
+    with caplog.at_level("INFO", logger="mask2former_mt"):
+        fill_from_datasets(load_config(config_file, ["MODEL.SUBCATEGORY.LOSS_WEIGHTS", "[1, 2.5]"]))
+    messages = [r.message for r in caplog.records]
+    assert "MODEL.SUBCATEGORY.LOSS_WEIGHTS: {'tint': 1, 'finish': 2.5}" in messages
+
+
+def test_several_training_sets_make_a_model_of_their_union(two, caplog):
+    with caplog.at_level("WARNING", logger="mask2former_mt"):
+        cfg = two(("Bird", "block", "bar"), "('shapes_train', 'more_train')", "('more_val',)")
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 4
-    assert labels_of_run(cfg).class_names == ("bar", "block", "bird", "bow")
+    assert labels_of_run(cfg).class_names == ("bar", "block", "bird", "Bird")
+    assert "only case or blanks tell apart: classes ['bird', 'Bird']" in caplog.text
 
 
 def test_a_checkpoint_s_labels_win_over_the_training_set_s(two):

@@ -10,7 +10,13 @@ from detectron2.structures import Instances
 from evaluation_scenes import SPEC
 from pycocotools import mask as mask_utils
 
-from mask2former_mt.evaluation.results_json import instances_to_results, read_predictions
+from mask2former_mt.evaluation.results_json import (
+    instances_to_results,
+    read_labels_of,
+    read_predictions,
+    write_labels,
+)
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
 
 HEIGHT, WIDTH = 5, 7
@@ -172,3 +178,31 @@ def test_a_missing_file_is_named(tmp_path):
         list(read_predictions(tmp_path / "nowhere.json"))
     with pytest.raises(FileNotFoundError, match="are no file"):
         list(read_predictions(tmp_path))
+
+
+def test_labels_lie_beside_the_predictions_or_in_them(tmp_path):
+    labels, path = Labels(("pear", "apple"), SPEC, (3, 8)), tmp_path / "results.json"
+    path.write_text("[]")
+    assert read_labels_of(path) is None
+    categories = [{"id": 3, "name": "pear"}, {"id": 8, "name": "apple"}]
+    document = {"annotations": [], "categories": categories, "subcategories": SPEC.to_json()}
+    path.write_text(json.dumps(document))
+    assert read_labels_of(path) == labels
+    # What lies beside the file was written with it.
+    write_labels(Labels(("plum",), SPEC, (1,)), path)
+    assert (tmp_path / "results.labels.json").is_file()
+    assert read_labels_of(path).class_names == ("plum",)
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ([{"id": 3}], "an entry of 'categories' must be"),
+        ([{"id": 3, "name": "pear"}, {"id": 8, "name": "pear"}], "two categories are named 'pear'"),
+    ],
+)
+def test_damaged_labels_are_named(tmp_path, categories, message):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"annotations": [], "categories": categories}))
+    with pytest.raises(ValueError, match=f"results.json: {message}"):
+        read_labels_of(path)
