@@ -33,6 +33,7 @@ KINDS = {
     "duplicate-image": "pictures that are in one split twice",
     "bad-annotation": "annotations that training refuses",
     "id-as-text": "ids that are written as text",
+    "misnamed-key": "keys that nothing reads, written nearly like one that is read",
     "crowd": "objects that are not learned, because they are marked as crowds",
     "bad-crowd-mark": "crowd marks other than 0 and 1",
     "duplicate-annotation-id": "annotation ids used twice",

@@ -24,6 +24,7 @@ from mask2former_mt.dataset.document import (
     without_garbage_collection,
 )
 from mask2former_mt.dataset.listed_pictures import Size, look_at_pictures
+from mask2former_mt.dataset.misnamed_keys import MisnamedKeys
 from mask2former_mt.dataset.problems import ERROR, WARNING, Problem, refuse, shown, warnings_text
 from mask2former_mt.dataset.rle import MAX_SIDE, as_id, faults_of_counts, is_int
 
@@ -274,9 +275,14 @@ class _Content:
         self._images: dict[int, int] = {}  # from image id to the position of its record
         # By list and key: how many ids of the JSON are text, and the first of them.
         self._text_ids: dict[tuple[str, str], tuple[int, object]] = {}
+        self._misnamed_keys = MisnamedKeys()
 
     def read(self, document: dict) -> None:
         """Reads images and annotations; empties the list of annotations meanwhile."""
+        self._misnamed_keys.look_at(document, "")
+        if self.header is not None:
+            for subcategory in document.get("subcategories") or ():
+                self._misnamed_keys.look_at(subcategory, "subcategories")
         for category in document["categories"]:
             self._id_of(category, "categories", "id")
         records = self._read_images(document["images"])
@@ -300,6 +306,8 @@ class _Content:
                 f"{shown(first)}: read as the number that it says"
             )
             self._add(Fault("id-as-text", message, REPAIR, WARNING))
+        for message in self._misnamed_keys.messages():
+            self._add(Fault("misnamed-key", message, "rename it, or remove it", WARNING))
 
     def _id_of(self, entry: dict, listed: str, key: str) -> int | None:
         """An id of an entry of the list `listed`; None if it has none."""
@@ -405,6 +413,7 @@ class _Content:
         crowds, singles = collections.Counter(), collections.Counter()
         for index, entry in enumerate(entries):
             entries[index] = None  # both are never whole at once
+            self._misnamed_keys.look_at(entry, "annotations")
             annotation_id, image_id = entry.get("id"), entry.get("image_id")
             if type(annotation_id) is not int:
                 annotation_id = self._id_of(entry, "annotations", "id")
