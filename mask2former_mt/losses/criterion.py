@@ -88,7 +88,9 @@ class Criterion:
     ) -> dict[str, torch.Tensor]:
         device = layers[0].pred_logits.device
         counts = [len(queries) for queries, _ in matches[0]]
-        index = _match_index(matches, [len(t) for t in targets]).to(device, non_blocking=True)
+        index = _match_index(matches, [len(t) for t in targets])
+        masks, mask_rows = _matched_masks(targets, index[3])
+        index, mask_rows = (x.to(device, non_blocking=True) for x in (index, mask_rows))
         _, images, queries, rows = index
         position = tuple(index[:3])
         classes = torch.cat([t.classes for t in targets])
@@ -103,7 +105,7 @@ class Criterion:
             )
         }
         mask_logits = matched_logits(layers, images, queries, counts)
-        losses.update(self._mask_losses(mask_logits, targets, rows, points))
+        losses.update(self._mask_losses(mask_logits, masks, mask_rows, points, len(classes)))
         for column, subcategory in enumerate(self.spec):
             losses[f"loss_subcategory_{subcategory.name}"] = _label_loss(
                 [layer.pred_subcategories[subcategory.name] for layer in layers],
@@ -117,12 +119,12 @@ class Criterion:
     def _mask_losses(
         self,
         mask_logits: torch.Tensor,
-        targets: Sequence[ImageTargets],
+        masks: torch.Tensor,
         rows: torch.Tensor,
         points: torch.Tensor | None,
+        num_targets: int,
     ) -> dict[str, torch.Tensor]:
-        """mask_logits (Y * N, h, w) of all matches; rows (Y, N), their targets in the batch."""
-        masks = torch.cat([t.masks for t in targets])
+        """mask_logits (Y * N, h, w) of all matches; masks and rows (Y, N) of `_matched_masks`."""
         if points is None:
             points = uncertain_points(
                 mask_logits.detach(),
@@ -134,7 +136,7 @@ class Criterion:
             points = points.flatten(0, 1)
         truth = sample_binary_masks(masks, points, rows.flatten())
         logits = sample_logits(mask_logits, points)
-        scale = 1.0 / _mean_num_masks(len(masks), logits.device)
+        scale = 1.0 / _mean_num_masks(num_targets, logits.device)
         return {
             name: loss(logits, truth).view(rows.shape).sum(-1) * scale
             for name, loss in (("loss_mask", mask_bce_loss), ("loss_dice", dice_loss))
@@ -174,6 +176,29 @@ def _mean_num_masks(count: int, device: torch.device) -> torch.Tensor | int:
     total = torch.tensor(float(count), device=device)
     torch.distributed.all_reduce(total)
     return (total / world).clamp(min=1.0)
+
+
+def _matched_masks(
+    targets: Sequence[ImageTargets], rows: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The masks of the targets that any layer is matched to: others may fill the memory.
+
+    Args:
+        targets: of B images.
+        rows: int64 (Y, N) on the CPU, the matched targets in the batch.
+
+    Returns:
+        bool (M, H, W), and int64 (Y, N), the rows among them.
+    """
+    matched, rows = rows.unique(return_inverse=True)
+    parts, start = [], 0
+    for target in targets:
+        stop = start + len(target)
+        mine = matched[(matched >= start) & (matched < stop)] - start
+        is_whole = len(mine) == len(target)
+        parts.append(target.masks if is_whole else target.masks[mine.to(target.masks.device)])
+        start = stop
+    return torch.cat(parts), rows
 
 
 def _match_index(matches: Matches, sizes: Sequence[int]) -> torch.Tensor:

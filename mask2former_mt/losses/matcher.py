@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_maps
+from mask2former_mt.layers.point_sampling import sample_binary_masks_alike, sample_maps
 from mask2former_mt.losses.functional import pairwise_mask_costs
 from mask2former_mt.losses.mask_logits import full_precision, shared_features
 from mask2former_mt.losses.targets import ImageTargets
@@ -150,7 +150,7 @@ def _pad(targets: Sequence[ImageTargets], points: torch.Tensor) -> _PaddedTarget
         classes=stack([t.classes for t in targets]),
         subcategories=stack([t.subcategories for t in targets]),
         points=stack(
-            [sample_binary_masks(t.masks, p[None]) for t, p in zip(targets, points, strict=True)]
+            [sample_binary_masks_alike(t.masks, p) for t, p in zip(targets, points, strict=True)]
         ),
     )
 

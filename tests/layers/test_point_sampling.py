@@ -7,6 +7,7 @@ from compiled_ops import IMPLEMENTATIONS
 
 from mask2former_mt.layers.point_sampling import (
     sample_binary_masks,
+    sample_binary_masks_alike,
     sample_logits,
     sample_maps,
     uncertain_points,
@@ -104,14 +105,12 @@ def test_rows_say_which_mask_is_sampled():
     )
 
 
-def test_the_same_points_for_all_rows():
-    masks, points = random_masks(3, 7, 5), torch.rand(1, 20, 2).double()
-    for rows in (None, torch.tensor([2, 0, 2, 1])):
-        copies = points.expand(3 if rows is None else 4, -1, -1)
-        assert torch.equal(
-            sample_binary_masks(masks, points, rows), sample_binary_masks(masks, copies, rows)
-        )
-    assert sample_binary_masks(masks[:0], points).shape == (0, 20)
+@pytest.mark.parametrize("N", [0, 1, 3])
+def test_the_same_points_for_all_masks(N):
+    masks = random_masks(3, 7, 5)[:N]
+    points = torch.cat((torch.rand(20, 2).double(), BORDERS))
+    copies = points.expand(N, -1, -1)
+    assert torch.equal(sample_binary_masks_alike(masks, points), sample_binary_masks(masks, copies))
 
 
 def test_no_masks_and_no_rows_of_some_masks():

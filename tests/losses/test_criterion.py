@@ -24,6 +24,8 @@ from criterion_tools import (
 )
 from torch import nn
 
+from mask2former_mt.layers.point_sampling import sample_binary_masks
+from mask2former_mt.losses import criterion as criterion_module
 from mask2former_mt.losses.functional import dice_loss, mask_bce_loss
 from mask2former_mt.losses.targets import ImageTargets
 from mask2former_mt.structures import DecoderOutput, SubcategorySpec
@@ -139,6 +141,28 @@ def test_more_targets_than_queries():
     torch.testing.assert_close(losses["loss_ce"], alone["loss_ce"])
     # And the matcher finds as many.
     assert all(x.isfinite().all() for x in make_criterion()(output, [target]).values())
+
+
+def test_masks_of_unmatched_targets_are_not_copied(monkeypatch):
+    output, many = random_output(1, 5), [random_image(9)]
+    num_sampled = []
+
+    def count(masks, points, rows):
+        num_sampled.append(len(masks))
+        return sample_binary_masks(masks, points, rows)
+
+    monkeypatch.setattr(criterion_module, "sample_binary_masks", count)
+    criterion, points = make_criterion(), mask_points(1, 2)
+    losses = criterion(output, many, matches=[pairs([(0, 7), (3, 2)])], points=points)
+    assert num_sampled == [2]
+    # The same two alone: the masks are divided by 2 of them instead of 9.
+    two = [
+        ImageTargets(many[0].classes[[2, 7]], many[0].masks[[2, 7]], many[0].subcategories[[2, 7]])
+    ]
+    of_two = criterion(output, two, matches=[pairs([(0, 1), (3, 0)])], points=points)
+    for name in LOSSES:
+        factor = 9 / 2 if name in ("loss_mask", "loss_dice") else 1
+        torch.testing.assert_close(losses[name] * factor, of_two[name])
 
 
 def test_processes_share_the_number_of_masks(tmp_path):

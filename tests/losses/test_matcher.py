@@ -15,7 +15,11 @@ from criterion_tools import (
     random_output,
 )
 
-from mask2former_mt.layers.point_sampling import sample_binary_masks, sample_logits
+from mask2former_mt.layers.point_sampling import (
+    sample_binary_masks,
+    sample_binary_masks_alike,
+    sample_logits,
+)
 from mask2former_mt.losses import matcher as matcher_module
 from mask2former_mt.losses.functional import dice_loss, mask_bce_loss
 from mask2former_mt.losses.matcher import HungarianMatcher, MatchCosts
@@ -71,9 +75,9 @@ def test_targets_are_weighed_some_at_a_time(monkeypatch):
 
     def count(masks, points):
         sampled.append(len(masks))
-        return sample_binary_masks(masks, points)
+        return sample_binary_masks_alike(masks, points)
 
-    monkeypatch.setattr(matcher_module, "sample_binary_masks", count)
+    monkeypatch.setattr(matcher_module, "sample_binary_masks_alike", count)
     some = dataclasses.replace(matcher(), targets_at_once=3)(layers, targets, points)
     # Parts of 3, 3 and 1 of the first image, beside 2, 0 and 0 of the second.
     assert sampled == [3, 2, 3, 0, 1, 0]
