@@ -27,7 +27,7 @@ from mask2former_mt.check.mirrored_labels import scan_sides
 from mask2former_mt.check.pictures import Picture, scan_picture
 from mask2former_mt.check.statistics import SplitStatistics
 from mask2former_mt.dataset.catalog import read_dataset_file
-from mask2former_mt.dataset.problems import ERROR, KINDS, SEVERITIES, WARNING, Problem
+from mask2former_mt.dataset.problems import ERROR, KINDS, SEVERITIES, WARNING, Problem, shown
 from mask2former_mt.dataset.split import Split, SplitFiles, read_split
 from mask2former_mt.label_lists import map_by_name, union
 from mask2former_mt.visualization.pages import Panel
@@ -235,23 +235,40 @@ class _Run:
 def compare_labels(splits: Sequence[Split]) -> list[Problem]:
     """Finds splits that list a class, subcategory or value which no training split lists.
 
+    A split whose subcategory applies to other classes than in training is told, too.
+
     Args:
         splits: of one dataset, each with a usable header.
     """
+    if not splits:
+        return []
     names = [split.files.name for split in splits]
     training = [s for s in splits if s.files.name.startswith("train")] or splits[:1]
+    try:
+        learned = union(s.header.labels for s in training)
+    except ValueError as error:  # such as values that are exchanged with others in each
+        file = str(training[-1].files.json_file)
+        return [Problem(ERROR, "splits-differ", file, str(error))]
+    learned_name = " and ".join(f"split {s.files.name!r}" for s in training)
     problems = []
     for split, name in zip(splits, names, strict=True):
+        file, labels = str(split.files.json_file), split.header.labels
         try:
-            map_by_name(
-                split.header.labels,
-                union(s.header.labels for s in training),
-                source_name=f"split {name!r}",
-                target_name=" and ".join(f"split {s.files.name!r}" for s in training),
-            )
+            map_by_name(labels, learned, source_name=f"split {name!r}", target_name=learned_name)
         except ValueError as error:
-            file = str(split.files.json_file)
             problems.append(Problem(ERROR, "splits-differ", file, str(error)))
+            continue
+        of_training = {s.name: s for s in learned.spec}
+        for s in labels.spec:
+            taught = of_training[s.name]
+            other = [c for c in labels.class_names if s.applies(c) != taught.applies(c)]
+            if other:
+                message = (
+                    f"whether subcategory {s.name!r} applies to {shown(other)} differs in split "
+                    f"{name!r} and {learned_name}"
+                )
+                remedy = "write the same 'applies_to' into all of them"
+                problems.append(Problem(WARNING, "splits-differ", file, message, remedy))
     return problems
 
 

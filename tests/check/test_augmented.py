@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from detectron2.data import transforms as T
 from scenes_on_disk import HEIGHT, SPEC, mapper_of, record_of, write_coordinates
 
 from mask2former_mt.check.augmented import AugmentedCheck, check_augmented
+from mask2former_mt.structures import SubcategorySpec
 from mask2former_mt.visualization import LabelNames
 
 PASTE = {"name": "copy_paste", "prob": 1.0}
@@ -63,6 +65,25 @@ def test_what_is_lost_by_hand(pictures):
     assert "lost objects: 6 of 9 annotated; 0 pasted\n    bar: 3 of 3\n" in text
     assert "class star: 33.3%, 100.0%" in text
     assert result.panel.dtype == np.uint8
+
+
+def test_shares_are_of_the_classes_that_have_the_subcategory_and_flips_move_them(pictures):
+    style, size = SPEC.subcategories
+    style = dataclasses.replace(style, applies_to=("bar", "hook"), flip=(("0", "1"),))
+    spec = SubcategorySpec((style, size))
+    record = record_of(pictures[0], kinds="ppp")
+    # The star has no style; both others have the first one.
+    for annotation, labels in zip(record["annotations"], ([2, 0], [0, 0], [0, 0]), strict=True):
+        annotation["subcategories"] = labels
+    mapper = mapper_of([{"name": "flip", "prob": 1.0}], spec=spec)
+    names = LabelNames(("star", "bar", "hook"), spec)
+    styles = check_augmented(mapper, [record], samples=2, names=names).to_json()
+    assert styles["shares"]["subcategories"]["style"] == {
+        "0": {"before": 1.0, "after": 0.0},
+        "1": {"before": 0.0, "after": 1.0},
+        "(none)": {"before": 0.0, "after": 0.0},
+        "(unknown)": {"before": 0.0, "after": 0.0},
+    }
 
 
 def test_pasted_objects_are_counted_apart(pictures):

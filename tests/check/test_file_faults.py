@@ -134,6 +134,32 @@ def test_labels_that_only_another_split_lists_are_named(dataset):
     assert "splits-differ" not in {kind for _, kind in kinds_of(check(dataset))}
 
 
+def test_a_split_whose_subcategory_is_of_other_classes_is_told(dataset):
+    for annotation in dataset.train["annotations"]:
+        annotation["category_id"] = 7
+    dataset.train["subcategories"][0]["applies_to"] = ["cat"]
+    problem = the_one(check(dataset), "splits-differ")
+    assert (problem.severity, problem.file) == (WARNING, str(dataset.json_file("val")))
+    assert (
+        r"whether subcategory 'style' applies to ['dog'] differs in split 'val' and split 'train'"
+    ) in problem.text
+    dataset.documents["val"]["subcategories"][0]["applies_to"] = ["cat"]
+    assert "splits-differ" not in {kind for _, kind in kinds_of(check(dataset))}
+
+
+def test_training_splits_that_exchange_other_values_are_told(dataset):
+    for document, partner in zip(dataset.documents.values(), ("right", "top"), strict=True):
+        values = ["left", "right", "top"]
+        flip = {"left": partner}
+        document["subcategories"] = [{"name": "side", "values": values, "flip": flip}]
+        for annotation in document["annotations"]:
+            annotation["subcategories"] = {"side": "left"}
+    dataset.write()
+    dataset.yaml.write_text(dataset.yaml.read_text().replace("\nval:", "\ntrain_more:"))
+    problem = the_one(check_dataset(dataset.yaml), "splits-differ")
+    assert "'flip' exchanges 'left' with 'right' and with 'top'" in problem.text
+
+
 # tests/dataset has more of them.
 @pytest.mark.parametrize("content", [b'{"images": [', b"[" * 100_000, b"[]"])
 def test_a_broken_json_is_one_problem_and_the_other_split_is_checked(dataset, content):

@@ -1,5 +1,7 @@
 """The picture of what predictions and annotations disagree on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from visualization_tools import NO_SPEC, OWN_SIZE, box_masks, grey, lines_of, result
@@ -65,6 +67,28 @@ def test_picture_shows_only_what_is_wrong_and_what_is_right(drawn):
     # The legend has a square of each kind.
     for colour in KIND_COLOURS.values():
         assert (picture[300:] == colour).all(axis=2).any()
+
+
+def test_what_a_class_does_not_have_is_neither_shown_nor_wrong(drawn):
+    ink, size = SPEC.subcategories
+    spec = SubcategorySpec((dataclasses.replace(ink, applies_to=("cat",)), size))
+    # A dog taken for a cat; a dog, whose ink is none by definition, of another size; a cat.
+    results = [
+        predicted(RIGHT, 10, "red", "S"),
+        predicted(WRONG, 20, None, "S"),
+        predicted(CONFUSED, 10, "red", "S"),
+    ]
+    annotations = [
+        annotated(RIGHT, 1, [2, 1]),
+        annotated(WRONG, 1, [2, 1]),
+        annotated(CONFUSED, 0, [0, 0]),
+    ]
+    draw(results, annotations, spec)
+    assert sorted(lines for lines, _, _ in drawn) == [
+        ["cat .75", "ink red .50, is black", "size S .25"],
+        ["cat .75, is dog", "ink red .50", "size S .25, is L"],
+        ["dog .75", "size S .25, is L"],
+    ]
 
 
 def test_without_subcategories(drawn):
