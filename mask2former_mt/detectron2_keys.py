@@ -22,6 +22,7 @@ from mask2former_mt.config_rules import (
     TEXT,
     Rule,
     ascending,
+    at_least,
     between,
     count,
     each,
@@ -120,7 +121,8 @@ READ: dict[str, dict[str, Rule]] = {
     "SOLVER": {
         "LR_SCHEDULER_NAME": one_of(SCHEDULES),
         "MAX_ITER": count(1, MANY),
-        "BASE_LR": up_to(1000),
+        # 0 keeps what was loaded; a rate that is too high ends in a loss that says so.
+        "BASE_LR": at_least(0),
         "BASE_LR_END": between(0, 1000),
         "MOMENTUM": BELOW_ONE,
         "NESTEROV": SWITCH,
