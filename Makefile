@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo demo-stamps test lint format clean
+.PHONY: setup demo demo-stamps demo-maskrcnn test lint format clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,10 @@ demo: $(STAMP)
 demo-stamps: $(STAMP)
 	$(PY) datasets/prepare_stamps.py
 	$(PY) tools/demo.py --config-file configs/stamps.yaml --pictures 12
+
+demo-maskrcnn: $(STAMP)
+	$(PY) datasets/prepare_digits.py
+	$(PY) tools/demo.py --config-file configs/digits_maskrcnn.yaml --pictures 12
 
 clean:
 	rm -rf output datasets/digits datasets/stamps

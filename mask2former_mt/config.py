@@ -35,10 +35,11 @@ from mask2former_mt.config_rules import (
 )
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
-from mask2former_mt.detectron2_keys import READ, keys_without_effect
+from mask2former_mt.detectron2_keys import READ, is_of, keys_without_effect
 from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.label_lists import Labels, shown
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
+from mask2former_mt.modeling.mask_rcnn import MultiTaskRCNN
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
 from mask2former_mt.modeling.transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 from mask2former_mt.ops.implementation import IMPLEMENTATIONS
@@ -413,6 +414,9 @@ def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {owner} has {num_classes} "
             f"classes {shown(labels.class_names)}; set it to 0 to take those"
         )
+    if is_of(cfg, MultiTaskRCNN):
+        # detectron2's default, 80, says nothing.
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
     if not subcategory.NAMES:
         subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
     ours = dict(zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True))

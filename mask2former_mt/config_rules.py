@@ -118,6 +118,9 @@ BELOW_ONE = Rule("in [0, 1)", lambda x: is_number(x) and 0 <= x < 1)
 SWITCH = Rule("True or False", lambda x: isinstance(x, bool))
 TEXT = Rule("a text", lambda x: isinstance(x, str))
 NAME = Rule("a text that is not empty", lambda x: isinstance(x, str) and bool(x.strip()))
+MOST_CHANNELS, MOST_PIXELS = 65_536, 100_000
+# Those of detectron2.layers.get_norm.
+NORM = one_of(("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "LN"))
 # Of a loss or a cost; float32 holds the sum of all terms.
 WEIGHT = between(0, 1_000_000)
 

@@ -17,7 +17,10 @@ from detectron2.modeling import (
 
 from mask2former_mt.config_rules import (
     BELOW_ONE,
+    MOST_CHANNELS,
+    MOST_PIXELS,
     NAME,
+    NORM,
     SWITCH,
     TEXT,
     Rule,
@@ -38,13 +41,13 @@ from mask2former_mt.config_rules import (
 from mask2former_mt.data.augment import FLIPS
 from mask2former_mt.modeling.backbone.swin import D2SwinTransformer
 from mask2former_mt.modeling.backbone.timm_backbone import build_timm_backbone
+from mask2former_mt.modeling.mask_rcnn import MultiTaskRCNN, build_timm_fpn_backbone
 from mask2former_mt.modeling.meta_arch import MultiTaskMaskFormer
+from mask2former_mt.rcnn_keys import RCNN_KEYS
 from mask2former_mt.solver.optimizer import CLIPPERS
 from mask2former_mt.solver.schedule import SCHEDULES
 
-MANY, MOST_CHANNELS, MOST_PIXELS = 10**9, 65_536, 100_000
-# Those of detectron2.layers.get_norm.
-NORM = one_of(("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "LN"))
+MANY = 10**9
 COLOUR = list_of(3, between(-1000, 1000))
 
 
@@ -59,8 +62,10 @@ def _is_expected_result(row: object) -> bool:
 
 # Read by this package, or by the parts of detectron2 that it runs.
 READ: dict[str, dict[str, Rule]] = {
+    **RCNN_KEYS,
     "MODEL": {
         "LOAD_PROPOSALS": only(False, "nothing here takes proposals"),
+        "MASK_ON": SWITCH,
         "KEYPOINT_ON": only(False, "nothing here learns keypoints"),
         "META_ARCHITECTURE": registered_in("META_ARCH_REGISTRY", META_ARCH_REGISTRY),
         "WEIGHTS": TEXT,
@@ -176,10 +181,18 @@ class Unread(NamedTuple):
     when: Callable[[CfgNode], bool] | None = None
 
 
-def _of_another_model(cfg: CfgNode) -> bool:
-    """Whether the model is not this package's; who knows what it reads."""
+def is_of(cfg: CfgNode, model: type) -> bool:
+    """Whether a config's meta-architecture is a class or derived from it."""
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    return not (isinstance(architecture, type) and issubclass(architecture, MultiTaskMaskFormer))
+    return isinstance(architecture, type) and issubclass(architecture, model)
+
+
+def _of_queries(cfg: CfgNode) -> bool:
+    return is_of(cfg, MultiTaskMaskFormer)
+
+
+def _of_regions(cfg: CfgNode) -> bool:
+    return is_of(cfg, MultiTaskRCNN)
 
 
 def _of_another_head(cfg: CfgNode) -> bool:
@@ -191,20 +204,36 @@ def _has_backbone(*names: str) -> Callable[[CfgNode], bool]:
 
 
 RESNET, TIMM = "build_resnet_backbone", build_timm_backbone.__name__
+TIMM_FPN = build_timm_fpn_backbone.__name__
 SWIN = D2SwinTransformer.__name__
 FORMER_TEST = "MODEL.MASK_FORMER.TEST"
 
 UNREAD: tuple[Unread, ...] = (
+    Unread(tuple(RCNN_KEYS), "of MODEL.META_ARCHITECTURE 'MultiTaskRCNN'", _of_queries),
     Unread(
         (
-            *("MODEL.ANCHOR_GENERATOR", "MODEL.PROPOSAL_GENERATOR", "MODEL.RPN"),
-            *("MODEL.ROI_HEADS", "MODEL.ROI_BOX_HEAD", "MODEL.ROI_BOX_CASCADE_HEAD"),
-            *("MODEL.ROI_MASK_HEAD", "MODEL.ROI_KEYPOINT_HEAD", "MODEL.PANOPTIC_FPN"),
-            "MODEL.RETINANET",
+            *("MODEL.ROI_BOX_CASCADE_HEAD", "MODEL.ROI_KEYPOINT_HEAD", "MODEL.PANOPTIC_FPN"),
+            *("MODEL.RETINANET", "MODEL.ANCHOR_GENERATOR.ANGLES"),
+            "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER",
+            "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES",
         ),
         "of detectron2's other models",
     ),
-    Unread(("MODEL.MASK_ON",), "masks are always learned and predicted"),
+    Unread(("MODEL.MASK_ON",), "masks are always learned and predicted", _of_queries),
+    Unread(
+        (
+            *("MODEL.MASK_FORMER", "MODEL.MS_DEFORM_ATTN_IMPL", "MODEL.COMPILE"),
+            "MODEL.SUBCATEGORY.MATCH_COSTS",
+            *(
+                f"MODEL.SEM_SEG_HEAD.{key}"
+                for key in ("NAME", "IN_FEATURES", "CONVS_DIM", "COMMON_STRIDE", "NORM")
+            ),
+            *("MODEL.SEM_SEG_HEAD.MASK_DIM", "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME"),
+            "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS",
+        ),
+        "of MODEL.META_ARCHITECTURE 'MultiTaskMaskFormer'",
+        _of_regions,
+    ),
     Unread(
         ("MODEL.SEM_SEG_HEAD.IGNORE_VALUE",),
         "of semantic labels; instances have no pixel to ignore",
@@ -221,13 +250,13 @@ UNREAD: tuple[Unread, ...] = (
         ("MODEL.RESNETS.STEM_TYPE", "MODEL.RESNETS.RES5_MULTI_GRID"),
         "of DeepLab's ResNet; the backbone here is detectron2's",
     ),
-    Unread(("MODEL.RESNETS",), "the backbone is another", _has_backbone(TIMM, SWIN)),
+    Unread(("MODEL.RESNETS",), "the backbone is another", _has_backbone(TIMM, TIMM_FPN, SWIN)),
     Unread(("MODEL.FPN",), "the backbone has no FPN", _has_backbone(RESNET, TIMM, SWIN)),
-    Unread(("MODEL.SWIN",), "the backbone is another", _has_backbone(RESNET, TIMM)),
+    Unread(("MODEL.SWIN",), "the backbone is another", _has_backbone(RESNET, TIMM, TIMM_FPN)),
     Unread(
         ("MODEL.TIMM",),
         f"MODEL.BACKBONE.NAME is not '{TIMM}'",
-        lambda cfg: cfg.MODEL.BACKBONE.NAME != TIMM,
+        lambda cfg: cfg.MODEL.BACKBONE.NAME not in (TIMM, TIMM_FPN),
     ),
     Unread(
         ("INPUT.CROP",), "use INPUT.AUGMENTATIONS with {name: crop, size: [HEIGHT, WIDTH]}, or lsj"
@@ -375,9 +404,9 @@ def keys_without_effect(cfg: CfgNode, defaults: CfgNode) -> list[str]:
     """
     before = dict(leaves(defaults))
     changed = [key for key, value in leaves(cfg) if value != before.get(key)]
-    if _of_another_model(cfg):
+    if not (_of_queries(cfg) or _of_regions(cfg)):
         changed = [key for key in changed if not covers("MODEL", key)]
-    elif _of_another_head(cfg):
+    elif _of_queries(cfg) and _of_another_head(cfg):
         changed = [key for key in changed if not covers("MODEL.SEM_SEG_HEAD", key)]
     texts = []
     for names, why, when in UNREAD:

@@ -246,7 +246,8 @@ def test_values_that_could_only_fail_later_are_refused(key, value, message):
     [
         ("TEST.AUG.ENABLED", True, "each picture is predicted once"),
         ("INPUT.CROP.ENABLED", True, "use INPUT.AUGMENTATIONS with {name: crop"),
-        ("MODEL.RPN.NMS_THRESH", 0.5, "of detectron2's other models"),
+        ("MODEL.RPN.NMS_THRESH", 0.5, "of MODEL.META_ARCHITECTURE 'MultiTaskRCNN'"),
+        ("MODEL.RETINANET.NUM_CONVS", 5, "of detectron2's other models"),
         ("MODEL.RESNETS.STEM_TYPE", "deeplab", "of DeepLab's ResNet"),
         ("SOLVER.NESTEROV", True, "SOLVER.OPTIMIZER is not 'SGD'"),
         ("SOLVER.REFERENCE_WORLD_SIZE", 8, "use SOLVER.REFERENCE_IMS_PER_BATCH"),
@@ -270,7 +271,8 @@ def test_a_key_that_nothing_reads_is_named(key, value, message, caplog):
     ("changes", "key", "value"),
     [
         # Read by another model, head, backbone, optimizer, and so on.
-        (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], "MODEL.RPN.NMS_THRESH", 0.5),
+        (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], "MODEL.RETINANET.NUM_CONVS", 5),
+        (["MODEL.META_ARCHITECTURE", "MultiTaskRCNN"], "MODEL.RPN.NMS_THRESH", 0.5),
         ([HEAD + "NAME", "SemSegFPNHead"], HEAD + "LOSS_WEIGHT", 2.0),
         (["MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"], "MODEL.FPN.OUT_CHANNELS", 8),
         (["SOLVER.OPTIMIZER", "SGD"], "SOLVER.NESTEROV", True),

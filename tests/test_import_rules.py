@@ -69,7 +69,8 @@ RULES = {
     # takes its rules from there. None of these imports the config: each is handed its values.
     "config_rules": (),
     # detectron2's keys, and who reads them.
-    "detectron2_keys": ("config_rules", "data", "modeling", "solver"),
+    "rcnn_keys": ("config_rules",),
+    "detectron2_keys": ("config_rules", "rcnn_keys", "data", "modeling", "solver"),
     "config": (
         *("config_rules", "detectron2_keys", "data", "evaluation", "label_lists", "modeling"),
         *("ops", "postprocess", "solver"),

@@ -138,10 +138,12 @@ class MultiTaskTrainer(DefaultTrainer):
             resume = False
         self.checkpointer.strict = resume
         if not resume and not self.cfg.MODEL.WEIGHTS:
-            backbone = self.checkpointer.model.backbone
-            if isinstance(backbone, TimmBackbone) and self.cfg.MODEL.TIMM.WEIGHTS:
-                count = load_timm_weights(backbone, self.cfg.MODEL.TIMM.WEIGHTS)
-                LOGGER.info(f"backbone: {count} tensors from {self.cfg.MODEL.TIMM.WEIGHTS}")
+            weights = self.cfg.MODEL.TIMM.WEIGHTS
+            # Also below a feature pyramid.
+            for module in self.checkpointer.model.backbone.modules():
+                if isinstance(module, TimmBackbone) and weights:
+                    count = load_timm_weights(module, weights)
+                    LOGGER.info(f"backbone: {count} tensors from {weights}")
         super().resume_or_load(resume)
         if resume:
             # Before the first batch: it goes on behind the samples that were trained on.

@@ -149,13 +149,11 @@ class SubcategoryOutputLayers(FastRCNNOutputLayers):
             values_NS = torch.stack([v[kept] for v in values], 1) if values else empty
             probs_NS = torch.stack([p[kept] for p in probs], 1) if probs else empty.float()
             if self.spec.is_limited:
-                applies_KS = kept.new_tensor(
-                    self.spec.applicable(numbered(self.num_classes))
-                ).bool()
+                applies_KS = kept.new_tensor(self.spec.applicable(numbered(self.num_classes)))
                 values_NS, probs_NS = none_elsewhere(
                     values_NS,
                     probs_NS,
-                    kept.new_tensor(applies_KS).bool()[found.get(structures.PRED_CLASSES)],
+                    applies_KS.bool()[found.get(structures.PRED_CLASSES)],
                     kept.new_tensor(self.spec.num_classes),
                 )
             found.set(structures.PRED_SUBCATEGORIES, values_NS)
@@ -187,6 +185,8 @@ class MultiTaskRCNN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        if not cfg.MODEL.MASK_ON:
+            raise ValueError("MODEL.MASK_ON must be True for MultiTaskRCNN, got False")
         return super().from_config(cfg)
 
     def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, torch.Tensor] | list[dict]:
