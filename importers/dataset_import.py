@@ -34,7 +34,7 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "yolo": Format(read_yolo, "YOLO segmentation: data.yaml, or the folder that it lies in"),
+    "yolo": Format(read_yolo, "YOLO segmentation: data.yaml, or a folder"),
     "labelme": Format(read_labelme, "LabelMe or X-AnyLabeling: a folder of JSON files"),
     "label-studio": Format(read_label_studio, "Label Studio's JSON (not JSON-MIN, not its COCO)"),
     "cvat": Format(read_cvat, "CVAT's XML for images 1.1"),

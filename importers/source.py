@@ -110,6 +110,7 @@ class ImportOptions:
         several: several texts of one attribute, one of `attribute_choice.SEVERAL_CHOICES`.
         unusable: an object without a sound mask, one of `UNUSABLE_CHOICES`.
         crowd, holes: crowd marks, and polygons inside others; see `Conventions`.
+        oriented_boxes: files of four corners only, one of `yolo.ORIENTED_BOXES_CHOICES`.
         parts: whether PACO's parts of objects are imported as objects.
     """
 
@@ -125,6 +126,7 @@ class ImportOptions:
     unusable: str = "refuse"
     crowd: str = "keep"
     holes: str = "fill"
+    oriented_boxes: str = "refuse"
     parts: bool = True
 
 

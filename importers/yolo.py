@@ -1,36 +1,29 @@
-"""Imports YOLO segmentation folders: `data.yaml`, pictures, and a text file of outlines for each.
+"""Imports YOLO segmentation folders: pictures, and a text file of outlines for each.
 
-`data.yaml` has `names` (a list, or a mapping from class index to name) and, relative to `path`,
-`train`, `val` and `test`: a folder of pictures, a text file that lists pictures, or a list of
-these; `../train/images` beside `data.yaml`, as Roboflow writes it, is understood as `train/images`
-where only that exists. The labels of `.../images/a.jpg` are in `.../labels/a.txt` (the last folder
-`images` counts; without one, beside the picture), a line `class x1 y1 x2 y2 ...` for each object,
-normalised by the width and height of the upright picture. No file and an empty file mean no
-objects. A line of five numbers is a box and has no mask. Files of key points (`kpt_shape` in
-`data.yaml`) have no outlines and are refused. The format has no attributes: S = 0.
+Which pictures and classes there are is for `yolo_data` to find. The labels of
+`.../images/a.jpg` are in `.../labels/a.txt` (the last folder `images` counts; without one, beside
+the picture), a line `class x1 y1 x2 y2 ...` for each object, normalised by the width and height of
+the upright picture. No file and an empty file mean no objects. A line of five numbers is a box and
+has no mask. Files of which every line is a box with key points, or has four corners as those of
+oriented boxes do, are refused. The format has no attributes: S = 0.
 
 Source: docs.ultralytics.com/datasets/segment.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-from mask2former_mt.importers.picture_files import (
-    common_folder,
-    pictures_below,
-    size_of_picture,
-)
+from mask2former_mt.importers.picture_files import common_folder, size_of_picture
 from mask2former_mt.importers.source import Report, Request, Source, SourceSplit
+from mask2former_mt.importers.yolo_data import read_text, read_yolo_data
 
-from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import is_int
-
-_SPLITS = ("train", "val", "test")
+# Files in which every line has four corners are refused as oriented boxes, or are outlines.
+ORIENTED_BOXES_CHOICES = ("refuse", "outline")
 # labelImg and others leave the class names among the labels.
 _NO_LABELS = frozenset(("classes.txt", "labels.txt", "README.txt"))
 # Normalised coordinates may be rounded outwards; beyond this they are something else.
@@ -41,7 +34,7 @@ _DECIMALS = 3  # a thousandth of a pixel
 def read_yolo(request: Request) -> Source:
     """Reads the dataset of a `data.yaml`; see `Request`.
 
-    The one input is `data.yaml` or the folder that it lies in, and names all splits and pictures.
+    The one input is `data.yaml` or the folder that it would lie in, and has all splits.
     """
     inputs, images, report = request.inputs, request.images, request.report
     if len(inputs) != 1 or images:
@@ -49,143 +42,55 @@ def read_yolo(request: Request) -> Source:
             "the format yolo takes one data.yaml, which names the splits and their pictures; got "
             f"{len(inputs)} inputs and --images for {sorted(images) or 'none'}"
         )
-    data_file = next(iter(inputs.values()))
-    if os.path.isdir(data_file):
-        data_file = data_file / "data.yaml"
-    data = _read_data_yaml(data_file)
-    if data.get("kpt_shape") is not None:
-        raise ValueError(
-            f"{data_file}: 'kpt_shape' {shown(data['kpt_shape'])} says that the labels are boxes "
-            "and key points (YOLO pose), which have no outlines; export segmentation"
-        )
-    names = _read_names(data_file, data)
+    data = read_yolo_data(next(iter(inputs.values())), request.options.classes, report)
+    forms = _Forms()
     splits = []
-    for name in _SPLITS:
-        if data.get(name):
-            pictures = _find_pictures(data_file, data, name, report)
-            split = SourceSplit(name, data_file, common_folder(pictures))
-            for picture in pictures:
-                _read_picture(picture, split, names, report)
-            splits.append(split)
-    if not splits:
-        raise ValueError(
-            f"{data_file} names no pictures; it needs 'train' or 'val', its keys are "
-            f"{sorted(map(str, data))}"
-        )
-    categories = [{"id": index, "name": name} for index, name in names.items()]
-    return Source(categories, splits, [data_file])
+    for name, pictures in data.pictures.items():
+        _check_stray_labels(pictures, data.folders[name], report)
+        split = SourceSplit(name, data.file, common_folder(pictures))
+        for picture in pictures:
+            _read_picture(picture, split, data.names, forms, report)
+        splits.append(split)
+    forms.refuse_others(data.file, request.options.oriented_boxes, report)
+    categories = [{"id": index, "name": name} for index, name in data.names.items()]
+    return Source(categories, splits, [data.file])
 
 
-def _read_text(file: Path) -> str:
-    """A text file, with or without a byte-order mark."""
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"{file} does not exist, or is no file")
-    try:
-        return Path(file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} must be text in UTF-8, got other bytes; save it again as UTF-8"
-        ) from error
+@dataclasses.dataclass
+class _Forms:
+    """Counts the lines of a dataset that could be those of another task."""
 
+    num_lines: int = 0
+    num_poses: int = 0
+    num_corners: int = 0
+    is_any_turned: bool = False
 
-def _read_data_yaml(file: Path) -> dict:
-    text = _read_text(file)
-    try:
-        data = yaml.safe_load(text)
-    # Dates that do not exist are a ValueError of their own, deep nesting a RecursionError.
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{file} is not valid YAML: {error}") from error
-    if not isinstance(data, dict) or "names" not in data:
-        raise ValueError(
-            f"{file} must hold 'names' and 'train' or 'val', got "
-            f"{sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__}"
-        )
-    return data
+    def add(self, values: list[float]) -> None:
+        """Counts a line, class and coordinates."""
+        self.num_lines += 1
+        if len(values) == 1 + 4 * 2:
+            self.num_corners += 1
+            self.is_any_turned |= len(set(values[1::2])) > 2 or len(set(values[2::2])) > 2
+        # Class, centre and size of the box, then x, y and visibility of each key point.
+        has_triples = len(values) > 5 and (len(values) - 5) % 3 == 0
+        self.num_poses += has_triples and all(value in (0, 1, 2) for value in values[7::3])
 
-
-def _read_names(file: Path, data: dict) -> dict[int, str]:
-    """The class names by index, ascending; indices may have gaps."""
-    names = data["names"]
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
-        raise ValueError(
-            f"{file}: 'names' must list the classes, or map their indices to names, got "
-            f"{shown(data['names'])}"
-        )
-    categories = {}
-    for index, name in names.items():
-        # Class names such as 0 and 1 are numbers to YAML; no and yes are not what was meant.
-        if not is_int(index) or index < 0 or not (is_int(name) or (name and str(name) == name)):
-            raise ValueError(
-                f"{file}: 'names' must map indices from 0 on to texts, got {index!r}: {name!r}; "
-                "put quotes around names such as no, yes, null and 1.5"
+    def refuse_others(self, file: Path, oriented_boxes: str, report: Report) -> None:
+        """Says it first, and once, if all lines are of another task."""
+        if self.num_lines and self.num_poses == self.num_lines:
+            report.refuse_first(
+                f"{file}: all {self.num_lines} lines are a box with key points (YOLO pose), which "
+                "have no outlines; export segmentation"
             )
-        categories[index] = str(name)
-    number = data.get("nc", len(categories))
-    if number != len(categories):
-        raise ValueError(
-            f"{file}: 'nc' must be the number of names, {len(categories)}, got {number!r}"
-        )
-    return dict(sorted(categories.items()))
-
-
-def _find_pictures(data_file: Path, data: dict, split: str, report: Report) -> list[Path]:
-    """The pictures of a split, each once; reports labels in its folders that have no picture."""
-    entries = data[split] if isinstance(data[split], list) else [data[split]]
-    found: dict[Path, None] = {}
-    folders = []
-    for entry in entries:
-        if not isinstance(entry, str) or "\0" in entry:
-            raise ValueError(f"{data_file}: {split!r} must be a path or a list, got {entry!r}")
-        path = _resolve(data_file, data, split, entry)
-        if os.path.isdir(path):
-            folders.append(path)
-            found.update(dict.fromkeys(pictures_below(path)))
-        else:
-            found.update(dict.fromkeys(_listed_pictures(path, report)))
-    if not found:
-        report.raise_if_refused()
-        raise FileNotFoundError(
-            f"{data_file}: {split}: {entries} has no pictures; is it the right folder?"
-        )
-    pictures = list(found) if not folders else sorted(found)
-    _check_stray_labels(pictures, folders, report)
-    return pictures
-
-
-def _resolve(data_file: Path, data: dict, split: str, entry: str) -> Path:
-    beside = Path(os.path.abspath(data_file)).parent
-    path = data.get("path")
-    base = beside / path if isinstance(path, str) and "\0" not in path else beside
-    tries = [base / entry, beside / entry]
-    if entry.startswith("../"):
-        tries.append(beside / entry[3:])
-    for candidate in tries:
-        if candidate.exists():
-            return Path(os.path.normpath(candidate))
-    raise FileNotFoundError(
-        f"{data_file}: {split!r}: {entry!r} does not exist; looked for "
-        f"{', '.join(dict.fromkeys(map(str, tries)))}; correct 'path' or {split!r}"
-    )
-
-
-def _listed_pictures(file: Path, report: Report) -> list[Path]:
-    pictures = []
-    for number, line in enumerate(_read_text(file).splitlines(), start=1):
-        name = line.strip()
-        if not name:
-            continue
-        candidates = [Path(os.path.normpath(file.parent / name)), Path(os.path.abspath(name))]
-        existing = [path for path in candidates if os.path.isfile(path)]
-        if existing:
-            pictures.append(existing[0])
-        else:
-            report.refuse(
-                f"{file} line {number}: {name[:120]!r} is no picture; paths are relative to the "
-                "list, put the picture back or remove the line"
+            return
+        # A single upright rectangle may as well be an outline.
+        are_corners = self.num_corners == self.num_lines > (0 if self.is_any_turned else 1)
+        if are_corners and oriented_boxes == "refuse":
+            report.refuse_first(
+                f"{file}: all {self.num_lines} lines have four corners: they are oriented boxes "
+                "(YOLO OBB), no outlines; export segmentation, or if they are outlines give "
+                "--oriented-boxes outline"
             )
-    return pictures
 
 
 def label_file_of(picture: Path) -> Path:
@@ -219,7 +124,9 @@ def _check_stray_labels(pictures: list[Path], folders: list[Path], report: Repor
                 )
 
 
-def _read_picture(file: Path, split: SourceSplit, names: Mapping[int, str], report: Report) -> None:
+def _read_picture(
+    file: Path, split: SourceSplit, names: Mapping[int, str], forms: _Forms, report: Report
+) -> None:
     """Adds a picture and its objects to the split."""
     labels = label_file_of(file)
     try:
@@ -228,7 +135,7 @@ def _read_picture(file: Path, split: SourceSplit, names: Mapping[int, str], repo
         if not os.path.isfile(labels):
             report.note("pictures without a label file, taken as without objects", str(file))
             return
-        lines = _read_text(labels).splitlines()
+        lines = read_text(labels).splitlines()
     except ValueError as error:
         report.refuse(str(error))
         return
@@ -237,7 +144,7 @@ def _read_picture(file: Path, split: SourceSplit, names: Mapping[int, str], repo
             continue
         origin = f"{labels} line {number}"
         try:
-            index, coordinates = _read_line(line, names)
+            index, coordinates = _read_line(line, names, forms)
         except ValueError as error:
             report.refuse(f"{origin}: {error}")
             continue
@@ -255,7 +162,7 @@ def _read_picture(file: Path, split: SourceSplit, names: Mapping[int, str], repo
         split.add_object(origin, index, [polygon], {})
 
 
-def _read_line(line: str, names: Mapping[int, str]) -> tuple[int, list[float]]:
+def _read_line(line: str, names: Mapping[int, str], forms: _Forms) -> tuple[int, list[float]]:
     """Class index and the normalised coordinates of an outline, or the four of a box."""
     fields = line.split()
     try:
@@ -265,6 +172,7 @@ def _read_line(line: str, names: Mapping[int, str]) -> tuple[int, list[float]]:
     expected = "must be 'class x1 y1 x2 y2 x3 y3 ...'"
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"{expected}, numbers only, got {line.strip()[:80]!r}")
+    forms.add(values)
     index, coordinates = values[0], values[1:]
     if index not in names:
         raise ValueError(

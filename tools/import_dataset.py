@@ -11,6 +11,7 @@ from pathlib import Path
 from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CHOICES
 from mask2former_mt.importers.dataset_import import DEFAULT_SPLIT, FORMATS, by_split, import_dataset
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
+from mask2former_mt.importers.yolo import ORIENTED_BOXES_CHOICES
 
 from mask2former_mt.dataset.annotation import CONVENTION_CHOICES
 from mask2former_mt.engine.setup import at_least_one, errors_named
@@ -20,7 +21,7 @@ DEFAULTS = ImportOptions()
 _LISTED = ("fashionpedia", "paco")
 _WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio", "cvat", "via")
 _WITH_OTHER_KEYS = ("labelme", "label-studio", "via", "coco")
-_WITH_CLASSES = ("via",)
+_WITH_CLASSES = ("yolo", "via")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,6 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
             help="objects without a sound mask, such as boxes: refuse the whole (the default), or "
             "leave them out and say how many",
         )
+        if name == "yolo":
+            sub.add_argument(
+                "--oriented-boxes",
+                choices=ORIENTED_BOXES_CHOICES,
+                default=DEFAULTS.oriented_boxes,
+                help="files in which every line has four corners: refuse them as oriented boxes "
+                "(the default), or take them for outlines",
+            )
         if name in _WITH_CLASSES:
             sub.add_argument(
                 "--classes",

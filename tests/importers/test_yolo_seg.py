@@ -124,14 +124,13 @@ def test_a_bad_line_is_named(yolo, folder, line, match):
     ("text", "match"),
     [
         ("", "must hold 'names' and 'train' or 'val', got NoneType"),
-        ("train: x", r"must hold 'names'.*got \['train'\]"),
+        ("train: x", r"must hold 'names'.*got \['train'\]; or name the classes.*--classes or"),
         ("names: [a\n", "is not valid YAML"),
         ("when: 2001-99-99\nnames: [a]", "is not valid YAML"),
         ("names: []\ntrain: x", r"must list the classes.*got \[\]"),
         ("names: [a, no]\ntrain: x", "got 1: False; put quotes around"),
         ("names: {-1: a}\ntrain: x", "indices from 0 on to texts, got -1: 'a'"),
         ("names: [a]\nnc: 2\ntrain: x", "'nc' must be the number of names, 1, got 2"),
-        ("names: [a]", "names no pictures; it needs 'train' or 'val'"),
         ("names: [a]\ntrain: 3", "'train' must be a path or a list, got 3"),
         ("names: {0: cat, 3: cat}\nval: images/val", "two categories are named 'cat'"),
     ],
@@ -139,6 +138,56 @@ def test_a_bad_line_is_named(yolo, folder, line, match):
 def test_a_bad_data_yaml_is_named(yolo, folder, text, match):
     (folder / "data.yaml").write_text(text)
     yolo.refuses(match)
+
+
+def test_a_folder_without_a_usable_data_yaml(yolo, folder):
+    data = folder / "data.yaml"
+    data.unlink()
+    yolo.inputs = {"train": folder}
+    yolo.refuses(r"must hold 'names' .*got \[\]; .*with --classes or in classes.txt")
+    names = ("cat", "x", "y", "dog")
+    yolo.run(classes=names)
+    check_masks_and_classes(yolo.load(), views())
+    (folder / "classes.txt").write_text("\n".join(names) + "\n\n")
+    yolo.run()
+    check_masks_and_classes(yolo.load(), views())
+    data.write_text("names: [cat, x, y, dog]\n")  # which does not say where the pictures are
+    yolo.refuses(r"--classes: .*names of its own, \['cat', .*got \['dog'\]", classes=("dog",))
+    yolo.run()
+    check_masks_and_classes(yolo.load(), views())
+    data.write_text(
+        "names: [cat, x, y, dog]\ntrain: /content/a/images/train\nval: C:\\b\\images\\val"
+    )
+    yolo.run()  # written on other computers
+    check_masks_and_classes(yolo.load(), views())
+    shutil.rmtree(folder / "images")
+    data.unlink()
+    yolo.refuses("names no pictures, and there are none in images, train and the like")
+
+
+@pytest.mark.parametrize("form", ["{}/images", "{}"])
+def test_folders_of_splits(yolo, folder, form):
+    (folder / "data.yaml").write_text("names: {0: cat, 3: dog}\n")
+    for split, name in (("train", "train"), ("val", "valid")):
+        for kind, suffix in (("images", ""), ("labels", "")):
+            place = form.format(name).replace("images", kind) + suffix
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            for file in (folder / kind / split).iterdir():
+                file.rename(folder / place / file.name)
+    shutil.rmtree(folder / "images")
+    shutil.rmtree(folder / "labels")
+    yolo.run()
+    check_masks_and_classes(yolo.load(), views())
+
+
+def test_pictures_without_splits_are_for_training(yolo, folder):
+    (folder / "data.yaml").write_text("names: {0: cat, 3: dog}\n")
+    for kind in ("images", "labels"):
+        shutil.rmtree(folder / kind / "val")
+        for file in (folder / kind / "train").iterdir():
+            file.rename(folder / kind / file.name)
+    yolo.run()
+    check_masks_and_classes(yolo.load(), {"train": views()["train"]})
 
 
 def test_what_is_missing_is_named(yolo, folder):
@@ -169,6 +218,28 @@ def test_key_points_are_refused(yolo, folder):
     data = folder / "data.yaml"
     data.write_text(data.read_text() + "kpt_shape: [3, 2]\n")
     yolo.refuses(r"'kpt_shape' \[3, 2\] says that the labels are boxes and key points")
+
+
+def set_lines(folder, line: str) -> None:
+    """Gives every picture one line."""
+    for file in (folder / "labels").rglob("*.txt"):
+        file.write_text(f"{line}\n")
+
+
+# A box and two or three key points, each with its visibility.
+@pytest.mark.parametrize("points", ["0.4 0.4 2 0.6 0.6 1", "0.4 0.4 2 0.6 0.6 1 0 0 0"])
+def test_boxes_with_key_points_are_refused_without_kpt_shape_too(yolo, folder, points):
+    set_lines(folder, f"0 0.5 0.5 0.4 0.4 {points}")
+    yolo.refuses(r"data.yaml: all 4 lines are a box with key points \(YOLO pose\)")
+
+
+def test_oriented_boxes_are_refused(yolo, folder):
+    set_lines(folder, "0 0.2 0.5 0.5 0.2 0.8 0.5 0.5 0.8")
+    yolo.refuses(r"data.yaml: all 4 lines have four corners: .* \(YOLO OBB\).*--oriented-boxes")
+    assert yolo.run(oriented_boxes="outline").num_instances == {"train": 3, "val": 1}
+    # Among other outlines they are outlines.
+    (folder / "labels" / "val" / "v.txt").write_text("0 0.1 0.1 0.2 0.2 0.1 0.3\n")
+    assert yolo.run().num_instances == {"train": 3, "val": 1}
 
 
 def test_labels_without_a_picture_are_refused(yolo, folder):
