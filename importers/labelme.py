@@ -41,6 +41,7 @@ from mask2former_mt.importers.source import Report, Request, Source
 
 from mask2former_mt.dataset.document import parse_json
 from mask2former_mt.dataset.label_names import tidy_name
+from mask2former_mt.dataset.listed_pictures import find_pictures
 from mask2former_mt.dataset.problems import shown
 
 _NO_OBJECTS = ("__ignore__", "_background_")
@@ -191,6 +192,10 @@ def _find_picture(file: Path, document: dict, image_root: Path | None) -> Path:
     for candidate in candidates:
         if os.path.isfile(candidate):
             return Path(os.path.abspath(candidate))
+    root = file.parent if image_root is None else image_root
+    found = find_pictures(root, [name], set())
+    if found:
+        return Path(os.path.abspath(root / found[name]))
     inside = "; 'imageData' holds it: save it there" if document.get("imageData") else ""
     raise FileNotFoundError(
         f"{file}: the picture {name!r} is not there; put it back, or give its folder with "

@@ -282,7 +282,7 @@ class AnnotationReader:
                 and abs(y + h - y1) <= _MAX_BOX_OFF_PX
             ):
                 return box
-            is_box = max(abs(x), abs(y), w, h) <= _LARGEST and w >= 0 and h >= 0
+            is_box = w >= 0 and h >= 0 and all(-_LARGEST <= v <= _LARGEST for v in (x, y, w, h))
         except (TypeError, ValueError, OverflowError):
             is_box = False
         if not is_box:

@@ -7,6 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from dataset_to_check import DOCUMENTS, DatasetToCheck
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.check.check_report import report_json
 from mask2former_mt.check.repair import clean_document
-from mask2former_mt.dataset.split import SplitFiles
+from mask2former_mt.dataset.catalog import read_dataset_file
+from mask2former_mt.dataset.split import SplitFiles, read_split
+from mask2former_mt.evaluation.ground_truth import read_ground_truth
 
 RUNS = settings(
     deadline=10_000,
@@ -93,8 +96,15 @@ def mutated_documents(draw) -> dict:
 def check_everything(dataset: DatasetToCheck, *, draw: bool) -> None:
     result = check_dataset(dataset.yaml, num_workers=1, draw=draw)
     json.loads(report_json(result))
-    # What training refuses has an error; what has none, training takes.
-    assert not dataset.is_refused() or result.exit_code == 2, result.problems
+    # What training refuses has an error; what has none, training takes, and evaluation after it.
+    is_refused = dataset.is_refused()
+    assert not is_refused or result.exit_code == 2, result.problems
+    if not is_refused:
+        for split in read_dataset_file(dataset.yaml).entries:
+            read = read_split(read_dataset_file(dataset.yaml).files_of(split))
+            truth = read_ground_truth(read.records, read.header)
+            assert np.isfinite(truth.areas).all()
+            assert np.isfinite(truth.boxes).all()
 
 
 @RUNS

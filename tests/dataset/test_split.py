@@ -241,7 +241,8 @@ def test_what_cannot_be_trained_on_stands_apart(dataset):
         ({"bbox": [100, 100, 5, 5]}, "box-unlike-mask", r"\[100, 100, 5, 5\]"),
         ({"bbox": [5, 5, 5]}, "bad-box", r"got \[5, 5, 5\]"),
         ({"bbox": ["5", "5", "10", "10"]}, "bad-box", "got .'5', "),
-        ({"bbox": [float("nan"), 5, 5, 5]}, "bad-box", "got .nan"),
+        ({"bbox": [float("nan"), 5, 10, 10]}, "bad-box", "got .nan"),
+        ({"bbox": [5, float("nan"), 10, 10]}, "bad-box", "got .5, nan"),
         ({"bbox": [10**400, 5, 5, 5]}, "bad-box", "got .1000"),
         ({"bbox": None}, "bad-box", "got None"),
         *(
