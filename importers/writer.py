@@ -20,7 +20,7 @@ from mask2former_mt.importers.class_names import note_alike, tidy_classes
 from mask2former_mt.importers.source import Report, Request, Source, SourceObject, SourceSplit
 
 from mask2former_mt.check.repair import clean_document
-from mask2former_mt.dataset.annotation import Conventions
+from mask2former_mt.dataset.conventions import Conventions
 from mask2former_mt.dataset.document import read_header, root_category
 from mask2former_mt.dataset.problems import ERROR, Problem
 from mask2former_mt.dataset.rle import as_id

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, AnnotationReader
+from mask2former_mt.dataset.annotation import AnnotationReader
+from mask2former_mt.dataset.conventions import COCO_CONVENTIONS
 from mask2former_mt.dataset.document import Header
 from mask2former_mt.evaluation import joint
 from mask2former_mt.evaluation.ground_truth import read_ground_truth

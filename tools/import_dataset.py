@@ -13,7 +13,7 @@ from mask2former_mt.importers.dataset_import import DEFAULT_SPLIT, FORMATS, by_s
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 from mask2former_mt.importers.yolo import ORIENTED_BOXES_CHOICES
 
-from mask2former_mt.dataset.annotation import CONVENTION_CHOICES
+from mask2former_mt.dataset.conventions import CONVENTION_CHOICES
 from mask2former_mt.engine.setup import at_least_one, errors_named
 
 DEFAULTS = ImportOptions()

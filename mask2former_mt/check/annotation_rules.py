@@ -12,8 +12,9 @@ import pycocotools.mask as mask_util
 
 from mask2former_mt.check.geometry import Outline, area_with_holes, read_outline, united_area
 from mask2former_mt.data.rasterize import rasterize
-from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX, extent_of
+from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
 from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
+from mask2former_mt.dataset.polygons import extent_of
 from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
 from mask2former_mt.dataset.rle import is_int
 from mask2former_mt.dataset.split import Split

@@ -7,8 +7,6 @@ is not by few and cheap comparisons.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +14,18 @@ import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
 
 from mask2former_mt.dataset.annotation_faults import Fault, fault
+from mask2former_mt.dataset.conventions import Conventions
 from mask2former_mt.dataset.document import Header
+from mask2former_mt.dataset.polygons import (
+    LARGEST,
+    Corners,
+    are_numbers,
+    corners_of,
+    enclosed,
+    extent_of,
+    mended_polygons,
+    with_holes,
+)
 from mask2former_mt.dataset.problems import ERROR, shown
 from mask2former_mt.dataset.rle import as_id, compressed, faults_of_counts
 from mask2former_mt.structures import UNKNOWN
@@ -27,56 +36,9 @@ MAX_OUTSIDE_PX = 2.0
 # Coordinates that are all below this lie in the picture's first pixel, or are normalised.
 _MAX_NORMALIZED = 1.01
 _BOX_MODE = BoxMode.XYWH_ABS
-# JSON knows integers that no float can hold: what is larger is no coordinate, and sums of what is
-# not are still floats.
-_LARGEST = 1e300
 # A box is unlike its mask if one of its sides is off by more pixels and the two overlap by less.
 _MAX_BOX_OFF_PX = 2.0
 _MIN_BOX_IOU = 0.95
-# A polygon's points.
-_MIN_POINTS = 3
-
-# x0, y0, x1, y1 of an extent, in pixels
-Corners = tuple[float, float, float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Conventions:
-    """How a dataset's JSON means its numbers and marks; RLE is always in pixels.
-
-    Args:
-        box_coords: unit of `bbox`: "pixel", or "normalized" to [0, 1] by the image's width and
-            height.
-        polygon_coords: the same of polygons.
-        crowd: what `"iscrowd": 1` means: "keep", a crowd, which training leaves out; or "object",
-            one object, as tools mark their brush masks.
-        holes: what a polygon inside another one of the same object is: "fill", a part, which COCO's
-            union fills; or "even-odd", a hole.
-
-    Raises:
-        ValueError: another value.
-    """
-
-    box_coords: str = "pixel"
-    polygon_coords: str = "pixel"
-    crowd: str = "keep"
-    holes: str = "fill"
-
-    def __post_init__(self) -> None:
-        for key, value in dataclasses.asdict(self).items():
-            if value not in CONVENTION_CHOICES[key]:
-                choices = " or ".join(map(repr, CONVENTION_CHOICES[key]))
-                raise ValueError(f"{key!r} must be {choices}, got {value!r}")
-
-
-_UNITS = ("pixel", "normalized")
-CONVENTION_CHOICES = {
-    "box_coords": _UNITS,
-    "polygon_coords": _UNITS,
-    "crowd": ("keep", "object"),
-    "holes": ("fill", "even-odd"),
-}
-COCO_CONVENTIONS = Conventions()
 
 
 class AnnotationReader:
@@ -124,16 +86,7 @@ class AnnotationReader:
             segmentation = None
         box = None
         if "bbox" in entry:
-            box = entry["bbox"]
-            if faults and any(f.severity == ERROR for f in faults):
-                # An outline in doubt says nothing of the box.
-                box = box if _are_numbers(box) and len(box) == 4 else None
-            else:
-                box = self._box(box, segmentation, corners, height, width, faults)
-                if box is None and isinstance(segmentation, dict):
-                    # A text cut short has another extent than the whole one.
-                    for _, message in faults_of_counts([segmentation]):
-                        faults, segmentation = [Fault("bad-rle", message)], None
+            box = self._box(entry["bbox"], segmentation, corners, height, width, faults)
         has_box = box is not None
         if not has_box and corners is not None:
             x0, y0, x1, y1 = corners
@@ -216,7 +169,7 @@ class AnnotationReader:
         # Nobody says what the area of a normalised outline is normalised by.
         if self._conventions.polygon_coords == "normalized":
             return None
-        most = min(height * width, _LARGEST)
+        most = min(height * width, LARGEST)
         if type(area) in (int, float) and 0 < area <= most:
             return area
         faults.append(fault("no area", most=most, got=shown(area)))
@@ -226,10 +179,10 @@ class AnnotationReader:
         self, polygons: list, height: float, width: float, faults: list[Fault]
     ) -> tuple[list | None, Corners | None]:
         """The sound ones in pixels, and their extent; None without any."""
-        corners = _corners_of(polygons)
+        corners = corners_of(polygons)
         if corners is None:
-            polygons = _mended_polygons(polygons, faults)
-            corners = _corners_of(polygons)
+            polygons = mended_polygons(polygons, faults)
+            corners = corners_of(polygons)
             if corners is None:
                 return None, None
         if self._conventions.holes == "even-odd" and len(polygons) > 1:
@@ -260,13 +213,16 @@ class AnnotationReader:
     def _box(
         self,
         box: object,
-        segmentation: list | Mapping,
-        corners: Corners,
+        segmentation: list | Mapping | None,
+        corners: Corners | None,
         height: float,
         width: float,
         faults: list[Fault],
     ) -> list[float] | None:
         """xywh in pixels; None if it is to be taken from the outline."""
+        if faults and any(f.severity == ERROR for f in faults):
+            # An outline in doubt says nothing of the box.
+            return box if are_numbers(box) and len(box) == 4 else None
         x0, y0, x1, y1 = corners
         unit = self._conventions.box_coords
         try:
@@ -282,16 +238,18 @@ class AnnotationReader:
                 and abs(y + h - y1) <= _MAX_BOX_OFF_PX
             ):
                 return box
-            is_box = w >= 0 and h >= 0 and all(-_LARGEST <= v <= _LARGEST for v in (x, y, w, h))
+            is_box = w >= 0 and h >= 0 and all(-LARGEST <= v <= LARGEST for v in (x, y, w, h))
         except (TypeError, ValueError, OverflowError):
             is_box = False
         if not is_box:
             faults.append(fault("no box", got=shown(box)))
             return None
+        if isinstance(segmentation, Mapping) and any(faults_of_counts([segmentation])):
+            return None  # a text cut short has another extent; it is told when all are checked
         if isinstance(segmentation, list):
             # A part that encloses nothing has no box.
-            parts = [polygon for polygon in segmentation if _enclosed(polygon)]
-            x0, y0, x1, y1 = _corners_of(parts) or corners
+            parts = [polygon for polygon in segmentation if enclosed(polygon)]
+            x0, y0, x1, y1 = corners_of(parts) or corners
         own = [x0, y0, x1 - x0, y1 - y0]
         if mask_util.iou([[*map(float, box)]], [own], [0]) >= _MIN_BOX_IOU:
             return box
@@ -302,110 +260,6 @@ class AnnotationReader:
             hint = "if it is normalised, write 'box_coords: normalized' into the dataset YAML; "
         faults.append(fault("other box", box=_listed(box), own=_listed(own), hint=hint))
         return None
-
-
-def with_holes(polygons: list[list[float]]) -> list[list[float]]:
-    """Polygons of which those that lie within another one are holes of it.
-
-    Args:
-        polygons: of one object, each [x1, y1, ...].
-
-    Returns:
-        Polygons of which COCO's union is what the even-odd rule makes of the given ones: a hole is
-        joined to its outline by a seam, which is run along twice and so encloses nothing.
-    """
-    boxes = [_corners_of([polygon]) for polygon in polygons]
-    # The largest first: what is within a polygon comes after it.
-    order = sorted(range(len(polygons)), key=lambda i: -_box_area(boxes[i]))
-    outlines: dict[int, list[float]] = {}
-    for i in order:
-        around = next((j for j in outlines if _encloses(boxes[j], boxes[i])), None)
-        if around is None:
-            outlines[i] = list(polygons[i])
-        else:
-            start, hole = polygons[around][:2], polygons[i]
-            outlines[around] += [*start, *hole, *hole[:2]]
-    return [outlines[i] for i in sorted(outlines)]
-
-
-def extent_of(segmentation: list | Mapping) -> list[float]:
-    """The extent of polygons or of a compressed RLE, xywh in their own unit."""
-    if isinstance(segmentation, Mapping):
-        return [float(v) for v in mask_util.toBbox(segmentation)]
-    x0, y0, x1, y1 = _corners_of(segmentation)
-    return [x0, y0, x1 - x0, y1 - y0]
-
-
-def _corners_of(polygons: Sequence) -> Corners | None:
-    """The extent of polygons; None unless there is one, and each has three points and more."""
-    x0 = y0 = math.inf
-    x1 = y1 = -math.inf
-    try:
-        for polygon in polygons:
-            xs, ys = polygon[0::2], polygon[1::2]
-            if len(ys) < _MIN_POINTS or len(xs) != len(ys) or not math.isfinite(sum(polygon)):
-                return None
-            left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
-            # Comparisons, since most objects have one polygon and calls take longer.
-            x0 = left if left < x0 else x0
-            y0 = top if top < y0 else y0
-            x1 = right if right > x1 else x1
-            y1 = bottom if bottom > y1 else y1
-    except (TypeError, OverflowError):
-        return None
-    # Integers that no float can hold may have a sum that one can.
-    is_sound = x0 <= x1 and min(x0, y0) >= -_LARGEST and max(x1, y1) <= _LARGEST
-    return (x0, y0, x1, y1) if is_sound else None
-
-
-def _mended_polygons(polygons: list, faults: list[Fault]) -> list:
-    """The polygons that were meant, without degenerate ones: empty where any is damaged beyond."""
-    if not polygons:
-        faults.append(fault("empty outline"))
-        return []
-    if not any(isinstance(polygon, list) for polygon in polygons):
-        if _corners_of([polygons]) is None:
-            faults.append(fault("damaged polygon", got=shown(polygons)))
-            return []
-        faults.append(fault("flat list"))
-        return [polygons]
-    if len(polygons) >= _MIN_POINTS and _are_points(polygons):
-        polygons = [polygons]
-    if any(map(_are_points, polygons)):
-        faults.append(fault("list of points"))
-        polygons = [[*itertools.chain(*p)] if _are_points(p) else p for p in polygons]
-    sound = [p for p in polygons if _are_numbers(p) and len(p) % 2 == 0]
-    damaged = [p for p in polygons if not _are_numbers(p) or len(p) % 2]
-    short = [p for p in sound if len(p) < 2 * _MIN_POINTS]
-    kept = [p for p in sound if len(p) >= 2 * _MIN_POINTS]
-    if damaged:
-        faults.append(fault("damaged polygon", got=shown(damaged[0])))
-    if short:
-        name = "short part" if kept else "only short parts"
-        faults.append(fault(name, number=len(short[0]) // 2, got=shown(short[0])))
-    return kept
-
-
-def _enclosed(polygon: list[float]) -> float:
-    """Twice what a polygon encloses, by the shoelace formula; its sign tells the direction."""
-    xs, ys = polygon[0::2], polygon[1::2]
-    return sum(xs[i - 1] * y - x * ys[i - 1] for i, (x, y) in enumerate(zip(xs, ys, strict=True)))
-
-
-def _are_numbers(value: object) -> bool:
-    """Whether a JSON value is a list of finite numbers."""
-    return isinstance(value, list) and all(
-        isinstance(number, (int, float)) and -_LARGEST <= number <= _LARGEST for number in value
-    )
-
-
-def _are_points(value: object) -> bool:
-    """Whether a JSON value is a list of points [x, y]."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(_are_numbers(point) and len(point) == 2 for point in value)
-    )
 
 
 def _is_inside(corners: Corners, height: float, width: float) -> bool:
@@ -453,17 +307,3 @@ def _mended_crowd_mark(iscrowd: object, faults: list[Fault]) -> int:
 
 def _listed(numbers: Sequence[float]) -> str:
     return ", ".join(f"{number:g}" for number in numbers)
-
-
-def _box_area(corners: Corners) -> float:
-    x0, y0, x1, y1 = corners
-    return (x1 - x0) * (y1 - y0)
-
-
-def _encloses(outer: Corners, inner: Corners) -> bool:
-    return (
-        outer[0] <= inner[0]
-        and outer[1] <= inner[1]
-        and outer[2] >= inner[2]
-        and outer[3] >= inner[3]
-    )

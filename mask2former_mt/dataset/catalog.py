@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mask2former_mt.dataset.annotation import Conventions
+from mask2former_mt.dataset.conventions import Conventions
 from mask2former_mt.dataset.problems import refuse
 from mask2former_mt.dataset.split import (
     Split,

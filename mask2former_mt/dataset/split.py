@@ -13,8 +13,9 @@ from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, AnnotationReader, Conventions
+from mask2former_mt.dataset.annotation import AnnotationReader
 from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
+from mask2former_mt.dataset.conventions import COCO_CONVENTIONS, Conventions
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.document import (
     Header,
@@ -454,17 +455,20 @@ class _Content:
                     self._check_counts(rles, records)
                     rles = []
         self._check_counts(rles, records)
-        for category in sorted(crowds) if self.header is not None else ():
-            number, name = crowds[category], self.header.class_names[category]
-            message = (
-                f"{number} of {number + singles[category]} objects of class {name!r} are crowds "
-                "('iscrowd': 1), which training leaves out"
-            )
-            remedy = (
-                "tools mark brush masks and outlines with holes so: if they are single objects, "
-                "write 'crowd: object' into the dataset YAML, or import with --crowd object"
-            )
-            self._add(Fault("crowd", message, remedy, WARNING))
+        if crowds and self.header is not None:
+            self._tell_crowds(crowds, singles)
+
+    def _tell_crowds(self, crowds: collections.Counter, singles: collections.Counter) -> None:
+        by_class = ", ".join(
+            f"{count} of {count + singles[category]} {self.header.class_names[category]!r}"
+            for category, count in sorted(crowds.items())
+        )
+        message = f"crowds ('iscrowd': 1) are left out of training: {by_class}"
+        remedy = (
+            "tools mark brush masks and outlines with holes so: if they are single objects, write "
+            "'crowd: object' into the dataset YAML, or import with --crowd object"
+        )
+        self._add(Fault("crowd", message, remedy, WARNING))
 
     def _check_counts(self, rles: list[tuple[dict, int, int]], records: list[dict]) -> None:
         """Finds RLE texts that were cut short between two run lengths."""

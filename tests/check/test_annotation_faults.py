@@ -127,7 +127,7 @@ def test_what_training_refuses_is_an_error(dataset, fields, kind):
         ({"area": "big"}, WARNING, "area-unlike-mask", "'area' must be .* got 'big'"),
         ({"bbox": [5, 5, -1, 5]}, WARNING, "bad-box", "taken from the outline"),
         ({"iscrowd": 2}, WARNING, "bad-crowd-mark", "taken for one object"),
-        ({"iscrowd": 1}, WARNING, "crowd", "1 of 2 objects of class 'cat' are crowds"),
+        ({"iscrowd": 1}, WARNING, "crowd", "left out of training: 1 of 2 'cat'"),
         ({"segmentation": SQUARE}, WARNING, "bad-polygon", "one flat list"),
         ({"segmentation": [SQUARE, [1, 1, 9, 9]]}, WARNING, "too-few-points", "is left out"),
         ({"segmentation": [SQUARE, HOLE]}, WARNING, "hole-filled", "COCO fills it; .*even-odd"),

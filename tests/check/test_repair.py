@@ -20,7 +20,7 @@ from dataset_to_check import (
 from mask2former_mt.check.check import find_splits
 from mask2former_mt.check.repair import clean_document, write_clean
 from mask2former_mt.data.rasterize import rasterize
-from mask2former_mt.dataset.annotation import COCO_CONVENTIONS, Conventions
+from mask2former_mt.dataset.conventions import COCO_CONVENTIONS, Conventions
 from mask2former_mt.dataset.split import SplitFiles
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mask2former_mt.data.rasterize import SegmentationError, rasterize
-from mask2former_mt.dataset.annotation import AnnotationReader, Conventions
+from mask2former_mt.dataset.annotation import AnnotationReader
+from mask2former_mt.dataset.conventions import Conventions
 from mask2former_mt.dataset.document import read_header
 from mask2former_mt.dataset.problems import ERROR
 from mask2former_mt.dataset.rle import faults_of_counts

@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former_mt.data.rasterize import rasterize
 from mask2former_mt.dataset import catalog
-from mask2former_mt.dataset.annotation import Conventions
+from mask2former_mt.dataset.conventions import Conventions
 
 YAML = "name: tiny\nroot: .\ntrain: {images: images, annotations: train.json}\n"
 # The image is 40 wide and 30 high: x from 10 to 20, y from 6 to 24.

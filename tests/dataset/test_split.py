@@ -173,7 +173,7 @@ def test_a_text_cut_between_two_run_lengths_is_found(dataset):
     # Of an annotation that has another fault it is told, too.
     dataset.document["annotations"][1]["category_id"] = 5
     found = _read(dataset)
-    assert [(p.kind, p.index) for p in found.problems] == [("bad-rle", 1), ("unknown-category", 1)]
+    assert [(p.kind, p.index) for p in found.problems] == [("unknown-category", 1), ("bad-rle", 1)]
     (unsound,) = found.unsound[0]
     assert (unsound["index"], unsound["segmentation"]) == (1, None)
 
@@ -319,7 +319,7 @@ def test_crowds_are_counted_by_class_unless_they_are_meant_as_objects(dataset):
     dataset.document["annotations"].append({**square, "id": 102, "category_id": 9})
     (problem,) = _read(dataset).problems
     assert (problem.severity, problem.kind) == ("warning", "crowd")
-    assert "1 of 2 objects of class 'dog' are crowds ('iscrowd': 1), which training" in problem.text
+    assert problem.message == "crowds ('iscrowd': 1) are left out of training: 1 of 2 'dog'"
     assert "'crowd: object'" in problem.remedy
     dataset.write_json()
     yaml = "name: tiny\nroot: .\ntrain: {images: images, annotations: train.json}\ncrowd: object\n"

@@ -166,9 +166,9 @@ def test_brush_masks_are_crowds_in_cvat(cvat):
     # CVAT's export of a brush mask: uncompressed run lengths and iscrowd 1. Columns 10 to 19.
     rle = {"size": [48, 64], "counts": [480, 480, 48 * 64 - 960]}
     cvat.edit("val", lambda d: d["annotations"][0].update(segmentation=rle, iscrowd=1))
-    assert any("are crowds ('iscrowd': 1), which training" in note for note in cvat.run().notes)
+    assert any("crowds ('iscrowd': 1) are left out" in note for note in cvat.run().notes)
     assert cvat.document("val")["annotations"][0]["iscrowd"] == 1
-    assert not any("are crowds" in note for note in cvat.run(crowd="object").notes)
+    assert not any("are left out" in note for note in cvat.run(crowd="object").notes)
     entry = cvat.document("val")["annotations"][0]
     assert (entry["iscrowd"], entry["area"], entry["bbox"]) == (0, 480, [10, 0, 10, 48])
     (_, mask, _), _ = cvat.load()["val"]["v.png"]

@@ -28,8 +28,8 @@ from mask2former_mt.importers.attribute_choice import ABSENT_CHOICES, SEVERAL_CH
 from mask2former_mt.importers.dataset_import import FORMATS, import_dataset
 from mask2former_mt.importers.source import UNUSABLE_CHOICES, ImportOptions
 
-from mask2former_mt.dataset.annotation import CONVENTION_CHOICES
 from mask2former_mt.dataset.catalog import read_dataset_file
+from mask2former_mt.dataset.conventions import CONVENTION_CHOICES
 from mask2former_mt.dataset.split import read_split, training_records
 
 MANY = settings(
