@@ -34,7 +34,7 @@ KINDS = {
     "bad-annotation": "annotations that training refuses",
     "id-as-text": "ids that are written as text",
     "misnamed-key": "keys that nothing reads, written nearly like one that is read",
-    "crowd": "lists of objects that are not learned",
+    "crowd": "crowds, which are not learned",
     "bad-crowd-mark": "crowd marks other than 0 and 1",
     "duplicate-annotation-id": "annotation ids used twice",
     "duplicate-annotation": "objects annotated twice",
