@@ -23,6 +23,7 @@ from mask2former_mt.engine.setup import (
     log_to_console,
     prepare_run,
     save_config,
+    tell_of_labels,
 )
 from mask2former_mt.engine.trainer import MultiTaskTrainer
 from mask2former_mt.evaluation.summary import flat_metrics, format_table, write_metrics
@@ -110,6 +111,7 @@ def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
         raise ValueError("DATASETS.TRAIN is empty: name a dataset")
     _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], cfg.INPUT.DEPTH_RANGE)
     prepare_run(cfg, config_file)
+    tell_of_labels([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], labels_of_run(cfg))
     trainer = MultiTaskTrainer(cfg)
     trainer.resume_or_load(resume=resume)
     if not resume:
@@ -136,6 +138,7 @@ def evaluate(cfg: CfgNode, config_file: str, labels: Labels | None) -> dict[str,
     checkpointer = MultiTaskCheckpointer(model, labels=labels, strict=True)
     checkpoint = checkpointer.load(_weights_of(cfg))
     prepare_run(cfg, config_file)
+    tell_of_labels(cfg.DATASETS.TEST, labels)
     evaluators = [
         MultiTaskTrainer.build_evaluator(cfg, dataset, labels) for dataset in cfg.DATASETS.TEST
     ]

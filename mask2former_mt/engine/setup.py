@@ -7,7 +7,7 @@ import contextlib
 import logging
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -138,12 +138,8 @@ def fill_from_datasets(
         labels, owner, train = checkpoint, "the checkpoint", []
     else:
         labels, owner = labels_of_run(cfg), _named(train or test[:1])
-    for dataset in dict.fromkeys([*train, *test]):
+    for dataset in test:
         map_onto(labels, dataset, owner)
-        if difference := differences(labels_of(dataset), labels):
-            LOGGER.info(f"dataset {dataset!r} lists {difference}, against {owner}: mapped by name")
-    if alike := nearly_equal(labels):
-        LOGGER.warning(f"{owner} has names that only case or blanks tell apart: {'; '.join(alike)}")
     fill_labels(cfg, labels, owner)
     if not cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES:
         cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES = _stuff_classes(labels, [*train, *test])
@@ -160,6 +156,15 @@ def labels_of_run(cfg: CfgNode) -> Labels:
     Without a training dataset they are those of the first one in DATASETS.TEST.
     """
     return labels_of(*(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]))
+
+
+def tell_of_labels(datasets: Iterable[str], labels: Labels) -> None:
+    """Says in the log how the lists of datasets differ from those of the model."""
+    for dataset in dict.fromkeys(datasets):
+        if difference := differences(labels_of(dataset), labels):
+            LOGGER.info(f"dataset {dataset!r} lists {difference}: mapped by name onto the model's")
+    if alike := nearly_equal(labels):
+        LOGGER.warning(f"labels that only case or blanks tell apart: {'; '.join(alike)}")
 
 
 def _named(datasets: Sequence[str]) -> str:

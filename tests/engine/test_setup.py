@@ -20,6 +20,7 @@ from mask2former_mt.engine.setup import (
     load_config,
     prepare_run,
     save_config,
+    tell_of_labels,
 )
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
@@ -215,12 +216,13 @@ def test_a_test_set_that_lists_more_is_refused_with_both_lists(two):
 
 
 def test_another_order_is_mapped_and_told(two, caplog):
-    with caplog.at_level("INFO", logger="mask2former_mt"):
-        cfg = two(("block", "bar"), "('shapes_train',)", "('shapes_val', 'more_val')")
+    cfg = two(("block", "bar"), "('shapes_train',)", "('shapes_val', 'more_val')")
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
-    assert [r.message for r in caplog.records if "mapped by name" in r.message] == [
-        "dataset 'more_val' lists no classes ['bird']; another order of classes, "
-        "against dataset 'shapes_train': mapped by name"
+    with caplog.at_level("INFO", logger="mask2former_mt"):
+        tell_of_labels(cfg.DATASETS.TEST, labels_of_run(cfg))
+    assert [r.message for r in caplog.records] == [
+        "dataset 'more_val' lists no classes ['bird']; another order of classes: mapped by name "
+        "onto the model's"
     ]
 
 
@@ -232,10 +234,12 @@ def test_numbers_for_each_subcategory_are_told_with_its_name(config_file, caplog
 
 
 def test_several_training_sets_make_a_model_of_their_union(two, caplog):
-    with caplog.at_level("WARNING", logger="mask2former_mt"):
-        cfg = two(("Bird", "block", "bar"), "('shapes_train', 'more_train')", "('more_val',)")
+    cfg = two(("Bird", "block", "bar"), "('shapes_train', 'more_train')", "('more_val',)")
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 4
-    assert labels_of_run(cfg).class_names == ("bar", "block", "bird", "Bird")
+    labels = labels_of_run(cfg)
+    assert labels.class_names == ("bar", "block", "bird", "Bird")
+    with caplog.at_level("WARNING", logger="mask2former_mt"):
+        tell_of_labels(cfg.DATASETS.TRAIN, labels)
     assert "only case or blanks tell apart: classes ['bird', 'Bird']" in caplog.text
 
 
