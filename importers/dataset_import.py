@@ -14,6 +14,7 @@ from mask2former_mt.importers.cvat_xml import read_cvat
 from mask2former_mt.importers.fashionpedia_json import read_fashionpedia
 from mask2former_mt.importers.label_studio import read_label_studio
 from mask2former_mt.importers.labelme import read_labelme
+from mask2former_mt.importers.mask_folders import read_mask_folders
 from mask2former_mt.importers.paco_json import read_paco
 from mask2former_mt.importers.recognise import formats_of
 from mask2former_mt.importers.source import ImportOptions, RefusedError, Report, Request, Source
@@ -39,6 +40,9 @@ FORMATS = {
     "label-studio": Format(read_label_studio, "Label Studio's JSON (not JSON-MIN, not its COCO)"),
     "cvat": Format(read_cvat, "CVAT's XML for images 1.1"),
     "via": Format(read_via, "the JSON of the VGG Image Annotator, VIA 1 or 2"),
+    "masks": Format(
+        read_mask_folders, "a folder with images, and masks: one for each object, or maps of ids"
+    ),
     "coco": Format(
         read_coco_attributes, "CVAT or another COCO JSON whose annotations have 'attributes'"
     ),

@@ -321,6 +321,21 @@ def write_via(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]:
     return inputs
 
 
+def write_masks(folder: Path, scene: dict[str, list[View]]) -> dict[str, Path]:
+    """A folder for each split; a mask for each object, or a map where there is none."""
+    for split, pictures in scene.items():
+        for view in pictures:
+            save_picture(folder / split / "images" / view.file_name, view)
+            masks = folder / split / "masks" / Path(view.file_name).stem
+            masks.mkdir(parents=True)
+            for number, thing in enumerate(view.things, start=1):
+                mask = mask_of(thing.polygons, view.height, view.width)
+                Image.fromarray(mask).save(masks / f"{number}_{thing.name}.png")
+            if not view.things:
+                Image.new("I;16", (view.width, view.height)).save(masks.with_name("empty_id.png"))
+    return {split: folder / split for split in scene}
+
+
 def cvat_attributes(thing: Thing) -> dict:
     """As CVAT's export has them, with its own keys."""
     given = {"occluded": thing.occluded, "colour": thing.colour}
@@ -357,6 +372,8 @@ def write_format(format_name: str, folder: Path, scene: dict[str, list[View]]) -
         return write_cvat(folder, scene), {}
     if format_name == "via":
         return write_via(folder, scene), {}
+    if format_name == "masks":
+        return write_masks(folder, scene), {}
     if format_name == "coco":
         return write_coco(folder, scene, cvat_attributes)
     header = {"attributes": LISTED, "attr_type_to_attr_idxs": {"color": [1, 2]}}

@@ -21,7 +21,8 @@ DEFAULTS = ImportOptions()
 _LISTED = ("fashionpedia", "paco")
 _WITH_PICTURE_ATTRIBUTES = ("labelme", "label-studio", "cvat", "via")
 _WITH_OTHER_KEYS = ("labelme", "label-studio", "via", "coco")
-_WITH_CLASSES = ("yolo", "via")
+_WITH_CLASSES = ("yolo", "via", "masks")
+_WITHOUT_ATTRIBUTES = ("yolo", "masks")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
                 metavar="NAME",
                 help="names of the classes, in order, where the files do not have them",
             )
-        if name != "yolo":
+        if name not in _WITHOUT_ATTRIBUTES:
             add_attribute_options(sub, name)
     return parser
 

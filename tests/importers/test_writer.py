@@ -100,9 +100,10 @@ def test_pictures_and_files_are_opened_once(tmp_path, monkeypatch, format_name):
     monkeypatch.setattr(Path, "read_bytes", counted(Path.read_bytes, lambda file: file))
     import_dataset(format_name, inputs, tmp_path / "out", images=images)
     suffixes = collections.Counter(Path(name).suffix for name in opened)
-    num_json = {"yolo": 0, "labelme": 4, "cvat": 0}.get(format_name, 2)
-    # Three PNG and a JPEG; what was written is not read again.
-    assert (suffixes[".png"], suffixes[".jpg"], suffixes[".json"]) == (3, 1, num_json)
+    num_png = 8 if format_name == "masks" else 3
+    num_json = {"yolo": 0, "labelme": 4, "cvat": 0, "masks": 0}.get(format_name, 2)
+    # Three PNG and a JPEG, four masks and a map of none; what was written is not read again.
+    assert (suffixes[".png"], suffixes[".jpg"], suffixes[".json"]) == (num_png, 1, num_json)
     assert set(opened.values()) == {1}
 
 

@@ -45,6 +45,7 @@ def write(format_name: str, folder: Path) -> list[str]:
         ("label-studio", "'colour': 2", 0),
         ("cvat", "'colour': 2", 0),
         ("via", "'colour': 2", 1),  # a picture without regions
+        ("masks", None, 0),
         ("coco", "'colour': 2", 3),
         ("fashionpedia", "'color': 2", 3),
         ("paco", "'color': 2", 0),
@@ -66,7 +67,9 @@ def test_every_format(program, tmp_path, capsys, format_name, subcategory, num_n
 
 
 # A COCO file is one of Fashionpedia or PACO that lacks its lists.
-@pytest.mark.parametrize("format_name", ["yolo", "labelme", "label-studio", "cvat", "via", "coco"])
+@pytest.mark.parametrize(
+    "format_name", ["yolo", "labelme", "label-studio", "cvat", "via", "masks", "coco"]
+)
 def test_another_format_is_named(program, tmp_path, format_name):
     inputs, _ = write_format(format_name, tmp_path / "in", views())
     for asked_for in {*FORMATS} - {format_name, "fashionpedia", "paco"}:
