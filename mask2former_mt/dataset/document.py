@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import contextlib
 import dataclasses
 import functools
 import gc
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -125,6 +126,7 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
     """
     faults = []
     names: dict[int, str] = {}
+    known_names: set[str] = set()
     for category in document["categories"]:
         category_id, name = as_id(category.get("id")), category.get("name")
         if category_id is None or not isinstance(name, str) or not name:
@@ -137,10 +139,11 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
                 f"category id {category_id} is listed twice: {names[category_id]!r} and {name!r}; "
                 "give each class its own id"
             )
-        elif name in names.values():
+        elif name in known_names:
             faults.append(f"two categories are named {name!r}; give each its own name")
         else:
             names[category_id] = name
+            known_names.add(name)
     if not document["categories"]:
         faults.append("'categories' is empty; list at least one class")
     subcategories = document.get("subcategories")
@@ -156,7 +159,7 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
         except (ValueError, TypeError, RecursionError) as error:
             faults.append(str(error))
     if spec is not None:
-        faults += _unlisted_classes(spec, names.values())
+        faults += _unlisted_classes(spec, names)
     if faults:
         return None, faults
     category_ids = tuple(sorted(names))
@@ -173,20 +176,24 @@ def root_category(categories: Sequence[dict], annotations: Iterable[Mapping]) ->
     Returns:
         The entry that all others name as their `supercategory`; None without one.
     """
-    for root in categories:
+    above = [category.get("supercategory") for category in categories]
+    num_named = collections.Counter(name for name in above if isinstance(name, str))
+    for root, own in zip(categories, above, strict=True):
         name = root.get("name")
-        others = [category for category in categories if category is not root]
-        if others and name and all(c.get("supercategory") == name for c in others):
+        if not isinstance(name, str) or not name or len(categories) < 2:
+            continue
+        if num_named[name] - (own == name) == len(categories) - 1:
             root_id = as_id(root.get("id"))
             is_used = any(as_id(entry.get("category_id")) == root_id for entry in annotations)
             return None if is_used else root
     return None
 
 
-def _unlisted_classes(spec: SubcategorySpec, class_names: Collection[str]) -> list[str]:
+def _unlisted_classes(spec: SubcategorySpec, names: Mapping[int, str]) -> list[str]:
+    class_names = set(names.values())
     return [
         f"subcategory {subcategory.name!r}: 'applies_to' names {shown(name)}, which is no class; "
-        f"listed are {shown(list(class_names))}"
+        f"listed are {shown(list(names.values()))}"
         for subcategory in spec
         for name in subcategory.applies_to or ()
         if name not in class_names

@@ -129,40 +129,28 @@ def test_no_targets_in_one_image():
     assert embedding.grad.any(2).sum(1).tolist() == [0, 3]
 
 
-def test_more_targets_than_queries():
-    output, target = random_output(1, 2), random_image(5)
-    given = {"matches": [pairs([(0, 1), (1, 0)])], "points": mask_points(1, 2)}
-    losses = make_criterion()(output, [target], **given)
-    matched = ImageTargets(target.classes[:2], target.masks[:2], target.subcategories[:2])
-    alone = make_criterion()(output, [matched], **given)
+def test_more_targets_than_queries(monkeypatch):
+    num_masks = []
+
+    def count(masks, points, rows):
+        num_masks.append(len(masks))
+        return sample_binary_masks(masks, points, rows)
+
+    monkeypatch.setattr(criterion_module, "sample_binary_masks", count)
+    output, target, points = random_output(1, 2), random_image(5), mask_points(1, 2)
+    matches = [pairs([(0, 4), (1, 2)])]
+    losses = make_criterion()(output, [target], matches=matches, points=points)
+    # The other three masks are not even copied.
+    assert num_masks == [2]
+    matched = ImageTargets(target.classes[2::2], target.masks[2::2], target.subcategories[2::2])
+    matches = [pairs([(0, 1), (1, 0)])]
+    alone = make_criterion()(output, [matched], matches=matches, points=points)
     # The same two pairs, but the sum is divided by the 5 masks of the batch instead of 2.
     for name in ("loss_mask", "loss_dice"):
         torch.testing.assert_close(losses[name] * 5, alone[name] * 2)
     torch.testing.assert_close(losses["loss_ce"], alone["loss_ce"])
     # And the matcher finds as many.
     assert all(x.isfinite().all() for x in make_criterion()(output, [target]).values())
-
-
-def test_masks_of_unmatched_targets_are_not_copied(monkeypatch):
-    output, many = random_output(1, 5), [random_image(9)]
-    num_sampled = []
-
-    def count(masks, points, rows):
-        num_sampled.append(len(masks))
-        return sample_binary_masks(masks, points, rows)
-
-    monkeypatch.setattr(criterion_module, "sample_binary_masks", count)
-    criterion, points = make_criterion(), mask_points(1, 2)
-    losses = criterion(output, many, matches=[pairs([(0, 7), (3, 2)])], points=points)
-    assert num_sampled == [2]
-    # The same two alone: the masks are divided by 2 of them instead of 9.
-    two = [
-        ImageTargets(many[0].classes[[2, 7]], many[0].masks[[2, 7]], many[0].subcategories[[2, 7]])
-    ]
-    of_two = criterion(output, two, matches=[pairs([(0, 1), (3, 0)])], points=points)
-    for name in LOSSES:
-        factor = 9 / 2 if name in ("loss_mask", "loss_dice") else 1
-        torch.testing.assert_close(losses[name] * factor, of_two[name])
 
 
 def test_processes_share_the_number_of_masks(tmp_path):
