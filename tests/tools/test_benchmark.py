@@ -75,6 +75,20 @@ def test_memory_is_measured_in_processes_of_their_own(benchmark, tmp_path):
     assert row["ours_bytes"] > 64 * 128 * 128 * 4
 
 
+def test_growth_with_objects_has_a_time_per_stage_and_size(
+    benchmark, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(benchmark.object_growth, "AXES", {"objects": [1, 2, 3]})
+    rows = rows_of(benchmark, tmp_path, "growth", "--axes", "objects")
+    stages = ("loading", "checking", "evaluating", "reporting", "drawing", "sample", "loss")
+    cases = [f"{stage}, {size} objects" for stage in stages for size in (1, 2, 3)]
+    assert [row["case"] for row in rows] == cases
+    assert all(set(row) == ROW and row["ours_s"] > 0 for row in rows)
+    printed = capsys.readouterr().out
+    assert "objects, exponent" in printed
+    assert all(f"\n{stage}" in printed for stage in stages)
+
+
 def test_profile_prints_operators_and_no_rows(benchmark, tmp_path, capsys):
     assert rows_of(benchmark, tmp_path, "op", "--sizes", "64", "--profile") == []
     operator = "ms_deform_attn" if native.is_available() else "grid_sampler"
