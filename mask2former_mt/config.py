@@ -35,7 +35,7 @@ from mask2former_mt.config_rules import (
 )
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
-from mask2former_mt.detectron2_keys import READ, is_of, keys_without_effect
+from mask2former_mt.detectron2_keys import READ, is_of, keys_without_effect, predicts_by_queries
 from mask2former_mt.evaluation.coco import ENGINES
 from mask2former_mt.label_lists import Labels, shown
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
@@ -59,7 +59,8 @@ def _is_device(value: object) -> bool:
     if value == "auto":
         return True
     try:
-        return isinstance(value, str) and bool(torch.device(value))
+        # Of "meta" there is nothing to compute with.
+        return isinstance(value, str) and torch.device(value).type != "meta"
     except RuntimeError:
         return False
 
@@ -480,6 +481,21 @@ def say_what_has_no_effect(cfg: CfgNode) -> None:
         LOGGER.warning(text)
 
 
+def require_device(cfg: CfgNode) -> None:
+    """Refuses a GPU that PyTorch does not see, for callers that compute.
+
+    Raises:
+        ValueError: MODEL.DEVICE is "cuda" or "cuda:N", and there is no such GPU.
+    """
+    device, seen = torch.device(cfg.MODEL.DEVICE), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= seen:
+        raise ValueError(
+            f"MODEL.DEVICE must be one of the {seen} GPUs that PyTorch sees, got "
+            f"{cfg.MODEL.DEVICE!r}; 'auto' takes what there is, 'cpu' does without; "
+            "python -m mask2former_mt.collect_env says more"
+        )
+
+
 def check_config(cfg: CfgNode) -> None:
     """Refuses what could only fail later, or would silently do something else.
 
@@ -503,6 +519,11 @@ def check_config(cfg: CfgNode) -> None:
             f"{former.HIDDEN_DIM}"
         )
     head = cfg.MODEL.SEM_SEG_HEAD
+    if head.NAME == "SemSegFPNHead" and predicts_by_queries(cfg):
+        raise ValueError(
+            "MODEL.SEM_SEG_HEAD.NAME must be 'MaskFormerHead', or one that predicts as it does, "
+            "got 'SemSegFPNHead', detectron2's default"
+        )
     if head.NORM == "GN" and head.CONVS_DIM % 32:
         raise ValueError(
             "MODEL.SEM_SEG_HEAD.CONVS_DIM must be a multiple of 32, the groups of MODEL."
@@ -518,7 +539,21 @@ def check_config(cfg: CfgNode) -> None:
             f"INPUT.MIN_SCALE must be at most INPUT.MAX_SCALE ({cfg.INPUT.MAX_SCALE}), got "
             f"{cfg.INPUT.MIN_SCALE}"
         )
-    if cfg.SOLVER.NESTEROV and cfg.SOLVER.MOMENTUM == 0:
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR" and solver.BASE_LR_END > solver.BASE_LR:
+        raise ValueError(
+            f"SOLVER.BASE_LR_END must be at most SOLVER.BASE_LR ({solver.BASE_LR}), got "
+            f"{solver.BASE_LR_END}"
+        )
+    if (
+        solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR"
+        and solver.NUM_DECAYS >= solver.MAX_ITER
+    ):
+        raise ValueError(
+            f"SOLVER.NUM_DECAYS must be less than SOLVER.MAX_ITER ({solver.MAX_ITER}), got "
+            f"{solver.NUM_DECAYS}"
+        )
+    if solver.NESTEROV and solver.MOMENTUM == 0:
         raise ValueError("SOLVER.MOMENTUM must be above 0 where SOLVER.NESTEROV is True, got 0")
     names, counts = list(subcategory.NAMES), list(subcategory.NUM_CLASSES)
     if len(names) != len(counts):

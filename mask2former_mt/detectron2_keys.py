@@ -134,7 +134,7 @@ READ: dict[str, dict[str, Rule]] = {
         "WEIGHT_DECAY": between(0, 1000),
         "WEIGHT_DECAY_NORM": between(0, 1000),
         "GAMMA": up_to(1000),
-        "STEPS": ascending(count(0, MANY)),
+        "STEPS": ascending(count(1, MANY)),
         "NUM_DECAYS": count(1, MANY),
         "WARMUP_FACTOR": between(0, 1000),
         "WARMUP_ITERS": count(0, MANY),
@@ -187,7 +187,8 @@ def is_of(cfg: CfgNode, model: type) -> bool:
     return isinstance(architecture, type) and issubclass(architecture, model)
 
 
-def _of_queries(cfg: CfgNode) -> bool:
+def predicts_by_queries(cfg: CfgNode) -> bool:
+    """Whether the model is this package's Mask2Former, or derived from it."""
     return is_of(cfg, MultiTaskMaskFormer)
 
 
@@ -209,7 +210,7 @@ SWIN = D2SwinTransformer.__name__
 FORMER_TEST = "MODEL.MASK_FORMER.TEST"
 
 UNREAD: tuple[Unread, ...] = (
-    Unread(tuple(RCNN_KEYS), "of MODEL.META_ARCHITECTURE 'MultiTaskRCNN'", _of_queries),
+    Unread(tuple(RCNN_KEYS), "of MODEL.META_ARCHITECTURE 'MultiTaskRCNN'", predicts_by_queries),
     Unread(
         (
             *("MODEL.ROI_BOX_CASCADE_HEAD", "MODEL.ROI_KEYPOINT_HEAD", "MODEL.PANOPTIC_FPN"),
@@ -219,7 +220,7 @@ UNREAD: tuple[Unread, ...] = (
         ),
         "of detectron2's other models",
     ),
-    Unread(("MODEL.MASK_ON",), "masks are always learned and predicted", _of_queries),
+    Unread(("MODEL.MASK_ON",), "masks are always learned and predicted", predicts_by_queries),
     Unread(
         (
             *("MODEL.MASK_FORMER", "MODEL.MS_DEFORM_ATTN_IMPL", "MODEL.COMPILE"),
@@ -404,9 +405,9 @@ def keys_without_effect(cfg: CfgNode, defaults: CfgNode) -> list[str]:
     """
     before = dict(leaves(defaults))
     changed = [key for key, value in leaves(cfg) if value != before.get(key)]
-    if not (_of_queries(cfg) or _of_regions(cfg)):
+    if not (predicts_by_queries(cfg) or _of_regions(cfg)):
         changed = [key for key in changed if not covers("MODEL", key)]
-    elif _of_queries(cfg) and _of_another_head(cfg):
+    elif predicts_by_queries(cfg) and _of_another_head(cfg):
         changed = [key for key in changed if not covers("MODEL.SEM_SEG_HEAD", key)]
     texts = []
     for names, why, when in UNREAD:

@@ -226,6 +226,12 @@ def test_a_rule_holds_for_the_values_that_it_says(rule, expected, good, bad):
             r"_TRAIN must be the smallest and .* got \[64\]",
         ),
         ("INPUT.MIN_SCALE", 3.0, r"MIN_SCALE must be at most INPUT.MAX_SCALE \(2.0\), got 3.0"),
+        (
+            "SOLVER.STEPS",
+            (0,),
+            r"STEPS must be a list, each value of it an integer in \[1, .*\(0,\)",
+        ),
+        ("SOLVER.STEPS", (2, 1), r"in ascending order, got \(2, 1\)"),
         ("SOLVER.OPTIMIZER", "ADAM", "SOLVER.OPTIMIZER must be one of 'ADAMW', 'SGD', got 'ADAM'"),
         (FORMER + "TRANSFORMER_DECODER_NAME", "Other", "must be a name in TRANSFORMER_DECODER_REG"),
         (FORMER + "HIDDEN_DIM", 30, r"HIDDEN_DIM must be a multiple of NHEADS \(4\), got 30"),
@@ -239,6 +245,27 @@ def test_a_rule_holds_for_the_values_that_it_says(rule, expected, good, bad):
 def test_values_that_could_only_fail_later_are_refused(key, value, message):
     with pytest.raises(ValueError, match=message):
         check_config(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 0.5],
+            r"BASE_LR_END must be at most SOLVER.BASE_LR \(0.001\), got 0.5",
+        ),
+        (
+            ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.NUM_DECAYS", 2],
+            r"NUM_DECAYS must be less than SOLVER.MAX_ITER \(2\), got 2",
+        ),
+        (["SOLVER.NESTEROV", True, "SOLVER.MOMENTUM", 0.0], "MOMENTUM must be above 0 where"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(changes, message):
+    cfg = tiny_config()
+    cfg.merge_from_list(changes)
+    with pytest.raises(ValueError, match=message):
+        check_config(cfg)
 
 
 @pytest.mark.parametrize(

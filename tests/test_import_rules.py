@@ -62,6 +62,7 @@ RULES = {
         "ops.implementation",
         "structures",
     ),
+    "modeling.whole_model": (),
     "evaluation": ("dataset", "files", "label_lists", "structures", "ops.encode_masks"),
     # Draws the best and the worst pictures.
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
@@ -85,6 +86,7 @@ RULES = {
     # Loads a checkpoint, and trains nothing.
     "predict": (
         *("config", "data", "dataset", "engine.checkpoint", "evaluation", "files"),
+        "modeling.whole_model",
         *("label_lists", "structures", "visualization"),
     ),
     # What is imported is repaired as a check repairs it.

@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog
 
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
 from mask2former_mt.engine.main import main as train
-from mask2former_mt.engine.setup import errors_named, load_config
+from mask2former_mt.engine.setup import at_least_one, errors_named, load_config
 from mask2former_mt.evaluation.report.report import REPORT_FILE
 from mask2former_mt.evaluation.summary import format_table
 from mask2former_mt.predict.job import predict_files
@@ -26,11 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--config-file", required=True, help="has an OUTPUT_DIR and one dataset in DATASETS.TEST"
     )
-    parser.add_argument("--pictures", type=int, default=12, help="validation pictures to show")
+    parser.add_argument(
+        "--pictures", type=at_least_one, default=12, help="validation pictures to show"
+    )
     args = parser.parse_args(arguments)
 
     with errors_named():
         cfg = load_config(args.config_file)
+        if len(cfg.DATASETS.TEST) != 1:
+            raise ValueError(
+                f"DATASETS.TEST must name one dataset to show, got {list(cfg.DATASETS.TEST)}"
+            )
         register_dataset_files(cfg.DATASETS.FILES)
     output = Path(cfg.OUTPUT_DIR)
     metrics_file, weights = output / "metrics.json", output / "model_final.pth"

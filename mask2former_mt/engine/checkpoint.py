@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
 import pickle
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -20,8 +22,11 @@ from mask2former_mt.label_lists import Labels, shown
 
 LOGGER = logging.getLogger("mask2former_mt")
 
-# What torch.load raises for a damaged file.
-_UNREADABLE = (RuntimeError, EOFError, pickle.UnpicklingError)
+# What unpickling raises for a damaged file, or one of another kind.
+_UNREADABLE = (
+    *(RuntimeError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError),
+    *(AttributeError, ImportError, AssertionError),
+)
 # One row per query, so they can be taken over into another number of queries.
 _QUERY_PARAMETERS = ("query_feat.weight", "query_embed.weight")
 
@@ -128,14 +133,27 @@ def read_labels(weights: str) -> Labels | None:
         raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
     if path.endswith((".pkl", ".pyth")):
         return None  # formats of others
-    try:
+    with _reading(f"weights {weights}"):
         checkpoint = _load_without_weights(path)
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"weights {weights} cannot be read, the file may be cut short or no checkpoint at all: "
-            f"{error}"
-        ) from error
     return recorded_labels(checkpoint, weights) if isinstance(checkpoint, Mapping) else None
+
+
+@contextlib.contextmanager
+def _reading(file: str) -> Iterator[None]:
+    """Names the file in errors of those who read it.
+
+    Raises:
+        ValueError: what is in the block cannot read it.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        # PyTorch goes on to advise what is dangerous with such a file.
+        reason = re.split(r"\.\s|\n", str(error).strip())[0]
+        raise ValueError(
+            f"{file} cannot be read, it may be cut short or no checkpoint at all: "
+            f"{type(error).__name__} {reason}"
+        ) from error
 
 
 def _load_without_weights(path: str) -> object:
@@ -229,14 +247,9 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         self._path = path
         return super().load(path, *args, **kwargs)
 
-    def _torch_load(self, f):
-        try:
-            return super()._torch_load(f)
-        except _UNREADABLE as error:
-            raise ValueError(
-                f"checkpoint {self._path} cannot be read, it may be cut short or no checkpoint at "
-                f"all: {error}"
-            ) from error
+    def _load_file(self, filename: str) -> dict:
+        with _reading(f"checkpoint {self._path}"):
+            return super()._load_file(filename)
 
     def _load_model(self, checkpoint):
         source = checkpoint.pop("model")

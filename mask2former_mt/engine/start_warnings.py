@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from mask2former_mt.data.monitor import Contents
+from mask2former_mt.detectron2_keys import predicts_by_queries
 from mask2former_mt.label_lists import Labels, shown
 
 
@@ -19,7 +20,8 @@ def warnings_at_start(cfg: CfgNode, labels: Labels, contents: Contents) -> Itera
         labels: what it learns.
         contents: what is in its pictures.
     """
-    yield from _of_crowded_pictures(cfg, contents.per_picture)
+    if predicts_by_queries(cfg):
+        yield from _of_crowded_pictures(cfg, contents.per_picture)
     yield from _of_schedule(cfg)
     yield from _of_unseen_labels(labels, contents)
 

@@ -19,10 +19,10 @@ from detectron2.engine import (
     TrainerBase,
     create_ddp_model,
 )
-from detectron2.modeling import build_model
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch import nn
 
+from mask2former_mt.config import require_device
 from mask2former_mt.data.augment import flips_of
 from mask2former_mt.data.bad_samples import BadSampleLedger, SkipBadSamples
 from mask2former_mt.data.loader import build_train_loader
@@ -39,6 +39,7 @@ from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
 from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
+from mask2former_mt.modeling.whole_model import build_whole_model
 from mask2former_mt.solver.optimizer import (
     build_optimizer,
     check_state,
@@ -172,7 +173,8 @@ class MultiTaskTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = build_model(cfg)
+        require_device(cfg)
+        model = build_whole_model(cfg)
         count = sum(p.numel() for p in model.parameters()) / 1e6
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
         LOGGER.info(

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from mask2former_mt.config import fill_labels, require_instances
+from mask2former_mt.config import fill_labels, require_device, require_instances
 from mask2former_mt.data.augment import build_test_augmentations
 from mask2former_mt.dataset.images import read_image
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, read_labels
 from mask2former_mt.label_lists import Labels
+from mask2former_mt.modeling.whole_model import build_whole_model
 from mask2former_mt.structures import SubcategorySpec
 from mask2former_mt.visualization import LabelNames
 
@@ -90,6 +90,7 @@ def build_predictor(
         ValueError: a checkpoint that cannot be read, or of another model.
     """
     require_instances(cfg)
+    require_device(cfg)
     weights = os.fspath(weights)
     labels = read_labels(weights)
     owner = weights if labels is not None or assumed is None else "the ground truth"
@@ -98,7 +99,7 @@ def build_predictor(
     cfg.defrost()
     fill_labels(cfg, labels, owner)
     cfg.freeze()
-    model = build_model(cfg).eval()
+    model = build_whole_model(cfg).eval()
     # A parameter left as initialised would make the predictions random.
     MultiTaskCheckpointer(model, labels=labels, strict=True).load(weights)
     return Predictor(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier
 from detectron2.solver import build_lr_scheduler as build_by_detectron2
 from detectron2.solver.lr_scheduler import LRScheduler
 from fvcore.common.param_scheduler import ParamScheduler
+
+LOGGER = logging.getLogger("mask2former_mt")
 
 # Of SOLVER.LR_SCHEDULER_NAME; detectron2 implements all but the last.
 SCHEDULES = (
@@ -56,9 +60,20 @@ class WarmupPoly(ParamScheduler):
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """The schedule that SOLVER.LR_SCHEDULER_NAME names, one of `SCHEDULES`."""
+    """The schedule that SOLVER.LR_SCHEDULER_NAME names, one of `SCHEDULES`.
+
+    Steps that fall together or behind MAX_ITER, as for a larger batch they may, count once or not.
+    """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.SOLVER.STEPS = tuple(sorted({n for n in solver.STEPS if n < solver.MAX_ITER}))
+        if tuple(solver.STEPS) != cfg.SOLVER.STEPS:
+            LOGGER.warning(
+                f"SOLVER.STEPS {tuple(solver.STEPS)} are {cfg.SOLVER.STEPS} in a training of "
+                f"SOLVER.MAX_ITER {solver.MAX_ITER} iterations"
+            )
         return build_by_detectron2(cfg, optimizer)
     multiplier = WarmupPoly(
         power=solver.POLY_LR_POWER,

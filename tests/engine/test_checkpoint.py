@@ -165,11 +165,12 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         MultiTaskCheckpointer(nn.Sequential(nn.Linear(2, 2))).load(file)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut short"])
-def test_an_unreadable_file_is_refused(tmp_path, content):
-    file = tmp_path / "broken.pth"
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "pyth"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"no checkpoint", b"PK\x03\x04 cut short"])
+def test_an_unreadable_file_is_refused(tmp_path, content, suffix):
+    file = tmp_path / f"broken.{suffix}"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.pth cannot be read, it may be cut short"):
+    with pytest.raises(ValueError, match=rf"broken\.{suffix} cannot be read, it may be cut .*\Z"):
         MultiTaskCheckpointer(nn.Linear(2, 2)).load(str(file))
 
 

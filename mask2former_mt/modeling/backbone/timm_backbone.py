@@ -52,7 +52,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         timm = _import_timm()
         if not timm.is_model(name):
-            raise ValueError(f"timm has no model {name!r}; see timm.list_models()")
+            raise ValueError(f"MODEL.TIMM.NAME: timm has no model {name!r}; see timm.list_models()")
         info = _feature_model(timm, name).feature_info
         # Of all features, not only timm's default choice. The last of several with one stride.
         strides = info.reduction(list(range(len(info))))
@@ -243,13 +243,7 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
         ValueError: names or shapes in the file that do not fit the model.
     """
     path = weights_file(weights)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        source = load_file(path)
-    else:
-        source = torch.load(path, map_location="cpu", weights_only=True)
-        source = source.get("state_dict", source)
+    source = _read_tensors(path)
     not_tensors = [key for key, value in source.items() if not isinstance(value, torch.Tensor)]
     if not_tensors:
         raise ValueError(
@@ -273,6 +267,30 @@ def load_timm_weights(backbone: TimmBackbone, weights: str) -> int:
     fitting = {key: source[key] for key in body if key in source}
     backbone.body.load_state_dict(fitting, strict=False)
     return len(fitting)
+
+
+def _read_tensors(path: pathlib.Path) -> dict[str, object]:
+    """What a file holds, itself or under "state_dict".
+
+    Raises:
+        ValueError: it is damaged, or of another kind.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(content.get("state_dict", content))
+    # Both libraries raise errors of their own, and unpickling of text nearly any.
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"MODEL.TIMM.WEIGHTS: {path} must be a state dict of torch.save or a .safetensors "
+            f"file, and cannot be read: {type(error).__name__} {reason}"
+        ) from error
 
 
 def _by_order(
