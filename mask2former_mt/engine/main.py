@@ -111,7 +111,7 @@ def train(cfg: CfgNode, config_file: str, *, resume: bool) -> dict[str, float]:
         raise ValueError("DATASETS.TRAIN is empty: name a dataset")
     _check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], cfg.INPUT.DEPTH_RANGE)
     prepare_run(cfg, config_file)
-    tell_of_labels([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST], labels_of_run(cfg))
+    tell_of_labels(labels_of_run(cfg), train=cfg.DATASETS.TRAIN, test=cfg.DATASETS.TEST)
     trainer = MultiTaskTrainer(cfg)
     trainer.resume_or_load(resume=resume)
     if not resume:
@@ -138,7 +138,7 @@ def evaluate(cfg: CfgNode, config_file: str, labels: Labels | None) -> dict[str,
     checkpointer = MultiTaskCheckpointer(model, labels=labels, strict=True)
     checkpoint = checkpointer.load(_weights_of(cfg))
     prepare_run(cfg, config_file)
-    tell_of_labels(cfg.DATASETS.TEST, labels)
+    tell_of_labels(labels, test=cfg.DATASETS.TEST)
     evaluators = [
         MultiTaskTrainer.build_evaluator(cfg, dataset, labels) for dataset in cfg.DATASETS.TEST
     ]

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -35,7 +35,7 @@ from mask2former_mt.engine.error_lines import (
 )
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
-from mask2former_mt.label_lists import Labels, differences, nearly_equal
+from mask2former_mt.label_lists import Labels, differences, nearly_equal, shown
 from mask2former_mt.solver.lr_scaling import scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -158,11 +158,18 @@ def labels_of_run(cfg: CfgNode) -> Labels:
     return labels_of(*(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]))
 
 
-def tell_of_labels(datasets: Iterable[str], labels: Labels) -> None:
+def tell_of_labels(labels: Labels, *, train: Sequence[str] = (), test: Sequence[str] = ()) -> None:
     """Says in the log how the lists of datasets differ from those of the model."""
-    for dataset in dict.fromkeys(datasets):
+    for dataset in dict.fromkeys([*train, *test]):
         if difference := differences(labels_of(dataset), labels):
             LOGGER.info(f"dataset {dataset!r} lists {difference}: mapped by name onto the model's")
+    for dataset in train:
+        listed = labels_of(dataset).class_names
+        if missing := [name for name in labels.class_names if name not in listed]:
+            LOGGER.warning(
+                f"dataset {dataset!r} does not list the classes {shown(missing)}: where its "
+                "pictures show them, they are learned as background"
+            )
     if alike := nearly_equal(labels):
         LOGGER.warning(f"labels that only case or blanks tell apart: {'; '.join(alike)}")
 

@@ -220,7 +220,7 @@ def test_another_order_is_mapped_and_told(two, caplog):
     cfg = two(("block", "bar"), "('shapes_train',)", "('shapes_val', 'more_val')")
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
     with caplog.at_level("INFO", logger="mask2former_mt"):
-        tell_of_labels(cfg.DATASETS.TEST, labels_of_run(cfg))
+        tell_of_labels(labels_of_run(cfg), test=cfg.DATASETS.TEST)
     assert [r.message for r in caplog.records] == [
         "dataset 'more_val' lists no classes ['bird']; another order of classes: mapped by name "
         "onto the model's"
@@ -240,7 +240,8 @@ def test_several_training_sets_make_a_model_of_their_union(two, caplog):
     labels = labels_of_run(cfg)
     assert labels.class_names == ("bar", "block", "bird", "Bird")
     with caplog.at_level("WARNING", logger="mask2former_mt"):
-        tell_of_labels(cfg.DATASETS.TRAIN, labels)
+        tell_of_labels(labels, train=cfg.DATASETS.TRAIN)
+    assert "'more_train' does not list the classes ['bird']: where its pictures" in caplog.text
     assert "only case or blanks tell apart: classes ['bird', 'Bird']" in caplog.text
 
 
