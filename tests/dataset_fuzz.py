@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from dataset_to_check import DOCUMENTS, DatasetToCheck
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from registered import restored_datasets
@@ -41,6 +42,8 @@ Random = random.Random
 EDGES = [0, -1, 1, 10**9, 2**31, 2**63, 10**300, 10**400, -(10**400), 0.5, 1e-300, 1e308]
 EDGES += [math.nan, math.inf, -math.inf]
 OTHER_TYPES = [None, True, False, "", "5", "cat", 5, 2.5, [], [5], [[5, 5]], {}, {"id": 5}]
+OTHER_TYPES += [{"style": "photo"}, [[1, 1, 9, 9, 5, 12]], [1, 1, 9, 9, 5, 12], {"size": [30, 40]}]
+OTHER_TYPES += [{"size": [2**40, 2**40], "counts": "0"}, {"size": [30, 40], "counts": [600, 600]}]
 TEXTS = [
     "cafe\u0301",
     "caf\u00e9",
@@ -312,6 +315,8 @@ def train_and_evaluate() -> None:
     for record in DatasetCatalog.get(NAMES[0]):
         mapper({**record, "draw": 0})
     truth = ground_truth_of(NAMES[0])
+    assert np.isfinite(truth.areas).all()
+    assert np.isfinite(truth.boxes).all()
     joint.evaluate(truth, results_like(truth))
 
 

@@ -91,6 +91,7 @@ class AnnotationReader:
         if not has_box and corners is not None:
             x0, y0, x1, y1 = corners
             box = [x0, y0, x1 - x0, y1 - y0]
+        area = self._area(entry["area"], height, width, faults) if "area" in entry else None
         iscrowd = get("iscrowd", 0)
         if iscrowd not in (0, 1):
             iscrowd = _mended_crowd_mark(iscrowd, faults)
@@ -108,7 +109,7 @@ class AnnotationReader:
             "segmentation": segmentation,
             "category_id": category,
             "iscrowd": int(iscrowd),
-            "area": self._area(entry["area"], height, width, faults) if "area" in entry else None,
+            "area": area,
             "subcategories": labels,
         }, faults
 
@@ -172,7 +173,9 @@ class AnnotationReader:
         most = min(height * width, LARGEST)
         if type(area) in (int, float) and 0 < area <= most:
             return area
-        faults.append(fault("no area", most=most, got=shown(area)))
+        # An outline in doubt says nothing of the area.
+        if all(f.severity != ERROR for f in faults):
+            faults.append(fault("no area", most=most, got=shown(area)))
         return None
 
     def _polygons(
