@@ -105,6 +105,14 @@ def test_what_training_refuses_is_an_error(dataset, fields, kind):
     assert found == {(ERROR, *place, fields.get("id", 100))}
 
 
+def test_an_outline_in_doubt_says_nothing_of_the_area(dataset):
+    outline = {"size": [40, 30], "counts": [600, 600]}
+    dataset.annotation.update(segmentation=outline, area="600")
+    kinds = {problem.kind for problem in check(dataset).problems}
+    assert "rle-size-mismatch" in kinds
+    assert "area-unlike-mask" not in kinds
+
+
 @pytest.mark.parametrize(
     ("fields", "severity", "kind", "match"),
     [
