@@ -138,8 +138,14 @@ def map_by_name(source: Labels, target: Labels, *, source_name: str, target_name
 def union(lists: Iterable[Labels]) -> Labels:
     """All labels of several lists, in the order of their first appearance.
 
-    The ids are the first list's where it has all classes; else they count from 1.
+    The ids are the first list's where it has all classes; else they count from 1. A subcategory
+    applies to each class that it applies to in a list of that class.
+
+    Raises:
+        ValueError: a subcategory applies to a class in one list, and not in another that has the
+            class; or it exchanges values with different ones.
     """
+    lists = list(lists)
     first, *others = lists
     class_names = dict.fromkeys(first.class_names)
     subcategories = {s.name: s for s in first.spec}
@@ -148,6 +154,8 @@ def union(lists: Iterable[Labels]) -> Labels:
         for s in other.spec:
             known = subcategories.get(s.name)
             subcategories[s.name] = s if known is None else _merged(known, s)
+    for name, s in subcategories.items() if others else ():
+        subcategories[name] = dataclasses.replace(s, applies_to=_classes_with(name, lists))
     category_ids = first.category_ids
     if len(class_names) > len(first.class_names):
         category_ids = tuple(range(1, len(class_names) + 1))
@@ -156,16 +164,30 @@ def union(lists: Iterable[Labels]) -> Labels:
 
 def _merged(first: Subcategory, second: Subcategory) -> Subcategory:
     """The same subcategory as two datasets list it: whatever one of them allows is allowed."""
-    applies_to = None
-    if first.applies_to is not None and second.applies_to is not None:
-        applies_to = tuple(dict.fromkeys(first.applies_to + second.applies_to))
     return Subcategory(
         first.name,
         values=tuple(dict.fromkeys(first.values + second.values)),
         has_none=first.has_none or second.has_none,
         flip=tuple(dict.fromkeys(first.flip + second.flip)),
-        applies_to=applies_to,
     )
+
+
+def _classes_with(name: str, lists: Iterable[Labels]) -> tuple[str, ...] | None:
+    """The classes whose objects have a subcategory, as the lists that have both say; None: all."""
+    said: dict[str, bool] = {}
+    is_limited = False
+    for labels in lists:
+        if name not in labels.spec.names:
+            continue
+        s = labels.spec.subcategories[labels.spec.names.index(name)]
+        is_limited |= s.applies_to is not None
+        for class_name in labels.class_names:
+            if said.setdefault(class_name, s.applies(class_name)) != s.applies(class_name):
+                raise ValueError(
+                    f"subcategory {name!r} applies to class {class_name!r} in one dataset, and "
+                    "not in another; write the same 'applies_to' into both"
+                )
+    return tuple(c for c, applies in said.items() if applies) if is_limited else None
 
 
 def differences(source: Labels, target: Labels) -> str:

@@ -79,8 +79,14 @@ def test_a_union_applies_to_what_one_of_its_parts_applies_to():
     cats, dogs = (Subcategory("age", ("old",), applies_to=(name,)) for name in ("cat", "dog"))
     (age,) = union([labels("cat", cats), labels("dog", dogs)]).spec
     assert age.applies_to == ("cat", "dog")
-    (age,) = union([labels("cat", cats), labels("dog", Subcategory("age", ("old",)))]).spec
-    assert age.applies_to is None
+    # Cars are in one list only, and have no age there.
+    (age,) = union([labels("cat car", cats), labels("dog", Subcategory("age", ("old",)))]).spec
+    assert age.applies_to == ("cat", "dog")
+    # A list without the subcategory says nothing of its classes.
+    (age,) = union([labels("cat", cats), labels("bus")]).spec
+    assert age.applies_to == ("cat",)
+    with pytest.raises(ValueError, match="'age' applies to class 'dog' in one dataset, and not in"):
+        union([labels("cat dog", cats), labels("dog", dogs)])
 
 
 def test_a_record_comes_back():
