@@ -389,6 +389,11 @@ def leaves(node: Mapping, section: str = "") -> Iterator[tuple[str, object]]:
             yield key, value
 
 
+def _plain(value: object) -> object:
+    """Lists instead of tuples: a saved config comes back with lists inside of tuples."""
+    return [_plain(part) for part in value] if is_list(value) else value
+
+
 def covers(name: str, key: str) -> bool:
     """Whether a name of `Unread` means a key: the key itself, or a section around it."""
     return key == name or key.startswith(f"{name}.")
@@ -404,7 +409,7 @@ def keys_without_effect(cfg: CfgNode, defaults: CfgNode) -> list[str]:
         defaults: the config that it was before any file or override.
     """
     before = dict(leaves(defaults))
-    changed = [key for key, value in leaves(cfg) if value != before.get(key)]
+    changed = [key for key, value in leaves(cfg) if _plain(value) != _plain(before.get(key))]
     if not (predicts_by_queries(cfg) or _of_regions(cfg)):
         changed = [key for key in changed if not covers("MODEL", key)]
     elif predicts_by_queries(cfg) and _of_another_head(cfg):

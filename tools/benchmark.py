@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import sys
+import re
 import tempfile
 
 import torch
@@ -35,6 +35,7 @@ from benchmarks import (
 from benchmarks.pairs import Settings, print_rows
 
 from mask2former_mt.engine.memory import keep_large_blocks
+from mask2former_mt.engine.setup import errors_named
 
 BENCHMARKS = {
     "op": op.run,
@@ -103,6 +104,11 @@ def parse(arguments: list[str] | None = None) -> Settings:
     unknown = sorted(set(args.peers) - set(PEERS))
     if unknown:
         parser.error(f"no peer {unknown[0]!r}; known are {', '.join(PEERS)}")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", args.device):
+        parser.error(f"--device must be cpu, cuda or cuda:N, got {args.device}")
+    for file in filter(None, (args.json, args.plot)):
+        if not file.parent.is_dir():
+            parser.error(f"{file}: there is no folder {file.parent} to write to")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch sees no GPU")
     counts = (args.rounds, args.objects, args.annotations, args.images, *args.queries, args.keep)
@@ -139,4 +145,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with errors_named():
+        main()

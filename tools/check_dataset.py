@@ -33,6 +33,7 @@ from mask2former_mt.data.augment import build_train_augmentations, flips_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files, spec_of
 from mask2former_mt.dataset.split import SplitFiles
+from mask2former_mt.engine.error_lines import USER_ERRORS, line_of
 from mask2former_mt.engine.setup import at_least_one, load_config
 from mask2former_mt.files import refuse_inputs, write_whole
 from mask2former_mt.structures import SubcategorySpec
@@ -102,9 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(args.config_file) if args.config_file else None
         flips = flips_of(build_train_augmentations(config)) if config else None
         split_to_clean = prepare_outputs(args)
-    except (ValueError, OSError, KeyError) as error:
-        # str() of a KeyError is the repr of its message.
-        parser.error(str(error.args[0] if isinstance(error, KeyError) else error))
+    except USER_ERRORS as error:
+        parser.error(line_of(error))
 
     result = check_dataset(
         args.dataset,
@@ -126,8 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_reports(Path(args.output), result, augmented)
         if split_to_clean:
             repair_split(split_to_clean, Path(args.write_clean))
-    except (ValueError, OSError) as error:
-        parser.exit(2, f"error: {error}\n")
+    except USER_ERRORS as error:
+        parser.exit(2, f"error: {line_of(error)}\n")
     return 2 if augmented and augmented.faults else result.exit_code
 
 

@@ -39,7 +39,7 @@ def shows_tracebacks() -> bool:
 def line_of(error: BaseException) -> str:
     """The message of an error of `USER_ERRORS`, without class and traceback."""
     if isinstance(error, OSError) and error.errno in _OF_FILES and error.filename is not None:
-        return f"{error.filename} {_OF_FILES[error.errno]}"
+        return f"{error.filename} {_OF_FILES[error.errno]} ({error.strerror})"
     # str() of a KeyError is the repr of its message.
     of_key = isinstance(error, KeyError) and error.args
     message = str(error.args[0] if of_key else error)

@@ -29,12 +29,15 @@ class Broken(Dataset):
 @pytest.mark.parametrize(
     ("action", "line"),
     [
-        (lambda folder: (folder / "no.txt").read_text(), "{}/no.txt does not exist"),
-        (lambda folder: folder.read_text(), "{} is a folder, expected a file"),
-        (lambda folder: (folder / "a").mkdir(), "{}/a is a file, expected a folder"),
+        (
+            lambda folder: (folder / "no.txt").read_text(),
+            "{}/no.txt does not exist (No such file or directory)",
+        ),
+        (lambda folder: folder.read_text(), "{} is a folder, expected a file (Is a directory)"),
+        (lambda folder: (folder / "a").mkdir(), "{}/a is a file, expected a folder (File exists)"),
         (
             lambda folder: (folder / "a" / "b").mkdir(),
-            "{}/a/b lies below a file, expected a folder",
+            "{}/a/b lies below a file, expected a folder (Not a directory)",
         ),
     ],
 )

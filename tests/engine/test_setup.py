@@ -252,6 +252,15 @@ def test_a_checkpoint_s_labels_win_over_the_training_set_s(two):
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
 
 
+def test_a_saved_config_says_nothing_of_keys_that_nobody_has_set(config_file, tmp_path, caplog):
+    cfg = load_config(config_file)
+    prepare_run(cfg, config_file)
+    save_config(cfg)
+    caplog.clear()
+    load_config(str(tmp_path / "output" / "config.yaml"))
+    assert [text for text in caplog.messages if "without effect" in text] == []
+
+
 def test_the_saved_config_chooses_its_device_again(config_file, tmp_path):
     cfg = load_config(config_file, ["MODEL.DEVICE", "auto"])
     prepare_run(cfg, config_file)
