@@ -29,6 +29,11 @@ def box_masks(height: int, width: int, boxes: list[tuple[int, int, int, int]]) -
     return masks
 
 
+def mask_of(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> np.ndarray:
+    """One mask of all boxes together."""
+    return box_masks(*size, list(boxes)).any(axis=0)
+
+
 def result(mask: np.ndarray, category_id: int, score: float, **labels: tuple) -> dict:
     """An entry of a results JSON; labels are pairs of a value's name and its score."""
     rle = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))

@@ -45,15 +45,18 @@ def overlay_names(files: Sequence[Path], before: Mapping[str, str]) -> list[str]
     # No number may make a name that another file has from its stem.
     taken = seen | {s.casefold() for s, p in zip(stems, paths, strict=True) if p not in before}
     names = []
+    # Of thousands of equal stems each would begin anew at 2.
+    counts: dict[str, int] = {}
     for file, path, stem in zip(files, paths, stems, strict=True):
         if path in before:
             names.append(before[path])
             continue
         name = stem
         if stem.casefold() in seen:
-            count = 2
+            count = counts.get(stem.casefold(), 2)
             while (name := f"{stem}_{count}").casefold() in taken:
                 count += 1
+            counts[stem.casefold()] = count + 1
         seen.add(stem.casefold())
         taken.add(name.casefold())
         names.append(name + (".mp4" if is_video(file) else ".png"))

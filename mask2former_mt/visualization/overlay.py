@@ -99,7 +99,6 @@ def draw_pair(
 
     The limits are those of each of the two; both become equally large.
     """
-
     sides = (
         (annotations, _looks_of_annotations(annotations, names)),
         (results, _looks_of_results(results, names)),

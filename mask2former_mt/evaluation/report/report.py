@@ -16,7 +16,12 @@ from mask2former_mt.evaluation.matching import AT_50
 from mask2former_mt.evaluation.report import evaluation_charts as charts
 from mask2former_mt.evaluation.report import report_tables as tables
 from mask2former_mt.evaluation.report.example_pictures import draw_examples
-from mask2former_mt.evaluation.score_threshold import class_confusion, image_scores, score_curve
+from mask2former_mt.evaluation.score_threshold import (
+    ScoreCurve,
+    class_confusion,
+    image_scores,
+    score_curve,
+)
 from mask2former_mt.files import write_whole
 from mask2former_mt.visualization.chart_tools import chart_style, heat
 from mask2former_mt.visualization.pages import Table, figure, render
@@ -64,66 +69,91 @@ def write_report(
     Returns:
         The report's path.
     """
-    truth, detections = evaluation.truth, evaluation.detections
-    num_objects = int(evaluation.to_find.sum())
-    at_50 = {"segm": evaluation.statuses[AT_50], "joint": verified_statuses(evaluation)[AT_50]}
-    score_curves = {
-        name: score_curve(statuses_D, detections.scores, num_objects)
-        for name, statuses_D in at_50.items()
-    }
-    threshold = score_curves["joint"].best_score
     errors = error_kinds.find_errors(evaluation)
-    gains = error_kinds.gains(errors)
-    error_counts = (errors.counts(), errors.counts(detections.scores >= threshold))
-
-    scores = image_scores(errors, threshold)
-    examples = draw_examples(
-        evaluation,
-        scores,
-        predictions=predictions,
-        threshold=threshold,
-        depth_range=run.depth_range,
-    )
-    counts = (
-        ("images", len(truth.image_ids)),
-        ("objects to find", num_objects),
-        ("detections", len(detections)),
-    )
+    curves = _score_curves(evaluation)
+    threshold = curves["joint"].best_score
     with chart_style():
-        calibrations, uncalibrated = _calibrations(evaluation)
         page = render(
             "evaluation.html",
             title=f"Evaluation: {dataset_name}",
-            headline=tables.headline(evaluation),
-            labels=tables.label_scores(evaluation),
             run=run,
-            run_facts=[*counts, *run.facts],
-            per_class=tables.per_class(evaluation),
-            per_iou=tables.per_iou(evaluation),
-            iou_chart=charts.precision_by_iou(evaluation),
-            has_threshold=np.isfinite(threshold),
-            threshold=threshold,
-            curves=[
-                ("Precision by recall, mean of the classes", charts.precision_recall(evaluation)),
-                ("By class, IoU 0.50", charts.precision_recall_by_class(evaluation)),
-                (
-                    "Precision, recall and F1 by score threshold, IoU 0.50",
-                    charts.precision_by_score(score_curves, threshold),
-                ),
-            ],
-            errors=tables.errors(*error_counts, gains),
-            error_meanings=error_kinds.MEANINGS,
-            error_chart=charts.error_bars(gains),
-            confusions=_confusions(evaluation, class_confusion(errors, threshold)),
-            calibrations=calibrations,
-            uncalibrated=uncalibrated,
-            examples=examples,
+            run_facts=[*_counts(evaluation), *run.facts],
+            examples=draw_examples(
+                evaluation,
+                image_scores(errors, threshold),
+                predictions=predictions,
+                threshold=threshold,
+                depth_range=run.depth_range,
+            ),
             image_root=MetadataCatalog.get(dataset_name).get("image_root", ""),
-            metrics=Table(("metric", "percent"), list(evaluation.metrics.items())),
+            **_numbers(evaluation),
+            **_curves(evaluation, curves, threshold),
+            **_errors(evaluation, errors, threshold),
+            **_calibrations(evaluation),
         )
     path = pathlib.Path(output_dir) / REPORT_FILE
     write_whole({path: page})
     return path
+
+
+def _counts(evaluation: Evaluation) -> list[tuple[str, object]]:
+    return [
+        ("images", len(evaluation.truth.image_ids)),
+        ("objects to find", int(evaluation.to_find.sum())),
+        ("detections", len(evaluation.detections)),
+    ]
+
+
+def _score_curves(evaluation: Evaluation) -> dict[str, ScoreCurve]:
+    """Precision and recall at IoU .5 by score, when masks and classes or all labels are right."""
+    sides = {"segm": evaluation.statuses, "joint": verified_statuses(evaluation)}
+    num_objects = int(evaluation.to_find.sum())
+    return {
+        name: score_curve(statuses_TD[AT_50], evaluation.detections.scores, num_objects)
+        for name, statuses_TD in sides.items()
+    }
+
+
+def _numbers(evaluation: Evaluation) -> dict[str, object]:
+    """The page's tables, and AP by IoU as a chart."""
+    return {
+        "headline": tables.headline(evaluation),
+        "labels": tables.label_scores(evaluation),
+        "per_class": tables.per_class(evaluation),
+        "per_iou": tables.per_iou(evaluation),
+        "iou_chart": charts.precision_by_iou(evaluation),
+        "metrics": Table(("metric", "percent"), list(evaluation.metrics.items())),
+    }
+
+
+def _curves(
+    evaluation: Evaluation, score_curves: dict[str, ScoreCurve], threshold: float
+) -> dict[str, object]:
+    """The titled curves, and the score threshold with the best F1, if there is one."""
+    by_score = charts.precision_by_score(score_curves, threshold)
+    return {
+        "has_threshold": np.isfinite(threshold),
+        "threshold": threshold,
+        "curves": [
+            ("Precision by recall, mean of the classes", charts.precision_recall(evaluation)),
+            ("By class, IoU 0.50", charts.precision_recall_by_class(evaluation)),
+            ("Precision, recall and F1 by score threshold, IoU 0.50", by_score),
+        ],
+    }
+
+
+def _errors(
+    evaluation: Evaluation, errors: error_kinds.Errors, threshold: float
+) -> dict[str, object]:
+    """What is wrong, what it costs, and what was taken for what."""
+    gains = error_kinds.gains(errors)
+    shown_D = evaluation.detections.scores >= threshold
+    return {
+        "errors": tables.errors(errors.counts(), errors.counts(shown_D), gains),
+        "error_meanings": error_kinds.MEANINGS,
+        "error_chart": charts.error_bars(gains),
+        "confusions": _confusions(evaluation, class_confusion(errors, threshold)),
+    }
 
 
 def _confusions(evaluation: Evaluation, class_counts: np.ndarray) -> list[tuple[str, bytes]]:
@@ -138,7 +168,7 @@ def _confusions(evaluation: Evaluation, class_counts: np.ndarray) -> list[tuple[
     return titled
 
 
-def _calibrations(evaluation: Evaluation) -> tuple[list[tuple[str, bytes]], list[str]]:
+def _calibrations(evaluation: Evaluation) -> dict[str, object]:
     """Titles and charts of the scores that are probabilities, and titles of those that are not."""
     titled_bins = {"Score, of detections": evaluation.score_bins}
     titled_bins |= {
@@ -151,4 +181,4 @@ def _calibrations(evaluation: Evaluation) -> tuple[list[tuple[str, bytes]], list
             drawn.append((title, charts.calibration(bins)))
         else:
             undefined.append(title)
-    return drawn, undefined
+    return {"calibrations": drawn, "uncalibrated": undefined}
