@@ -27,10 +27,12 @@ def result(x: int, y: int) -> dict:
     return labelled_result(mask, 1, 0.5, ink=("red", 0.5))
 
 
-def drawer(annotations: list[dict] | None, *, only_disagreements: bool = False) -> OverlayDrawer:
+def drawer(
+    annotations: list[dict] | None, *, only_disagreements: bool = False, judged: set | None = None
+) -> OverlayDrawer:
     annotated = None if annotations is None else {FILE: {"annotations": annotations}}
     options = OverlayOptions("a dataset", only_disagreements, max_side=0)
-    return OverlayDrawer(NAMES, options, annotated)
+    return OverlayDrawer(NAMES, options, annotated, judged)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,10 @@ def test_only_disagreements_are_worth_showing():
     for x, shown in ((0, False), (50, True)):
         only_wrong = drawer([annotation(x, 0)], only_disagreements=True)
         assert only_wrong.is_worth_showing(FILE, line) == shown
+
+
+@pytest.mark.parametrize(("judged", "shown"), [({1}, True), (set(), False)])
+def test_predictions_of_classes_that_the_ground_truth_does_not_list_are_not_spurious(judged, shown):
+    line = {"height": 200, "width": 300, "annotations": [result(0, 0)]}
+    empty = drawer([], only_disagreements=True, judged=judged)
+    assert empty.is_worth_showing(FILE, line) == shown

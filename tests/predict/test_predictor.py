@@ -1,14 +1,16 @@
 """A predictor built of a config and a checkpoint: names, channels, batches, settings."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predict_tools import COUNTS
+from predict_tools import COUNTS, RECORD
 
 from mask2former_mt.engine.setup import load_config
+from mask2former_mt.label_lists import Labels
 from mask2former_mt.predict.predictor import Predictor, build_predictor
 
 KNOWS = "model_final.pth"  # the checkpoint that knows its dataset
@@ -17,8 +19,9 @@ MODEL = "MODEL.MASK_FORMER"
 
 @pytest.fixture
 def build(trained):
-    def build(*opts: str, weights: str = KNOWS) -> Predictor:
-        return build_predictor(load_config(str(trained / "config.yaml"), opts), trained / weights)
+    def build(*opts: str, weights: str = KNOWS, assumed: Labels | None = None) -> Predictor:
+        cfg = load_config(str(trained / "config.yaml"), opts)
+        return build_predictor(cfg, trained / weights, assumed)
 
     return build
 
@@ -41,6 +44,15 @@ def test_without_names_they_are_numbers_and_it_says_so(build, caplog):
     assert names.spec.to_json() == [{"name": "ripeness", "values": ["0", "1"]}]
     messages = [r.message for r in caplog.records if "they are taken by number" in r.message]
     assert len(messages) == 1
+
+
+def test_a_checkpoint_without_names_takes_those_that_are_assumed(build, caplog):
+    labels = Labels.from_record(RECORD)
+    assert build(weights="nameless.pth", assumed=labels).names.classes == ["apple", "pear", "plum"]
+    assert "they are taken by number, as ['apple', 'pear', 'plum']" in caplog.text
+    # What a checkpoint says itself wins.
+    other = dataclasses.replace(labels, class_names=("a", "b", "c"))
+    assert build(assumed=other).names.classes == ["apple", "pear", "plum"]
 
 
 @pytest.mark.parametrize(
