@@ -32,7 +32,7 @@ class Inference:
     Args:
         spec: the S subcategories.
         instances, semantic, panoptic: how each of the outputs is made; None leaves it out.
-        implementation: of the resize of the instances' masks.
+        implementation: of the resize of masks.
     """
 
     spec: SubcategorySpec
@@ -58,7 +58,12 @@ class Inference:
             predicted["sem_seg"] = predict_semantic(output, index, sizes, options=self.semantic)
         if self.panoptic is not None:
             predicted["panoptic_seg"] = predict_panoptic(
-                output, index, sizes, spec=self.spec, options=self.panoptic
+                output,
+                index,
+                sizes,
+                spec=self.spec,
+                options=self.panoptic,
+                implementation=self.implementation,
             )
         if self.instances is not None:
             predicted["instances"] = predict_instances(

@@ -13,7 +13,10 @@ LOGGER = logging.getLogger("mask2former_mt")
 
 BUILD_COMMAND = "pip install --no-build-isolation -e ."
 # All that the CPU library defines.
-OPERATORS = ("ms_deform_attn", "ms_deform_attn_backward", "resize_masks", "encode_masks")
+OPERATORS = (
+    *("ms_deform_attn", "ms_deform_attn_backward"),
+    *("resize_masks", "compete_for_pixels", "encode_masks"),
+)
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -87,6 +90,15 @@ def _register() -> None:
             mask_logits.new_empty((N, *original_size), dtype=torch.bool),
             mask_logits.new_empty(N),
             mask_logits.new_empty((N, 4), dtype=torch.int64),
+        )
+
+    @torch.library.register_fake("mask2former_mt::compete_for_pixels")
+    def _(mask_logits, weights, padded_size, image_size, original_size):
+        N = mask_logits.shape[0]
+        return (
+            mask_logits.new_empty(tuple(original_size), dtype=torch.int32),
+            mask_logits.new_empty(N, dtype=torch.int64),
+            mask_logits.new_empty(N),
         )
 
     @torch.library.register_fake("mask2former_mt::ms_deform_attn_backward")

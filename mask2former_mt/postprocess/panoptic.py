@@ -6,7 +6,8 @@ import dataclasses
 
 import torch
 
-from mask2former_mt.ops.resize_masks import upsampled_chunks
+from mask2former_mt.ops.implementation import Implementation
+from mask2former_mt.ops.pixel_competition import compete_for_pixels
 from mask2former_mt.postprocess.selection import require_finite
 from mask2former_mt.structures import DecoderOutput, ImageSizes, SubcategorySpec
 
@@ -40,6 +41,7 @@ def predict_panoptic(
     *,
     spec: SubcategorySpec,
     options: PanopticOptions = PanopticOptions(),
+    implementation: Implementation | str = Implementation.AUTO,
 ) -> tuple[torch.Tensor, list[dict]]:
     """Gives each pixel to the query of the largest class probability times mask probability.
 
@@ -52,6 +54,7 @@ def predict_panoptic(
         sizes: sizes of the image.
         spec: the subcategories.
         options: how segments are made.
+        implementation: as of `compete_for_pixels`.
 
     Returns:
         int32 (H, W) at the original size, the segments' ids, 0 where there is none; and per
@@ -64,7 +67,7 @@ def predict_panoptic(
     Raises:
         ValueError: class logits that are not finite. A mask logit that is NaN is outside.
 
-    Source: Mask2Former's published panoptic inference, from chunks of masks instead of all at once.
+    Source: Mask2Former's published panoptic inference.
     """
     best = output.pred_logits[index].float().softmax(-1).max(-1)
     require_finite(index, best.values)
@@ -76,25 +79,13 @@ def predict_panoptic(
     if count == 0:
         return torch.zeros(sizes.original, dtype=torch.int32, device=device), []
 
-    # The best query of each pixel so far; of equal ones the earlier.
-    most_HW = torch.full(sizes.original, -1.0, device=device)
-    winner_HW = torch.zeros(sizes.original, dtype=torch.int64, device=device)
-    inside_winner_HW = torch.zeros(sizes.original, dtype=torch.bool, device=device)
-    areas_N = torch.zeros(count, dtype=torch.int64, device=device)
-    sums_N = torch.zeros(count, device=device)
-    for part, logits in upsampled_chunks(
-        output.masks_of(index, queries), sizes, mode=options.mask_resize
-    ):
-        probs = logits.sigmoid().nan_to_num_(0.0)
-        inside = probs >= 0.5
-        areas_N[part] = inside.flatten(1).sum(1)
-        sums_N[part] = torch.where(inside, probs, 0).flatten(1).sum(1)
-        value, which = (class_probs_N[part, None, None] * probs).max(0)
-        better = value > most_HW
-        most_HW = torch.where(better, value, most_HW)
-        winner_HW = torch.where(better, which + part.start, winner_HW)
-        inside_winner_HW = torch.where(better, inside.gather(0, which[None])[0], inside_winner_HW)
-
+    winner_HW, inside_winner_HW, areas_N, sums_N = compete_for_pixels(
+        output.masks_of(index, queries),
+        class_probs_N,
+        sizes,
+        mode=options.mask_resize,
+        implementation=implementation,
+    )
     won = winner_HW.flatten().bincount(minlength=count).tolist()
     visible = winner_HW[inside_winner_HW].bincount(minlength=count).tolist()
     scores = (class_probs_N * sums_N / areas_N.clamp(min=1)).tolist()
