@@ -142,11 +142,12 @@ def _read(format_name: str, request: Request) -> Source:
             # What was collected before may be the reason.
             report.refuse(str(error))
         for path in request.inputs.values():
-            others = formats_of(path)
-            if others and format_name not in others:
-                names = " or ".join(sorted(others))
-                titles = " or ".join(FORMATS[name].description for name in sorted(others))
-                report.refuse_first(f"{path} looks like {titles}; import it as {names}")
+            found = sorted(formats_of(path))
+            if found and format_name not in found:
+                names = [name for name in found if name in FORMATS]
+                titles = [FORMATS[n].description if n in FORMATS else n for n in found]
+                remedy = f"import it as {' or '.join(names)}" if names else "export COCO instead"
+                report.refuse_first(f"{path} looks like {' or '.join(titles)}; {remedy}")
         report.raise_if_refused()
     return source
 

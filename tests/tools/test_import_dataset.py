@@ -78,6 +78,28 @@ def test_another_format_is_named(program, tmp_path, format_name):
         assert str(caught.value.code).count(f"import it as {format_name}\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ({"item": {}, "annotations": []}, "V7's Darwin JSON"),
+        ({"items": [], "categories": {}}, "datumaro's JSON"),
+        ({"objects": [], "size": {}}, "Supervisely's JSON"),
+        ({"metadata": {}, "view": {}}, "the JSON of VIA 3"),
+        ([{"image_id": 1, "category_id": 1, "score": 0.5}], "COCO's results"),
+        ({"categories": [], "annotations": [{"segments_info": []}]}, "COCO panoptic"),
+        ("<annotation/>", "Pascal VOC's XML"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named(program, tmp_path, content, title):
+    file = tmp_path / ("a.xml" if isinstance(content, str) else "a.json")
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    for asked_for in ("coco", "cvat", "via"):
+        with pytest.raises(SystemExit) as caught:
+            program.main([asked_for, str(file), "--output", str(tmp_path / "out")])
+        assert f"{file} looks like {title}" in str(caught.value.code)
+        assert "; export COCO instead\n" in str(caught.value.code)
+
+
 def test_a_single_input_is_the_split_train(program, tmp_path):
     inputs, images = write_coco(tmp_path / "in", views(), cvat_attributes)
     command = ["coco", str(inputs["val"]), "--images", str(images["val"])]
