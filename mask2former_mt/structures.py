@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -103,12 +104,14 @@ class Subcategory:
         """Whether objects of a class have this subcategory."""
         return self.applies_to is None or class_name in self.applies_to
 
-    @property
+    @functools.cached_property
     def mirrored(self) -> tuple[int, ...]:
         """The value that a mirroring makes of each value, K_s + 1 indices; none stays none."""
-        partners = dict(self.flip) | {partner: value for value, partner in self.flip}
-        names = [partners.get(value, value) for value in self.values]
-        return (*map(self.values.index, names), self.none_index)
+        indices = list(range(self.num_values + 1))
+        for pair in self.flip:
+            one, other = map(self.values.index, pair)
+            indices[one], indices[other] = other, one
+        return tuple(indices)
 
     def value_name(self, index: int) -> str | None:
         """The name of value `index` in 0..K_s; None for none."""
@@ -306,7 +309,8 @@ class SubcategorySpec:
 
     def applicable(self, class_names: Sequence[str]) -> list[list[bool]]:
         """Whether objects of each of K classes have each of the S subcategories, K rows of S."""
-        return [[s.applies(name) for s in self.subcategories] for name in class_names]
+        classes_S = [s.applies_to and frozenset(s.applies_to) for s in self.subcategories]
+        return [[c is None or name in c for c in classes_S] for name in class_names]
 
     def class_indices(self, class_names: Sequence[str]) -> list[list[int]]:
         """What `from_counts` takes: the classes of each subcategory by index, empty for all.
