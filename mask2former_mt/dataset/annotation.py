@@ -78,6 +78,8 @@ class AnnotationReader:
         segmentation, corners = get("segmentation"), None
         if isinstance(segmentation, list):
             segmentation, corners = self._polygons(segmentation, height, width, faults)
+            if self._conventions.holes == "even-odd" and not _are_errors(faults):
+                segmentation = with_holes(segmentation)
         elif isinstance(segmentation, dict):
             segmentation, corners = _rle(segmentation, height, width, faults)
         else:
@@ -188,8 +190,6 @@ class AnnotationReader:
             corners = corners_of(polygons)
             if corners is None:
                 return None, None
-        if self._conventions.holes == "even-odd" and len(polygons) > 1:
-            polygons = with_holes(polygons)
         x0, y0, x1, y1 = corners
         is_inside = _is_inside(corners, height, width)
         is_normalized = self._conventions.polygon_coords == "normalized"
@@ -223,7 +223,7 @@ class AnnotationReader:
         faults: list[Fault],
     ) -> list[float] | None:
         """xywh in pixels; None if it is to be taken from the outline."""
-        if faults and any(f.severity == ERROR for f in faults):
+        if _are_errors(faults):
             # An outline in doubt says nothing of the box.
             return box if are_numbers(box) and len(box) == 4 else None
         x0, y0, x1, y1 = corners
@@ -263,6 +263,10 @@ class AnnotationReader:
             hint = "if it is normalised, write 'box_coords: normalized' into the dataset YAML; "
         faults.append(fault("other box", box=_listed(box), own=_listed(own), hint=hint))
         return None
+
+
+def _are_errors(faults: list[Fault]) -> bool:
+    return bool(faults) and any(fault.severity == ERROR for fault in faults)
 
 
 def _is_inside(corners: Corners, height: float, width: float) -> bool:

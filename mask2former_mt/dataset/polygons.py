@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pycocotools.mask as mask_util
 
 from mask2former_mt.dataset.annotation_faults import Fault, fault
@@ -15,6 +16,10 @@ from mask2former_mt.dataset.problems import shown
 # not are still floats.
 LARGEST = 1e300
 _MIN_POINTS = 3
+# So many points of a ring, at most, tell whether it lies in another one.
+_MAX_TRIED = 16
+# Of so many seams, at most, the shortest is found; each takes 24 bytes.
+_MAX_SEAMS = 1_000_000
 
 # x0, y0, x1, y1 of an extent, in pixels
 Corners = tuple[float, float, float, float]
@@ -27,21 +32,46 @@ def with_holes(polygons: list[list[float]]) -> list[list[float]]:
         polygons: of one object, each [x1, y1, ...].
 
     Returns:
-        Polygons of which COCO's union is what the even-odd rule makes of the given ones: a hole is
-        joined to its outline by a seam, which is run along twice and so encloses nothing.
+        Polygons of which COCO's union is what is meant: a hole is joined to its outline by a seam,
+        which is run along twice and so encloses nothing.
     """
-    boxes = [corners_of([polygon]) for polygon in polygons]
+    if len(polygons) == 1:
+        return polygons
+    rings = [np.array(polygon, dtype=float).reshape(-1, 2) for polygon in polygons]
+    outlines: dict[int, np.ndarray] = {}
     # The largest first: what is within a polygon comes after it.
-    order = sorted(range(len(polygons)), key=lambda i: -_box_area(boxes[i]))
-    outlines: dict[int, list[float]] = {}
-    for i in order:
-        around = next((j for j in outlines if _encloses(boxes[j], boxes[i])), None)
+    for i in sorted(range(len(polygons)), key=lambda i: -abs(enclosed(polygons[i]))):
+        around = next((j for j in outlines if _is_within(rings[i], outlines[j])), None)
         if around is None:
-            outlines[i] = list(polygons[i])
+            outlines[i] = rings[i]
         else:
-            start, hole = polygons[around][:2], polygons[i]
-            outlines[around] += [*start, *hole, *hole[:2]]
-    return [outlines[i] for i in sorted(outlines)]
+            outlines[around] = _cut_out(rings[i], outlines[around])
+    return [
+        polygons[i] if outlines[i] is rings[i] else outlines[i].reshape(-1).tolist()
+        for i in sorted(outlines)
+    ]
+
+
+def _is_within(ring: np.ndarray, outline: np.ndarray) -> bool:
+    """Whether most points of a ring lie within an outline, by the even-odd rule."""
+    few = ring[:: len(ring) // _MAX_TRIED + 1]
+    x, y = few[:, 0, None], few[:, 1, None]
+    (x0, y0), (x1, y1) = outline.T, np.roll(outline, -1, axis=0).T
+    passes = (y0 > y) != (y1 > y)  # edges that a line to the right may meet
+    rise = np.where(y1 == y0, 1, y1 - y0)
+    crossings = passes & (x < x0 + (y - y0) * (x1 - x0) / rise)
+    return bool(np.mean(crossings.sum(axis=1) % 2) > 0.5)
+
+
+def _cut_out(hole: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """An outline that runs around a hole in the other direction, by the shortest seam."""
+    if (enclosed(hole.reshape(-1)) > 0) == (enclosed(outline.reshape(-1)) > 0):
+        hole = hole[::-1]
+    tried = hole if len(hole) * len(outline) <= _MAX_SEAMS else hole[:1]
+    distances = np.square(outline[:, None] - tried).sum(axis=2)
+    i, j = np.unravel_index(distances.argmin(), distances.shape)
+    around = np.roll(hole, -j, axis=0)
+    return np.concatenate((outline[: i + 1], around, around[:1], outline[i:]))
 
 
 def extent_of(segmentation: list | Mapping) -> list[float]:
@@ -102,7 +132,7 @@ def mended_polygons(polygons: list, faults: list[Fault]) -> list:
     return kept
 
 
-def enclosed(polygon: list[float]) -> float:
+def enclosed(polygon: Sequence[float]) -> float:
     """Twice what a polygon encloses, by the shoelace formula; its sign tells the direction."""
     xs, ys = polygon[0::2], polygon[1::2]
     return sum(xs[i - 1] * y - x * ys[i - 1] for i, (x, y) in enumerate(zip(xs, ys, strict=True)))
@@ -121,18 +151,4 @@ def _are_points(value: object) -> bool:
         isinstance(value, list)
         and bool(value)
         and all(are_numbers(point) and len(point) == 2 for point in value)
-    )
-
-
-def _box_area(corners: Corners) -> float:
-    x0, y0, x1, y1 = corners
-    return (x1 - x0) * (y1 - y0)
-
-
-def _encloses(outer: Corners, inner: Corners) -> bool:
-    return (
-        outer[0] <= inner[0]
-        and outer[1] <= inner[1]
-        and outer[2] >= inner[2]
-        and outer[3] >= inner[3]
     )

@@ -171,11 +171,12 @@ def warnings_text(problems: Iterable[Problem], json_file: Path, image_root: Path
     for problem in problems:
         if problem.severity == WARNING:
             by_kind.setdefault(problem.kind, []).append(problem)
-    lines = [
-        f"{len(by_kind[kind])} x {meaning}; the first: {_line(by_kind[kind][0], image_root)}"
-        for kind, meaning in KINDS.items()
-        if kind in by_kind
-    ]
+    lines = []
+    for kind, meaning in KINDS.items():
+        if kind in by_kind:
+            first, *more = by_kind[kind]
+            number = f"{1 + len(more)} x {meaning}; the first: " if more else ""
+            lines.append(f"{number}{_line(first, image_root)}")
     return "\n  ".join([f"{json_file} is used, but:", *lines]) if lines else ""
 
 

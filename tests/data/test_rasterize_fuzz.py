@@ -189,7 +189,11 @@ entries = st.one_of(
 @fuzz
 @given(
     entry=entries,
-    units=st.builds(Conventions, *[st.sampled_from(["pixel", "normalized"])] * 2),
+    units=st.builds(
+        Conventions,
+        *[st.sampled_from(["pixel", "normalized"])] * 2,
+        holes=st.sampled_from(["fill", "even-odd"]),
+    ),
 )
 def test_what_the_reader_lets_pass_can_be_drawn(entry, units):
     header, faults = read_header(
