@@ -49,7 +49,7 @@ _FAULTS = {
     "only short parts": (
         *(ERROR, "too-few-points"),
         "a polygon needs at least 3 points, got {number}: {got}",
-        _DRAW,
+        "remove it or draw it again",
     ),
     "short part": (
         *(WARNING, "too-few-points"),
