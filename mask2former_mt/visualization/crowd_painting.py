@@ -13,7 +13,7 @@ from mask2former_mt.visualization.colours import MASK_OPACITY
 from mask2former_mt.visualization.label_text import Look
 from mask2former_mt.visualization.regions import Region, region_of
 
-CROWD = 200  # a picture of more instances is painted here, and so many of them are labelled
+CROWD = 150  # a picture of more instances is painted here, and so many of them are labelled
 _LABEL_ROOM = 128 * 128  # pixels of the picture for each label
 _GROUND = -1
 

@@ -106,4 +106,4 @@ def test_disagreements_of_a_crowd_show_the_annotated_outline():
     # Squares of 12 pixels, 20 apart. 100 * 1000 / 128 ** 2 = 6 labels lie over some.
     parts = [white[y : y + 12, x : x + 12] for x in range(0, 1000, 20) for y in range(0, 80, 20)]
     num_whole = sum(part[0].all() and part[:, -1].all() and part.sum() == 44 for part in parts)
-    assert 100 < num_whole < CROWD
+    assert CROWD / 2 < num_whole < CROWD
