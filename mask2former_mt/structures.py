@@ -18,6 +18,9 @@ GT_MASKS = "gt_masks"  # bool (N, H, W), at the size of the image tensor
 GT_SUBCATEGORIES = "gt_subcategories"  # int64 (N, S), each in {-1, 0..K_s}
 PRED_CLASSES = "pred_classes"  # int64 (N,)
 PRED_MASKS = "pred_masks"  # bool (N, H, W), at the original image's size
+# In the place of PRED_MASKS where those would not fit into memory: object array (N,) of COCO's
+# compressed RLEs.
+PRED_RLES = "pred_rles"
 PRED_BOXES = "pred_boxes"  # Boxes (N, 4) around the masks, xyxy in pixels
 SCORES = "scores"  # float (N,)
 PRED_SUBCATEGORIES = "pred_subcategories"  # int64 (N, S), each in 0..K_s

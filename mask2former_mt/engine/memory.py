@@ -43,6 +43,17 @@ def keep_large_blocks() -> bool:
     return False
 
 
+def give_back_free_memory() -> None:
+    """Gives the system what `keep_large_blocks` keeps and nothing uses at the moment.
+
+    It is taken anew when it is needed, at a tenth of a second for each 300 MB.
+
+    Source: malloc_trim(3).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def usual_blocks() -> None:
     """Has glibc's malloc give large blocks back again, as it does by default.
 

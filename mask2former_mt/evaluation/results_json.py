@@ -20,6 +20,7 @@ from mask2former_mt.ops.encode_masks import encode_masks
 from mask2former_mt.structures import (
     PRED_CLASSES,
     PRED_MASKS,
+    PRED_RLES,
     PRED_SUBCATEGORIES,
     SCORES,
     SUBCATEGORY_SCORES,
@@ -38,7 +39,8 @@ def instances_to_results(
     """Turns the predictions of one image into entries of the results JSON.
 
     Args:
-        instances: `pred_masks` bool (N, H, W) at the original size, `scores` (N,), `pred_classes`
+        instances: `pred_masks` bool (N, H, W) at the original size, or `pred_rles` (N,), already
+            encoded, `scores` (N,), `pred_classes`
             int64 (N,), and unless S = 0 `pred_subcategories` int64 (N, S) and
             `subcategory_scores` float (N, S); on any device.
         image_id: the image's id in the dataset JSON.
@@ -54,7 +56,8 @@ def instances_to_results(
         ValueError: a field that is missing or of another shape, a class or value out of range, or
             a score that is not finite.
     """
-    fields = [PRED_MASKS, SCORES, PRED_CLASSES]
+    masks_field = PRED_RLES if instances.has(PRED_RLES) else PRED_MASKS
+    fields = [masks_field, SCORES, PRED_CLASSES]
     if len(spec):
         fields += [PRED_SUBCATEGORIES, SUBCATEGORY_SCORES]
     for field in fields:
@@ -64,11 +67,11 @@ def instances_to_results(
                 f"{list(spec.names)} they need {fields}, as MultiTaskMaskFormer gives them"
             )
     num_instances, (height, width) = len(instances), instances.image_size
-    masks_NHW = instances.get(PRED_MASKS)
-    if tuple(masks_NHW.shape) != (num_instances, height, width):
+    masks = instances.get(masks_field)
+    if masks_field == PRED_MASKS and tuple(masks.shape) != (num_instances, height, width):
         raise ValueError(
             f"image {image_id!r}: {PRED_MASKS} must be ({num_instances}, {height}, {width}), "
-            f"got {tuple(masks_NHW.shape)}; resize the masks to the original image"
+            f"got {tuple(masks.shape)}; resize the masks to the original image"
         )
     scores = instances.get(SCORES).tolist()
     classes = instances.get(PRED_CLASSES).tolist()
@@ -85,7 +88,7 @@ def instances_to_results(
         values_NS = instances.get(PRED_SUBCATEGORIES).tolist()
         value_scores_NS = instances.get(SUBCATEGORY_SCORES).tolist()
 
-    rles = encode_masks(masks_NHW)
+    rles = encode_masks(masks) if masks_field == PRED_MASKS else list(masks)
     # From the encoded masks and not from pred_boxes, so that box and mask can never disagree.
     boxes = mask_utils.toBbox(rles).tolist() if rles else []
     results = []

@@ -41,6 +41,12 @@ class Inference:
     panoptic: PanopticOptions | None = None
     implementation: Implementation = Implementation.AUTO
 
+    def with_encoded_masks(self) -> Inference:
+        """The same with `InstanceOptions.encoded`, for who writes masks as run lengths."""
+        assert self.instances is not None
+        instances = dataclasses.replace(self.instances, encoded=True)
+        return dataclasses.replace(self, instances=instances)
+
     def __call__(self, output: DecoderOutput, index: int, sizes: ImageSizes) -> dict:
         """Predicts for one image of a batch.
 

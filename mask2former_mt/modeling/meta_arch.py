@@ -182,6 +182,10 @@ class MultiTaskMaskFormer(nn.Module):
                 "(MODEL.TIMM.NORM or MODEL.RESNETS.NORM 'FrozenBN')"
             ) from error
 
+    def encode_masks(self) -> None:
+        """From now on predicted masks are run lengths; see `InstanceOptions.encoded`."""
+        self.inference = self.inference.with_encoded_masks()
+
     def preprocess(self, batched_inputs: Sequence[Mapping]) -> ImageList:
         """The images on the device, normalised and padded to one size with the mean colour."""
         images = [

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+import pycocotools.mask as mask_util
 import torch
 from detectron2.structures import Boxes, Instances
 
 from mask2former_mt import structures
+from mask2former_mt.ops.encode_masks import encode_masks
 from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.ops.resize_masks import resize_masks
 from mask2former_mt.postprocess.filters import Filters, filter_by_small_masks, keep_by_labels
@@ -15,6 +18,11 @@ from mask2former_mt.postprocess.selection import require_finite, select_queries
 from mask2former_mt.structures import DecoderOutput, ImageSizes
 
 # N instances, U masks (each selected query's once), S subcategories
+
+# Masks at the original size that are whole at a time before they are encoded: few of a large
+# picture, more of a small one.
+_MASKS_AT_A_TIME = 2
+_MASK_BYTES_AT_A_TIME = 16 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +35,8 @@ class InstanceOptions:
         mask_resize: `mode` of `resize_masks`.
         filters: which of the selected are left out.
         applies: for each of K classes, which of the S subcategories it has; empty: all have all.
+        encoded: whether masks are run lengths, `structures.PRED_RLES`, of which few are whole at a
+            time: a picture of any size then takes a few bytes a pixel, however many its masks.
     """
 
     top_k: int = 100
@@ -36,6 +46,7 @@ class InstanceOptions:
     mask_resize: str = "parity"
     filters: Filters = dataclasses.field(default_factory=Filters)
     applies: tuple[tuple[bool, ...], ...] = ()
+    encoded: bool = False
 
 
 def predict_instances(
@@ -89,24 +100,62 @@ def predict_instances(
         selected.scores = selected.scores * factor[keep]
         used, mask_index = mask_index[keep].unique(return_inverse=True)
         logits_Uhw = logits_Uhw[used]
-    masks, mask_scores, boxes = resize_masks(
+    resize = resize_and_encode if options.encoded else resize_masks
+    masks, mask_scores, boxes = resize(
         logits_Uhw, sizes, mode=options.mask_resize, implementation=implementation
     )
     scores, order = (selected.scores * mask_scores[mask_index]).sort(descending=True)
     if filters.score or filters.min_area:
         keep = scores >= filters.score
         if filters.min_area:
-            keep &= masks.flatten(1).sum(1)[mask_index[order]] >= filters.min_area
+            keep &= _areas(masks).to(keep.device)[mask_index[order]] >= filters.min_area
         scores, order = scores[keep], order[keep]
     if filters.keep:
         scores, order = scores[: filters.keep], order[: filters.keep]
     mask_index = mask_index[order]
     instances = Instances(sizes.original)
-    # Ten times as fast as masks[mask_index], which copies pixel by pixel.
-    instances.set(structures.PRED_MASKS, masks.index_select(0, mask_index))
+    if options.encoded:
+        instances.set(structures.PRED_RLES, masks[mask_index.numpy(force=True)])
+    else:
+        # Ten times as fast as masks[mask_index], which copies pixel by pixel.
+        instances.set(structures.PRED_MASKS, masks.index_select(0, mask_index))
     instances.set(structures.PRED_BOXES, Boxes(boxes[mask_index].float()))
     instances.set(structures.SCORES, scores)
     instances.set(structures.PRED_CLASSES, selected.classes[order])
     instances.set(structures.PRED_SUBCATEGORIES, selected.subcategories[order])
     instances.set(structures.SUBCATEGORY_SCORES, selected.subcategory_scores[order])
     return instances
+
+
+def resize_and_encode(
+    mask_logits: torch.Tensor,
+    sizes: ImageSizes,
+    *,
+    mode: str,
+    implementation: Implementation | str,
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """The same as `resize_masks`, but for the masks, which are encoded some at a time.
+
+    Returns:
+        Object array (N,) of RLEs as of `encode_masks`; scores and boxes as of `resize_masks`.
+    """
+    height, width = sizes.original
+    step = max(_MASKS_AT_A_TIME, _MASK_BYTES_AT_A_TIME // (height * width))
+    rles = np.empty(len(mask_logits), dtype=object)
+    scores = torch.empty(len(mask_logits), device=mask_logits.device)
+    boxes = torch.empty((len(mask_logits), 4), dtype=torch.int64, device=mask_logits.device)
+    for start in range(0, len(mask_logits), step):
+        part = slice(start, start + step)
+        masks, scores[part], boxes[part] = resize_masks(
+            mask_logits[part], sizes, mode=mode, implementation=implementation
+        )
+        rles[part] = encode_masks(masks)
+        del masks  # before the next ones are made
+    return rles, scores, boxes
+
+
+def _areas(masks: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """Pixels of each mask, int64 (N,)."""
+    if isinstance(masks, torch.Tensor):
+        return masks.flatten(1).sum(1)
+    return torch.tensor([int(mask_util.area(rle)) for rle in masks], dtype=torch.int64)

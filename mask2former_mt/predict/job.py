@@ -16,11 +16,13 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
+from mask2former_mt.engine.memory import give_back_free_memory
 from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
 from mask2former_mt.predict.media import (
     BatchReader,
     Frame,
+    PixelBudget,
     VideoReader,
     VideoWriter,
     count_frames,
@@ -40,6 +42,8 @@ from mask2former_mt.predict.predictor import Predictor
 from mask2former_mt.structures import SCORES
 
 _BATCHES_AHEAD = 2
+# A larger picture is under way alone, and what one step of it frees is given back before the next.
+_PIXELS_UNDER_WAY = 4 * 2**20
 _NUM_DRAWING = max(1, min(4, (os.cpu_count() or 1) - 1))  # threads
 
 
@@ -129,6 +133,12 @@ def predict_files(
     )
 
 
+def _tidy_after(image: np.ndarray) -> None:
+    # Each thread keeps for itself what it has freed.
+    if image.shape[0] * image.shape[1] > _PIXELS_UNDER_WAY:
+        give_back_free_memory()
+
+
 @dataclasses.dataclass
 class _Run:
     """Reads, predicts, draws and writes at the same time, in the order of the files.
@@ -145,6 +155,9 @@ class _Run:
     failures: list[str] = dataclasses.field(default_factory=list, init=False)
     num_known: int = dataclasses.field(default=0, init=False)
     converted: ConvertedPictures = dataclasses.field(default_factory=ConvertedPictures, init=False)
+    _budget: PixelBudget = dataclasses.field(
+        default_factory=lambda: PixelBudget(_PIXELS_UNDER_WAY), init=False
+    )
     _pending: deque[tuple[Frame, Future]] = dataclasses.field(default_factory=deque, init=False)
     _video: VideoWriter | None = dataclasses.field(default=None, init=False)
 
@@ -153,15 +166,17 @@ class _Run:
         reader = BatchReader(
             batch_size=batch_size,
             read_picture=self.predictor.read,
-            prepare=self.predictor.prepare,
+            prepare=self._prepare,
             is_known=self.journal.is_current,
             is_drawn=lambda file: self.paths[file].exists(),
             converted=self.converted,
+            budget=self._budget,
         )
+        batches = read_ahead(reader.read(files), _BATCHES_AHEAD)
         pool = ThreadPoolExecutor(_NUM_DRAWING, thread_name_prefix="drawing")
         progress = tqdm(total=count_frames(files), desc="predicting", unit="image")
         try:
-            for batch in read_ahead(reader.read(files), _BATCHES_AHEAD):
+            for batch in batches:
                 self.num_known += batch.num_known
                 self.failures += batch.failures
                 for message in batch.failures:
@@ -169,6 +184,7 @@ class _Run:
                 predictions = [None] * len(batch.frames)  # None: they are known
                 if batch.frames and batch.frames[0].prepared is not None:
                     predictions = self.predictor.predict([f.prepared for f in batch.frames])
+                    _tidy_after(batch.frames[0].image)
                 for frame, instances in zip(batch.frames, predictions, strict=True):
                     self._pending.append((frame, pool.submit(self._draw, frame, instances)))
                 # This bounds the drawn pictures in memory.
@@ -180,20 +196,37 @@ class _Run:
             self._write_drawn(0)
         finally:
             progress.close()
+            self._budget.lift()
+            batches.close()
             pool.shutdown(cancel_futures=True)
             if self._video is not None:
                 self._video.abandon()
 
-    def _draw(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray]:
-        """The line and the overlay of a picture or frame; a picture's overlay is written, too."""
+    def _prepare(self, image: np.ndarray) -> dict:
+        prepared = self.predictor.prepare(image)
+        _tidy_after(image)
+        return prepared
+
+    def _draw(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray | None]:
+        """The line and the overlay of a frame; of a picture the line, its overlay is written."""
+        try:
+            return self._drawn(frame, instances)
+        finally:
+            if frame.number is None:
+                self._budget.give(frame.image.shape[0] * frame.image.shape[1])
+
+    def _drawn(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray | None]:
         if instances is None:
             line = self.journal.read(frame.file, frame.number)
         else:
             line = self._line(frame, instances[instances.get(SCORES) >= self.score_threshold])
+        _tidy_after(frame.image)
         overlay = self.drawer.draw(frame.file, frame.image, line["annotations"])
-        if frame.number is None:
-            write_picture(self.paths[frame.file], overlay)
-        return line, overlay
+        _tidy_after(frame.image)
+        if frame.number is not None:
+            return line, overlay
+        write_picture(self.paths[frame.file], overlay)
+        return line, None
 
     def _line(self, frame: Frame, instances: Instances) -> dict:
         """The journal's line of a picture or frame."""

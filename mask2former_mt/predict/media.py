@@ -7,7 +7,9 @@ import contextlib
 import dataclasses
 import glob
 import itertools
+import math
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +128,37 @@ def _check_header(file: Path) -> None:
         raise ValueError(f"image {file} cannot be read: {error}") from error
 
 
+class PixelBudget:
+    """Bounds the pictures that are read, predicted and drawn at the same time, by their pixels.
+
+    Args:
+        most: pixels of all pictures under way; a larger picture is under way alone.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._used = 0
+        self._changed = threading.Condition()
+
+    def take(self, pixels: int) -> None:
+        """Waits until there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + pixels <= self.most)
+            self._used += pixels
+
+    def give(self, pixels: int) -> None:
+        """Makes room again."""
+        with self._changed:
+            self._used -= pixels
+            self._changed.notify_all()
+
+    def lift(self) -> None:
+        """Lets everybody pass who waits, now and later: what comes is not wanted any more."""
+        with self._changed:
+            self.most = math.inf
+            self._changed.notify_all()
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """A picture, or a frame of a video."""
@@ -162,6 +195,7 @@ class BatchReader:
     is_known: Callable[[Path, int | None], bool]  # of a picture (None) or frame: is it predicted?
     is_drawn: Callable[[Path], bool]  # is the overlay of a file there?
     converted: ConvertedPictures  # counts the pictures that are not read as they are
+    budget: PixelBudget  # of pictures; who has drawn one gives its pixels back
 
     def read(self, files: Iterable[Path]) -> Iterator[Batch]:
         """Reads the files in their order; failures are told in the batches, not raised."""
@@ -176,15 +210,23 @@ class BatchReader:
     def _read_pictures(self, files: Sequence[Path]) -> Batch:
         if all(self.is_known(file, None) and self.is_drawn(file) for file in files):
             return Batch(len(files), num_known=len(files))
-        frames, failures = [], []
+        frames, failures, headers = [], [], {}
         for file in files:
+            try:
+                headers[file] = read_picture_header(file)
+            except (OSError, ValueError) as error:
+                failures.append(f"image {file} cannot be read: {error}")
+        # Of the whole batch at once, which is predicted as one.
+        self.budget.take(sum(math.prod(header.size) for header in headers.values()))
+        for file, header in headers.items():
             try:
                 stamp = stamp_of(file)
                 image = self.read_picture(file)
-                self.converted.add(str(file), read_picture_header(file))
+                self.converted.add(str(file), header)
                 frames.append(Frame(file, None, image, self.prepare(image), stamp))
             except (OSError, ValueError) as error:
                 failures.append(str(error))
+                self.budget.give(math.prod(header.size))
         return Batch(len(files), frames, failures=failures)
 
     def _read_video(self, file: Path) -> Iterator[Batch]:

@@ -96,7 +96,7 @@ def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
     encoded, data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
     assert encoded
     with replacing(path) as stream:
-        stream.write(data.tobytes())
+        stream.write(data.data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ class OverlayDrawer:
 
         Args:
             file: the picture or video.
-            image: uint8 RGB (H, W, 3).
+            image: uint8 RGB (H, W, 3), which may be painted on.
             results: its entries of the results JSON.
             max_side: pixels; in place of the options' one.
         """
@@ -175,7 +175,7 @@ class OverlayDrawer:
         # The frames of a video must not differ in size.
         limits = SizeLimits(max_side=max_side, grows=not is_video(file))
         if self.annotated is None:
-            return draw_results(image, results, self.names, limits)
+            return draw_results(image, results, self.names, limits, overwrite=True)
         annotations = self.annotated[file]["annotations"]
         if self.options.only_disagreements:
             results = self._judged(results)

@@ -68,7 +68,7 @@ class Predictor:
 
         Returns:
             Per picture, Instances on the CPU at the picture's size, with the prediction fields of
-            `structures`.
+            `structures`, the masks as run lengths.
         """
         return [output["instances"].to("cpu") for output in self.model(list(batch))]
 
@@ -100,6 +100,9 @@ def build_predictor(
     fill_labels(cfg, labels, owner)
     cfg.freeze()
     model = build_whole_model(cfg).eval()
+    # The whole masks of a large picture would not fit into memory. Mask R-CNN gives no others.
+    if hasattr(model, "encode_masks"):
+        model.encode_masks()
     # A parameter left as initialised would make the predictions random.
     MultiTaskCheckpointer(model, labels=labels, strict=True).load(weights)
     return Predictor(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -13,7 +13,9 @@ from mask2former_mt.visualization.regions import EMPTY, Region
 
 # H x W the image's size in pixels.
 
-_BATCH = 64  # masks whose run lengths are read at once: one by one takes ten times as long
+# Masks whose run lengths are read at once: one by one takes ten times as long. Of large and ragged
+# masks fewer, as each character becomes numbers of some 30 bytes.
+_BATCH, _BATCH_CHARACTERS = 64, 1 << 18
 
 
 def entry_regions(entries: Sequence[Mapping], size: tuple[int, int]) -> Iterator[Region]:
@@ -27,8 +29,7 @@ def entry_regions(entries: Sequence[Mapping], size: tuple[int, int]) -> Iterator
         ValueError: neither polygons nor RLE, or an RLE that is damaged or of another size.
     """
     height, width = size
-    for first in range(0, len(entries), _BATCH):
-        texts = [_counts(entry["segmentation"], size) for entry in entries[first : first + _BATCH]]
+    for texts in _batches(_counts(entry["segmentation"], size) for entry in entries):
         lengths, starts = run_lengths(texts)
         sums = np.add.reduceat(lengths, starts[:-1])
         if lengths.min() < 0 or (sums != height * width).any():
@@ -38,6 +39,17 @@ def entry_regions(entries: Sequence[Mapping], size: tuple[int, int]) -> Iterator
             )
         for start, stop in itertools.pairwise(starts.tolist()):
             yield _region_of_runs(lengths[start:stop], height)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        if len(batch) == _BATCH or (batch and sum(map(len, batch)) > _BATCH_CHARACTERS):
+            yield batch
+            batch = []
+        batch.append(text)
+    if batch:
+        yield batch
 
 
 def _counts(segmentation: object, size: tuple[int, int]) -> str:

@@ -15,12 +15,13 @@ from mask2former_mt.visualization.colours import MASK_OPACITY
 from mask2former_mt.visualization.crowd_painting import CROWD, paint_crowd
 from mask2former_mt.visualization.label_painting import labels_area, paint_labels
 from mask2former_mt.visualization.label_text import Look
-from mask2former_mt.visualization.regions import Region
+from mask2former_mt.visualization.regions import Region, packed
 from mask2former_mt.visualization.rgb_images import check_image, resized
 from mask2former_mt.visualization.text_drawing import text_size_for
 
 MIN_SIDE = 512  # pixels; a label of three lines beside a digit of 30 pixels needs about this
 MAX_ENLARGED = 2048  # pixels of the longer side
+_TINTED_PIXELS = 1 << 18  # at a time
 ROOMY = 0.3  # share of the picture that labels should take up at most
 
 
@@ -65,6 +66,8 @@ def paint_instances(
     looks: Sequence[Look],
     limits: SizeLimits,
     true_regions: Iterable[Region | None] = (),
+    *,
+    overwrite: bool = False,
 ) -> np.ndarray:
     """The image with every mask tinted, outlined and labelled; a crowd as `paint_crowd` does.
 
@@ -74,6 +77,7 @@ def paint_instances(
         looks: N colours and labels.
         limits: of the picture's size.
         true_regions: N masks or None, each shown as a thin white outline; empty for none.
+        overwrite: whether the image may be painted on, which saves a copy of a large one.
 
     Returns:
         uint8 RGB at the enlarged or reduced image's size.
@@ -83,7 +87,7 @@ def paint_instances(
     """
     check_image(image)
     frame = image.shape[:2]
-    picture = resized(image, limits.picture_size(frame, looks))
+    picture = resized(image, limits.picture_size(frame, looks), overwrite=overwrite)
     paint = paint_crowd if len(looks) > CROWD else _paint_each
     paint_labels(picture, *paint(picture, regions, looks, frame, true_regions))
     return picture
@@ -98,19 +102,27 @@ def _paint_each(
 ) -> tuple[list[Region], Sequence[Look]]:
     """Paints mask by mask, the smallest last, and returns what to label; see `paint_crowd`."""
     size = picture.shape[:2]
-    regions = [region.resized(frame, size) for region in regions]
-    truths = [region and region.resized(frame, size) for region in true_regions]
+    regions = [packed(region.resized(frame, size)) for region in regions]
+    truths = [region and packed(region.resized(frame, size)) for region in true_regions]
     width = max(1, round(min(size) / 300))
     for i in sorted(range(len(regions)), key=lambda i: -regions[i].area):
-        window, mask = regions[i].window(picture), regions[i].mask
-        inside = window[mask].astype(np.float32)
-        tinted = (1 - MASK_OPACITY) * inside + MASK_OPACITY * np.array(looks[i].colour, np.float32)
-        window[mask] = tinted.round().astype(np.uint8)
+        _tint(picture, regions[i], looks[i].colour)
         # The dark rim keeps the outline visible on a ground of its own colour.
         _outline(picture, regions[i], looks[i].colour, width, rim=max(1, width // 3))
         if truths and truths[i] is not None:
             _outline(picture, truths[i], (255, 255, 255), max(1, width // 2), rim=1)
     return regions, looks
+
+
+def _tint(picture: np.ndarray, region: Region, colour: tuple[int, int, int]) -> None:
+    window, mask = region.window(picture), region.mask
+    shade = MASK_OPACITY * np.array(colour, np.float32)
+    # Some rows at a time: the floats in between take many times the mask's memory.
+    rows = max(1, _TINTED_PIXELS // max(1, mask.shape[1]))
+    for top in range(0, len(mask), rows):
+        part, inside = window[top : top + rows], mask[top : top + rows]
+        tinted = (1 - MASK_OPACITY) * part[inside].astype(np.float32) + shade
+        part[inside] = tinted.round().astype(np.uint8)
 
 
 def _outline(

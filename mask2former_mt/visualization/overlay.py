@@ -60,6 +60,8 @@ def draw_results(
     results: Sequence[Mapping],
     names: LabelNames,
     limits: SizeLimits = DEFAULT_LIMITS,
+    *,
+    overwrite: bool = False,
 ) -> np.ndarray:
     """The image with its entries of a results JSON; image, limits and errors as `draw_instances`.
 
@@ -67,9 +69,11 @@ def draw_results(
         results: each with `category_id`, `segmentation`, `score` and, unless S = 0,
             `subcategories` `{name: {"value": name or None for none, "score": float}}`.
         names: with the category ids; all that the results have must be listed.
+        overwrite: whether the image may be painted on, which saves a copy of a large one.
     """
     regions = entry_regions(results, image.shape[:2])
-    return paint_instances(image, regions, _looks_of_results(results, names), limits)
+    looks = _looks_of_results(results, names)
+    return paint_instances(image, regions, looks, limits, overwrite=overwrite)
 
 
 def draw_ground_truth(

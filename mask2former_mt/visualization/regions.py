@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import zlib
 
 import cv2
 import numpy as np
+
+_PACKED_PIXELS = 1 << 16  # larger masks are compressed where many are kept
+_FASTEST = 1  # of zlib's levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Region:
         largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
         x, y, width, height = (int(v) for v in stats[largest][:4])
         mask = parts[y : y + height, x : x + width] == largest
-        return Region(self.left + x, self.top + y, mask)
+        return packed(Region(self.left + x, self.top + y, mask))
 
     @functools.cached_property
     def heart(self) -> tuple[int, int]:
@@ -77,6 +81,28 @@ class Region:
         depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
         return self.left + int(column), self.top + int(row)
+
+
+class PackedRegion(Region):
+    """A region whose mask is kept compressed and unpacked each time that it is asked for."""
+
+    def __init__(self, region: Region) -> None:
+        # The base class is frozen, and so is this one.
+        bits = zlib.compress(np.packbits(region.mask), _FASTEST)
+        self.__dict__.update(left=region.left, top=region.top, _bits=bits, _shape=region.mask.shape)
+        self.__dict__["area"] = region.area
+
+    @property
+    def mask(self) -> np.ndarray:
+        bits = np.frombuffer(zlib.decompress(self._bits), np.uint8)
+        height, width = self._shape
+        return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+
+
+def packed(region: Region) -> Region:
+    """The region, which takes little memory however large it is."""
+    is_large = region.mask.size > _PACKED_PIXELS and not isinstance(region, PackedRegion)
+    return PackedRegion(region) if is_large else region
 
 
 EMPTY = Region(0, 0, np.zeros((0, 0), dtype=bool))

@@ -19,10 +19,13 @@ def check_image(image: np.ndarray) -> None:
         )
 
 
-def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A contiguous copy of a picture (H, W, 3) at another size H, W, or at its own."""
+def resized(image: np.ndarray, size: tuple[int, int], *, overwrite: bool = False) -> np.ndarray:
+    """A contiguous copy of a picture (H, W, 3) at another size H, W, or at its own.
+
+    With `overwrite` it is the picture itself where the size stays and it is contiguous.
+    """
     if image.shape[:2] == size:
-        return np.array(image, order="C")
+        return np.ascontiguousarray(image) if overwrite else np.array(image, order="C")
     shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
     return cv2.resize(
         np.ascontiguousarray(image),
