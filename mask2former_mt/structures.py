@@ -18,13 +18,32 @@ GT_MASKS = "gt_masks"  # bool (N, H, W), at the size of the image tensor
 GT_SUBCATEGORIES = "gt_subcategories"  # int64 (N, S), each in {-1, 0..K_s}
 PRED_CLASSES = "pred_classes"  # int64 (N,)
 PRED_MASKS = "pred_masks"  # bool (N, H, W), at the original image's size
-# In the place of PRED_MASKS where those would not fit into memory: object array (N,) of COCO's
-# compressed RLEs.
-PRED_RLES = "pred_rles"
+PRED_RLES = "pred_rles"  # EncodedMasks (N,) in the place of PRED_MASKS, where those are too large
 PRED_BOXES = "pred_boxes"  # Boxes (N, 4) around the masks, xyxy in pixels
 SCORES = "scores"  # float (N,)
 PRED_SUBCATEGORIES = "pred_subcategories"  # int64 (N, S), each in 0..K_s
 SUBCATEGORY_SCORES = "subcategory_scores"  # float (N, S), probability of the predicted value
+
+
+class EncodedMasks(Sequence):
+    """N masks as COCO's compressed RLEs, chosen from like a tensor.
+
+    Args:
+        rles: N dicts `{"size": [H, W], "counts": str}`.
+    """
+
+    def __init__(self, rles: Sequence[dict]) -> None:
+        self.rles = list(rles)
+
+    def __len__(self) -> int:
+        return len(self.rles)
+
+    def __getitem__(self, which: int | slice | torch.Tensor) -> dict | EncodedMasks:
+        """An RLE, or those of a slice, of a bool (N,) or of int64 positions (M,)."""
+        if isinstance(which, int):
+            return self.rles[which]
+        chosen = torch.arange(len(self.rles))[which.cpu() if torch.is_tensor(which) else which]
+        return EncodedMasks([self.rles[i] for i in chosen.tolist()])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,9 +85,8 @@ RULES = {
     ),
     # Loads a checkpoint, and trains nothing.
     "predict": (
-        *("config", "data", "dataset", "engine.checkpoint", "evaluation", "files"),
-        "modeling.whole_model",
-        *("label_lists", "structures", "visualization"),
+        *("config", "data", "dataset", "engine.checkpoint", "engine.memory", "evaluation"),
+        *("files", "modeling.whole_model", "label_lists", "structures", "visualization"),
     ),
     # What is imported is repaired as a check repairs it.
     "importers": ("check.repair", "dataset", "files", "structures"),

@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with errors_named():
         cfg = load_config(args.config_file, [*filter_overrides(args), *args.opts])
         if cfg.MODEL.DEVICE == "cpu":
-            keep_large_blocks()
+            keep_large_blocks(one_for_all=True)
         assumed = None
         if args.ground_truth:
             register_dataset_files(cfg.DATASETS.FILES)

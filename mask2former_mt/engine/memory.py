@@ -9,7 +9,7 @@ import platform
 LOGGER = logging.getLogger("mask2former_mt")
 
 # mallopt's parameters, as glibc's malloc.h numbers them.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 
 KEEP_BYTES = 2**31 - 1  # largest int, and so largest value of mallopt
 OLD_MMAP_BYTES = 32 * 2**20  # largest mapping threshold of glibc before 2.35
@@ -17,7 +17,7 @@ GROW_BYTES = 64 * 2**20
 USUAL_TOP_PAD = 128 * 2**10
 
 
-def keep_large_blocks() -> bool:
+def keep_large_blocks(*, one_for_all: bool = False) -> bool:
     """Has glibc's malloc reuse blocks of any size, as CUDA's caching allocator does.
 
     By default every tensor of 32 MiB and more is mapped anew from the system, which clears it page
@@ -34,6 +34,8 @@ def keep_large_blocks() -> bool:
         LOGGER.info("memory: no glibc, its allocator is left as it is")
         return False
     mallopt = ctypes.CDLL(None).mallopt
+    if one_for_all:
+        mallopt(M_ARENA_MAX, 1)
     mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
     mallopt(M_TOP_PAD, GROW_BYTES)
     if mallopt(M_MMAP_THRESHOLD, KEEP_BYTES) == 1:

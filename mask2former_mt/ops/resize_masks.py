@@ -14,6 +14,7 @@ from mask2former_mt.structures import ImageSizes
 # 64 MiB on a GPU, which wants work enough at a time.
 CHUNK_ELEMENTS = {"cpu": 2**20}
 OTHER_CHUNK_ELEMENTS = 16 * 2**20
+_COUNTED_PIXELS = 2**20
 
 # "parity" is the published way: bilinear to the padded size, crop, bilinear to the original size.
 # "direct" samples the grid once, where the original's pixels lie; the same where the network sees
@@ -59,11 +60,15 @@ def resize_masks(
     masks = torch.empty((len(mask_logits), *sizes.original), dtype=torch.bool, device=device)
     scores = torch.empty(len(mask_logits), device=device)
     for part, logits in upsampled_chunks(mask_logits, sizes, mode=mode):
-        masks[part] = logits > 0
+        # In place: of a large picture one mask's logits take more than everything else.
+        torch.gt(logits, 0, out=masks[part])
         inside = masks[part].flatten(1)
         # Not a product: NaN times 0 would be NaN.
-        probs = torch.where(inside, logits.flatten(1).sigmoid(), 0).sum(1)
-        scores[part] = probs / (inside.sum(1) + 1e-6)
+        probs = logits.flatten(1).sigmoid_().masked_fill_(~inside, 0).sum(1)
+        # Some pixels at a time: a sum of bools makes integers of all of them first.
+        counts = sum(pixels.sum(1) for pixels in inside.split(_COUNTED_PIXELS, dim=1))
+        scores[part] = probs / (counts + 1e-6)
+        del logits  # before the next ones are made
     return masks, scores, mask_extents(masks)
 
 
@@ -108,17 +113,23 @@ def upsampled_chunks(
     for start in range(0, len(mask_logits), step):
         part = slice(start, start + step)
         logits = mask_logits[None, part].float()
+        # Nothing here holds what is yielded while the next is made.
         if mode == "direct":
             # F.interpolate takes a size or scales; the cut at the image's edge needs both.
-            logits = torch.ops.aten.upsample_bilinear2d(logits, sizes.original, False, *scales)
+            yield (
+                part,
+                torch.ops.aten.upsample_bilinear2d(logits, sizes.original, False, *scales)[0],
+            )
         else:
-            logits = F.interpolate(logits, size=sizes.padded, mode="bilinear", align_corners=False)
-            logits = logits[..., : sizes.image[0], : sizes.image[1]]
-            if sizes.image != sizes.original:
-                logits = F.interpolate(
-                    logits, size=sizes.original, mode="bilinear", align_corners=False
-                )
-        yield part, logits[0]
+            yield part, _in_two_steps(logits, sizes)[0]
+
+
+def _in_two_steps(logits: torch.Tensor, sizes: ImageSizes) -> torch.Tensor:
+    logits = F.interpolate(logits, size=sizes.padded, mode="bilinear", align_corners=False)
+    logits = logits[..., : sizes.image[0], : sizes.image[1]]
+    if sizes.image == sizes.original:
+        return logits
+    return F.interpolate(logits, size=sizes.original, mode="bilinear", align_corners=False)
 
 
 def mask_extents(masks: torch.Tensor) -> torch.Tensor:

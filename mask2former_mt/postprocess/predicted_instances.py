@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pycocotools.mask as mask_util
 import torch
 from detectron2.structures import Boxes, Instances
@@ -115,7 +114,7 @@ def predict_instances(
     mask_index = mask_index[order]
     instances = Instances(sizes.original)
     if options.encoded:
-        instances.set(structures.PRED_RLES, masks[mask_index.numpy(force=True)])
+        instances.set(structures.PRED_RLES, masks[mask_index])
     else:
         # Ten times as fast as masks[mask_index], which copies pixel by pixel.
         instances.set(structures.PRED_MASKS, masks.index_select(0, mask_index))
@@ -133,15 +132,15 @@ def resize_and_encode(
     *,
     mode: str,
     implementation: Implementation | str,
-) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+) -> tuple[structures.EncodedMasks, torch.Tensor, torch.Tensor]:
     """The same as `resize_masks`, but for the masks, which are encoded some at a time.
 
     Returns:
-        Object array (N,) of RLEs as of `encode_masks`; scores and boxes as of `resize_masks`.
+        N masks as of `encode_masks`; scores and boxes as of `resize_masks`.
     """
     height, width = sizes.original
     step = max(_MASKS_AT_A_TIME, _MASK_BYTES_AT_A_TIME // (height * width))
-    rles = np.empty(len(mask_logits), dtype=object)
+    rles: list[dict] = []
     scores = torch.empty(len(mask_logits), device=mask_logits.device)
     boxes = torch.empty((len(mask_logits), 4), dtype=torch.int64, device=mask_logits.device)
     for start in range(0, len(mask_logits), step):
@@ -149,12 +148,12 @@ def resize_and_encode(
         masks, scores[part], boxes[part] = resize_masks(
             mask_logits[part], sizes, mode=mode, implementation=implementation
         )
-        rles[part] = encode_masks(masks)
+        rles += encode_masks(masks)
         del masks  # before the next ones are made
-    return rles, scores, boxes
+    return structures.EncodedMasks(rles), scores, boxes
 
 
-def _areas(masks: torch.Tensor | np.ndarray) -> torch.Tensor:
+def _areas(masks: torch.Tensor | structures.EncodedMasks) -> torch.Tensor:
     """Pixels of each mask, int64 (N,)."""
     if isinstance(masks, torch.Tensor):
         return masks.flatten(1).sum(1)

@@ -20,6 +20,7 @@ from mask2former_mt.engine.memory import give_back_free_memory
 from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
 from mask2former_mt.predict.media import (
+    Batch,
     BatchReader,
     Frame,
     PixelBudget,
@@ -134,7 +135,7 @@ def predict_files(
 
 
 def _tidy_after(image: np.ndarray) -> None:
-    # Each thread keeps for itself what it has freed.
+    # What one step has freed is in pieces that the next one cannot use.
     if image.shape[0] * image.shape[1] > _PIXELS_UNDER_WAY:
         give_back_free_memory()
 
@@ -158,7 +159,10 @@ class _Run:
     _budget: PixelBudget = dataclasses.field(
         default_factory=lambda: PixelBudget(_PIXELS_UNDER_WAY), init=False
     )
-    _pending: deque[tuple[Frame, Future]] = dataclasses.field(default_factory=deque, init=False)
+    # File and frame number of each drawing, oldest first. Not the frames: they hold their pictures.
+    _pending: deque[tuple[Path, int | None, Future]] = dataclasses.field(
+        default_factory=deque, init=False
+    )
     _video: VideoWriter | None = dataclasses.field(default=None, init=False)
 
     def predict(self, files: Sequence[Path], batch_size: int) -> None:
@@ -177,22 +181,11 @@ class _Run:
         progress = tqdm(total=count_frames(files), desc="predicting", unit="image")
         try:
             for batch in batches:
-                self.num_known += batch.num_known
-                self.failures += batch.failures
                 for message in batch.failures:
                     progress.write(f"left out: {message}", file=sys.stderr)
-                predictions = [None] * len(batch.frames)  # None: they are known
-                if batch.frames and batch.frames[0].prepared is not None:
-                    predictions = self.predictor.predict([f.prepared for f in batch.frames])
-                    _tidy_after(batch.frames[0].image)
-                for frame, instances in zip(batch.frames, predictions, strict=True):
-                    self._pending.append((frame, pool.submit(self._draw, frame, instances)))
-                # This bounds the drawn pictures in memory.
-                self._write_drawn(0 if batch.ends_video else 2 * _NUM_DRAWING)
-                if batch.ends_video:
-                    self._video.finish()
-                    self._video = None
+                self._predict_batch(batch, pool)
                 progress.update(batch.num_items)
+                del batch  # its pictures, while the next ones are read
             self._write_drawn(0)
         finally:
             progress.close()
@@ -202,31 +195,50 @@ class _Run:
             if self._video is not None:
                 self._video.abandon()
 
+    def _predict_batch(self, batch: Batch, pool: ThreadPoolExecutor) -> None:
+        self.num_known += batch.num_known
+        self.failures += batch.failures
+        predictions = [None] * len(batch.frames)  # None: they are known
+        if batch.frames and batch.frames[0].prepared is not None:
+            predictions = self.predictor.predict([f.prepared for f in batch.frames])
+            _tidy_after(batch.frames[0].image)
+        for frame, instances in zip(batch.frames, predictions, strict=True):
+            drawing = pool.submit(self._draw, frame, instances)
+            self._pending.append((frame.file, frame.number, drawing))
+        # This bounds the drawn frames in memory.
+        self._write_drawn(0 if batch.ends_video else 2 * _NUM_DRAWING)
+        if batch.ends_video:
+            self._video.finish()
+            self._video = None
+
     def _prepare(self, image: np.ndarray) -> dict:
         prepared = self.predictor.prepare(image)
         _tidy_after(image)
         return prepared
 
-    def _draw(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray | None]:
-        """The line and the overlay of a frame; of a picture the line, its overlay is written."""
+    def _draw(
+        self, frame: Frame, instances: Instances | None
+    ) -> tuple[dict | None, np.ndarray | None]:
+        """Draws a picture or frame, and writes the overlay of a picture.
+
+        Returns:
+            The line of one that was not known, and the overlay of a video's frame.
+        """
         try:
-            return self._drawn(frame, instances)
+            if instances is None:
+                line = self.journal.read(frame.file, frame.number)
+            else:
+                line = self._line(frame, instances[instances.get(SCORES) >= self.score_threshold])
+                _tidy_after(frame.image)
+            overlay = self.drawer.draw(frame.file, frame.image, line["annotations"])
+            _tidy_after(frame.image)
+            if frame.number is None:
+                write_picture(self.paths[frame.file], overlay)
+                overlay = None
+            return line if instances is not None else None, overlay
         finally:
             if frame.number is None:
                 self._budget.give(frame.image.shape[0] * frame.image.shape[1])
-
-    def _drawn(self, frame: Frame, instances: Instances | None) -> tuple[dict, np.ndarray | None]:
-        if instances is None:
-            line = self.journal.read(frame.file, frame.number)
-        else:
-            line = self._line(frame, instances[instances.get(SCORES) >= self.score_threshold])
-        _tidy_after(frame.image)
-        overlay = self.drawer.draw(frame.file, frame.image, line["annotations"])
-        _tidy_after(frame.image)
-        if frame.number is not None:
-            return line, overlay
-        write_picture(self.paths[frame.file], overlay)
-        return line, None
 
     def _line(self, frame: Frame, instances: Instances) -> dict:
         """The journal's line of a picture or frame."""
@@ -250,13 +262,13 @@ class _Run:
     def _write_drawn(self, num_left: int) -> None:
         """Waits for the oldest drawings until `num_left` are pending; writes lines and videos."""
         while len(self._pending) > num_left:
-            frame, future = self._pending.popleft()
-            line, overlay = future.result()
-            if frame.number is not None:
+            file, number, drawing = self._pending.popleft()
+            line, overlay = drawing.result()
+            if number is not None:
                 if self._video is None:
-                    with contextlib.closing(VideoReader(frame.file)) as reader:
+                    with contextlib.closing(VideoReader(file)) as reader:
                         rate = reader.frames_per_second
-                    self._video = VideoWriter(self.paths[frame.file], rate)
+                    self._video = VideoWriter(self.paths[file], rate)
                 self._video.write(overlay)
-            if frame.prepared is not None:
+            if line is not None:
                 self.journal.append(line)

@@ -277,6 +277,7 @@ def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
         while (item := waiting.popleft().result()) is not end:
             waiting.append(pool.submit(next, items, end))
             yield item
+            del item  # which may be large, while the next one is made
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -78,25 +78,30 @@ class Region:
         """The pixel farthest from the rim, as x, y; unlike the mean it lies in the mask."""
         # The padding makes the extent's border a rim too.
         padded = cv2.copyMakeBorder(self.mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
+        # The padding, where it is 0, is not cut off: that would copy the rest.
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-        return self.left + int(column), self.top + int(row)
+        return self.left + int(column) - 1, self.top + int(row) - 1
 
 
 class PackedRegion(Region):
     """A region whose mask is kept compressed and unpacked each time that it is asked for."""
 
     def __init__(self, region: Region) -> None:
-        # The base class is frozen, and so is this one.
+        height, width = region.mask.shape
         bits = zlib.compress(np.packbits(region.mask), _FASTEST)
-        self.__dict__.update(left=region.left, top=region.top, _bits=bits, _shape=region.mask.shape)
-        self.__dict__["area"] = region.area
+        unpack = functools.partial(_unpacked, bits, height, width)
+        # The base class is frozen.
+        vars(self).update(left=region.left, top=region.top, area=region.area, unpack=unpack)
 
     @property
     def mask(self) -> np.ndarray:
-        bits = np.frombuffer(zlib.decompress(self._bits), np.uint8)
-        height, width = self._shape
-        return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+        return self.unpack()
+
+
+def _unpacked(compressed: bytes, height: int, width: int) -> np.ndarray:
+    bits = np.frombuffer(zlib.decompress(compressed), np.uint8)
+    return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
 
 
 def packed(region: Region) -> Region:

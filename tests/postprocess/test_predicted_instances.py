@@ -6,13 +6,16 @@ import pytest
 import torch
 from postprocess_tools import image_sizes, output_of, soft_discs
 
+from mask2former_mt.evaluation.results_json import instances_to_results
 from mask2former_mt.ops import resize_masks as resize_module
+from mask2former_mt.ops.encode_masks import encode_masks
 from mask2former_mt.postprocess import (
     Filters,
     InstanceOptions,
     predict_instances,
     predicted_instances,
 )
+from mask2former_mt.structures import SubcategorySpec
 
 # On a 6 x 8 grid of a 24 x 32 picture: a square of 2 x 2 cells, the same again, one beside of 2 x 3
 # cells that shares no cell with them, and none.
@@ -30,6 +33,7 @@ LABELS = {
     "tint": [[0.55, 0.45], [0.95, 0.05], [0.3, 0.7], [0.5, 0.5]],
 }
 SIZE = (24, 32)
+SPEC = SubcategorySpec.from_counts(["fill", "tint"], [2, 1])
 
 
 def scene():
@@ -181,6 +185,28 @@ def test_the_resize_is_the_one_asked_for(mode):
     scores, order = (0.9 * scores).sort(descending=True)
     assert torch.equal(instances.pred_masks, expected[order])
     torch.testing.assert_close(instances.scores, scores)
+
+
+@pytest.mark.parametrize("options", [{}, {"one_class_per_query": False, "min_area": 30}])
+def test_encoded_masks_are_the_same(monkeypatch, options):
+    filters = {"min_area": options.pop("min_area", 0)}
+    whole = predicted(options=options, **filters)
+    # One mask of 24 x 32 pixels at a time.
+    monkeypatch.setattr(predicted_instances, "_MASKS_AT_A_TIME", 1)
+    monkeypatch.setattr(predicted_instances, "_MASK_BYTES_AT_A_TIME", 24 * 32)
+    encoded = predicted(options={**options, "encoded": True}, **filters)
+    assert not encoded.has("pred_masks")
+    assert list(encoded.pred_rles) == encode_masks(whole.pred_masks)
+    assert torch.equal(encoded.scores, whole.scores)
+    assert torch.equal(encoded.pred_boxes.tensor, whole.pred_boxes.tensor)
+    assert list(encoded[encoded.scores > 0.5].pred_rles) == encode_masks(
+        whole[whole.scores > 0.5].pred_masks
+    )
+    results = [
+        instances_to_results(instances, 1, spec=SPEC, category_ids=[1, 2, 3])
+        for instances in (whole, encoded)
+    ]
+    assert results[0] == results[1]
 
 
 # --- awkward pictures ----------------------------------------------------------------------------

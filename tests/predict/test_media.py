@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mask2former_mt.predict.media import (
+    PixelBudget,
     VideoReader,
     VideoWriter,
     count_left_out,
@@ -50,6 +51,41 @@ class TestFindInputs:
             find_inputs([tmp_path])
         with pytest.raises(ValueError, match=r"format \.heic is not read .*convert it to PNG"):
             find_inputs([tmp_path / "f.heic"])
+
+
+class TestPixelBudget:
+    def test_small_pictures_are_under_way_together_and_a_large_one_alone(self):
+        budget, passed = PixelBudget(10), []
+
+        def take(pixels):
+            budget.take(pixels)
+            passed.append(pixels)
+
+        def taken(thread):
+            thread.start()
+            thread.join(0.05)
+            return not thread.is_alive()
+
+        take(4), take(6)  # 10 in all
+        one_more, large = (threading.Thread(target=take, args=(pixels,)) for pixels in (1, 25))
+        assert not taken(one_more)
+        budget.give(4)
+        one_more.join(5)
+        assert passed == [4, 6, 1]
+        assert not taken(large)
+        budget.give(6)
+        budget.give(1)
+        large.join(5)
+        assert passed[-1] == 25
+
+    def test_who_waits_is_let_pass_when_nothing_more_is_wanted(self):
+        budget = PixelBudget(1)
+        budget.take(5)
+        waiting = threading.Thread(target=budget.take, args=(5,))
+        waiting.start()
+        budget.lift()
+        waiting.join(5)
+        assert not waiting.is_alive()
 
 
 class TestReadAhead:

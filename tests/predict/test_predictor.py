@@ -108,7 +108,8 @@ def test_instances_are_at_each_pictures_size(build):
     shapes = [(40, 90, 3), (33, 201, 3), (1, 1, 3)]
     batch = predict(build(), *(np.zeros(shape, np.uint8) for shape in shapes))
     # four detections in each
-    assert [tuple(i.pred_masks.shape) for i in batch] == [(4, *shape[:2]) for shape in shapes]
+    sizes = [[rle["size"] for rle in instances.pred_rles] for instances in batch]
+    assert sizes == [[list(shape[:2])] * 4 for shape in shapes]
     assert [i.image_size for i in batch] == [shape[:2] for shape in shapes]
 
 

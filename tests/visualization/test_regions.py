@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from visualization_tools import mask_of
 
-from mask2former_mt.visualization.regions import region_of
+from mask2former_mt.visualization.regions import PackedRegion, packed, region_of
 
 
 def test_extent_area_and_membership():
@@ -50,3 +50,15 @@ def test_thin_line_is_not_lost_when_reduced():
     region = line.resized((900, 900), (90, 90))
     assert region.area >= 1
     assert region.left == 45
+
+
+def test_packed_it_is_the_same():
+    region = region_of(np.random.default_rng(0).random((301, 407)) < 0.6)
+    smaller = packed(region)
+    assert isinstance(smaller, PackedRegion)
+    np.testing.assert_array_equal(smaller.mask, region.mask)
+    for name in ("area", "box", "heart"):
+        assert getattr(smaller, name) == getattr(region, name)
+    assert smaller.main_part.box == region.main_part.box
+    small = region_of(region.mask[:9])
+    assert packed(small) is small
