@@ -90,11 +90,12 @@ def _find_unjudged(
 ) -> Iterator[tuple[str, str, str]]:
     """Kinds, messages and remedies: labels that are taught, and that another split lacks.
 
-    Said of labels so frequent that at the training split's share the other would have one.
+    Said of labels so frequent that at the training split's share the other would have two: one may
+    be missing by chance.
     """
     asked, share = _objects_of_labels(other), other.num_instances / max(training.num_instances, 1)
     for (kind, what), count in _objects_of_labels(training).items():
-        if count * share >= 1 and not asked.get((kind, what)):
+        if count * share >= 2 and not asked.get((kind, what)):
             message = (
                 f"{what} has {count} objects in split {names[0]!r} and none in split {names[1]!r}: "
                 "no number there says whether it was learned"
