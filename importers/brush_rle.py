@@ -39,7 +39,7 @@ def decode_brush(rle: object, height: int, width: int) -> np.ndarray:
         )
     value_bits = stream.number(5) + 1
     length_bits = [stream.number(4) + 1 for _ in range(4)]
-    values = np.zeros(num_values, dtype=np.uint32)
+    values = np.zeros(num_values, dtype=np.uint8 if value_bits <= 8 else np.uint32)
     start = 0
     while start < num_values:
         is_repeated = stream.number(1)

@@ -42,9 +42,12 @@ from mask2former_mt.importers.source import Request, Source
 from mask2former_mt.dataset.document import parse_json
 from mask2former_mt.dataset.problems import shown
 
+_SIZE_KEYS = ("original_height", "original_width")
 _OWN_KEYS = (
     *("id", "from_name", "to_name", "type", "value", "origin", "parentID", "readonly", "hidden"),
-    *("original_width", "original_height", "image_rotation", "locked"),
+    *_SIZE_KEYS,
+    "image_rotation",
+    "locked",
 )
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
@@ -116,7 +119,7 @@ class _Reader:
             for key, values in self.others.read(shape, place).items():
                 add_values(of_object, key, values)
             try:
-                declared = {key: shape.get(f"original_{key}") for key in ("height", "width")}
+                declared = {key: shape.get(key) for key in _SIZE_KEYS}
                 check_size(file, height, width, declared)
                 label = label_of(parts)
                 segmentation = segmentation_of_shape(shape, height, width)

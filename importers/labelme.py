@@ -36,7 +36,7 @@ from mask2former_mt.importers.labelme_shapes import (
     read_points,
 )
 from mask2former_mt.importers.outlines import segmentation_of
-from mask2former_mt.importers.picture_files import pictures_below, size_of_picture
+from mask2former_mt.importers.picture_files import check_size, pictures_below, size_of_picture
 from mask2former_mt.importers.source import Report, Request, Source
 
 from mask2former_mt.dataset.document import parse_json
@@ -118,13 +118,11 @@ class _Reader:
             )
         picture_file = _find_picture(file, document, image_root)
         height, width = size_of_picture(picture_file)
-        for key, actual in (("imageHeight", height), ("imageWidth", width)):
-            if document.get(key) not in (None, actual):
-                raise ValueError(
-                    f"{file}: {key!r} must be the picture's, got {shown(document[key])}, "
-                    f"{picture_file} is {width}x{height} (width x height) turned upright; put "
-                    "back the picture that was annotated"
-                )
+        declared = {key: document.get(key) for key in ("imageHeight", "imageWidth")}
+        try:
+            check_size(picture_file, height, width, declared)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
         flags: dict[str, list] = {}
         if isinstance(document.get("flags"), dict) and any(document["flags"].values()):
             for name, value in document["flags"].items():

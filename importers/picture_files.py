@@ -36,15 +36,16 @@ def check_size(file: Path, height: int, width: int, declared: Mapping[str, objec
     Args:
         file: the picture.
         height, width: of it, upright.
-        declared: "height" and "width" as the annotations have them; None where they do not say.
+        declared: height and width as the annotations have them, under their own names, in this
+            order; None where they do not say.
 
     Raises:
         ValueError: names both.
     """
-    for key, actual in (("height", height), ("width", width)):
-        if declared[key] not in (None, actual):
+    for (key, value), actual in zip(declared.items(), (height, width), strict=True):
+        if value not in (None, actual):
             raise ValueError(
-                f"the {key} must be the picture's, got {shown(declared[key])}, {file} is "
+                f"{key!r} must be the picture's, got {shown(value)}, {file} is "
                 f"{width}x{height} (width x height) turned upright; put back the picture that was "
                 "annotated"
             )

@@ -128,7 +128,7 @@ def test_a_broken_file_is_named(cvat):
     set_shapes(cvat, image='<image name="w.png" width="64" height="48">')
     cvat.refuses("image 'w.png': the picture '.*w.png' is in none of .*--images")
     set_shapes(cvat, image='<image name="v.png" width="48" height="64">')
-    cvat.refuses("the height must be the picture's, got 64, .* is 64x48")
+    cvat.refuses("'height' must be the picture's, got 64, .* is 64x48")
     set_shapes(cvat, "</image>", '<image name="v.png" width="64" height="48">')
     cvat.refuses("v.png is annotated twice")
     file = set_shapes(cvat, "<x>")
