@@ -31,6 +31,7 @@ from mask2former_mt.check.repair import write_clean
 from mask2former_mt.data.rasterize import rasterize
 from mask2former_mt.dataset.annotation_faults import REPAIR
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
+from mask2former_mt.dataset.problems import ERROR
 from mask2former_mt.dataset.split import SplitFiles, read_split
 from mask2former_mt.evaluation import joint
 from mask2former_mt.evaluation.ground_truth import GroundTruth, ground_truth_of
@@ -290,7 +291,9 @@ def repair(files: SplitFiles) -> list[str]:
     write_clean(files, output)
     repaired = read_split(dataclasses.replace(files, json_file=output))
     output.unlink()
-    return [problem.text for problem in repaired.problems if REPAIR in problem.text]
+    # What has an error, too, stays as it is.
+    in_error = {problem.index for problem in repaired.problems if problem.severity == ERROR}
+    return [p.text for p in repaired.problems if REPAIR in p.text and p.index not in in_error]
 
 
 NAMES = ("tiny_train", "tiny_val")
