@@ -14,6 +14,8 @@ from mask2former_mt.data.copy_paste import CopyPaste
 from mask2former_mt.data.transforms import (
     PAD_VALUE,
     VOID,
+    RandomBrightness,
+    RandomContrast,
     RandomRotation,
     RandomSaturation,
     ResizeScale,
@@ -186,8 +188,8 @@ def _color(
     _share("saturation", saturation)
     _share("prob", prob)
     changes = [
-        T.RandomBrightness(1 - brightness, 1 + brightness),
-        T.RandomContrast(1 - contrast, 1 + contrast),
+        RandomBrightness(1 - brightness, 1 + brightness),
+        RandomContrast(1 - contrast, 1 + contrast),
         RandomSaturation(1 - saturation, 1 + saturation, image_format),
     ]
     return [T.RandomApply(change, prob) for change in changes]

@@ -14,6 +14,7 @@ from detectron2.data import transforms as T
 PAD_VALUE = 128
 # What it writes into the padding of segmentations.
 VOID = 255
+_BLENDED_PIXELS = 1 << 18  # at a time
 # The weights of red, green and blue in a picture's grey, as detectron2 has them.
 _GREY_RGB = (0.299, 0.587, 0.114)
 
@@ -38,6 +39,35 @@ class RotationTransform(T.RotationTransform):
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(border,) * 4,
         )
+
+
+class BlendTransform(T.BlendTransform):
+    """detectron2's, some rows at a time: its floats take many times a large picture's memory."""
+
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
+        blended = np.empty_like(img)
+        rows = max(1, _BLENDED_PIXELS // max(1, img.shape[1]))
+        for top in range(0, len(img), rows):
+            blended[top : top + rows] = super().apply_image(img[top : top + rows], interp)
+        return blended
+
+
+def _in_strips(blend: T.BlendTransform) -> BlendTransform:
+    return BlendTransform(blend.src_image, blend.src_weight, blend.dst_weight)
+
+
+class RandomBrightness(T.RandomBrightness):
+    """detectron2's, with our transform."""
+
+    def get_transform(self, image: np.ndarray) -> BlendTransform:
+        return _in_strips(super().get_transform(image))
+
+
+class RandomContrast(T.RandomContrast):
+    """detectron2's, with our transform."""
+
+    def get_transform(self, image: np.ndarray) -> BlendTransform:
+        return _in_strips(super().get_transform(image))
 
 
 class SaturationTransform(T.Transform):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
+from mask2former_mt.data import transforms
 from mask2former_mt.data.transforms import (
+    BlendTransform,
     RotationTransform,
     SaturationTransform,
     size_after,
@@ -109,3 +111,12 @@ def test_they_travel_between_processes():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     np.testing.assert_array_equal(copy.apply_image(image), transforms.apply_image(image))
     assert len(pickle.dumps(transforms)) < 4000
+
+
+def test_blending_some_rows_at_a_time_is_detectron2s(monkeypatch):
+    monkeypatch.setattr(transforms, "_BLENDED_PIXELS", 50)  # 7 rows at a time
+    image = np.random.default_rng(0).integers(0, 256, (31, 7, 3), np.uint8)
+    # The mean is a double, which makes doubles of all.
+    for values in ((0, 0.3, 0.7), (image.mean(), -0.2, 1.2)):
+        expected = T.BlendTransform(*values).apply_image(image)
+        np.testing.assert_array_equal(BlendTransform(*values).apply_image(image), expected)
