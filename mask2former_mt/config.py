@@ -524,6 +524,12 @@ def check_config(cfg: CfgNode) -> None:
             "MODEL.SEM_SEG_HEAD.NAME must be 'MaskFormerHead', or one that predicts as it does, "
             "got 'SemSegFPNHead', detectron2's default"
         )
+    num_heads = head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS
+    if predicts_by_queries(cfg) and head.CONVS_DIM % num_heads:
+        raise ValueError(
+            "MODEL.SEM_SEG_HEAD.CONVS_DIM must be a multiple of "
+            f"DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS ({num_heads}), got {head.CONVS_DIM}"
+        )
     if head.NORM == "GN" and head.CONVS_DIM % 32:
         raise ValueError(
             "MODEL.SEM_SEG_HEAD.CONVS_DIM must be a multiple of 32, the groups of MODEL."
@@ -540,10 +546,12 @@ def check_config(cfg: CfgNode) -> None:
             f"{cfg.INPUT.MIN_SCALE}"
         )
     solver = cfg.SOLVER
-    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR" and solver.BASE_LR_END > solver.BASE_LR:
+    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR" and (
+        solver.BASE_LR == 0 or solver.BASE_LR_END > solver.BASE_LR
+    ):
         raise ValueError(
-            f"SOLVER.BASE_LR_END must be at most SOLVER.BASE_LR ({solver.BASE_LR}), got "
-            f"{solver.BASE_LR_END}"
+            "SOLVER.BASE_LR must be positive and SOLVER.BASE_LR_END at most that, got "
+            f"{solver.BASE_LR} and {solver.BASE_LR_END}"
         )
     if (
         solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR"

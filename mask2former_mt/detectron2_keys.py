@@ -25,7 +25,6 @@ from mask2former_mt.config_rules import (
     TEXT,
     Rule,
     ascending,
-    at_least,
     between,
     count,
     each,
@@ -127,7 +126,7 @@ READ: dict[str, dict[str, Rule]] = {
         "LR_SCHEDULER_NAME": one_of(SCHEDULES),
         "MAX_ITER": count(1, MANY),
         # 0 keeps what was loaded; a rate that is too high ends in a loss that says so.
-        "BASE_LR": at_least(0),
+        "BASE_LR": between(0, 1e12),
         "BASE_LR_END": between(0, 1000),
         "MOMENTUM": BELOW_ONE,
         "NESTEROV": SWITCH,

@@ -252,7 +252,7 @@ def test_values_that_could_only_fail_later_are_refused(key, value, message):
     [
         (
             ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 0.5],
-            r"BASE_LR_END must be at most SOLVER.BASE_LR \(0.001\), got 0.5",
+            "BASE_LR must be positive and SOLVER.BASE_LR_END at most that, got 0.001 and 0.5",
         ),
         (
             ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.NUM_DECAYS", 2],

@@ -60,7 +60,10 @@ def merge_file(cfg: CfgNode, config_file: str) -> None:
         try:
             cfg.merge_from_file(config_file, allow_unsafe=False)
         except _UNREADABLE as error:
-            raise ValueError(f"{where}: {_one_line(error)}") from error
+            raise ValueError(
+                f"{where} says VERSION 1, detectron2's first keys: {_one_line(error)}; of the "
+                f"present keys it is VERSION {cfg.VERSION}"
+            ) from error
         return
     if type(version) is int and version != cfg.VERSION:
         raise ValueError(f"{where}: VERSION must be {cfg.VERSION}, as detectron2's, got {version}")
