@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import pickle
@@ -12,12 +13,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+import torch.nn.functional as F
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from mask2former_mt.engine.head_rows import describe_rows, rows_of, take_rows
+from mask2former_mt.engine.transformers_folder import CONFIG_FILE
+from mask2former_mt.engine.weights_file import read_weights
 from mask2former_mt.label_lists import Labels, shown
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -29,6 +33,12 @@ _UNREADABLE = (
 )
 # One row per query, so they can be taken over into another number of queries.
 _QUERY_PARAMETERS = ("query_feat.weight", "query_embed.weight")
+
+# Of a Swin: a row per offset inside a window.
+_BIAS_TABLE = "relative_position_bias_table"
+# The step counter of a batch norm, which frozen ones do not have and nothing depends on; and the
+# index into the biases, which follows from the window's size.
+_CONSTANTS = ("num_batches_tracked", "relative_position_index")
 
 
 @dataclasses.dataclass
@@ -77,9 +87,10 @@ def fit_state_dict(
     model: nn.Module,
     heads: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[dict[str, torch.Tensor], LoadReport]:
-    """Selects the parameters that fit the model, and changes the number of queries to its number.
+    """Selects the parameters that fit the model, with its number of queries and size of windows.
 
-    More queries repeat the checkpoint's from the first on, fewer keep the first ones.
+    More queries repeat the checkpoint's from the first on, fewer keep the first ones. Swin's biases
+    of relative positions are interpolated for another window.
 
     Args:
         source: the checkpoint's parameters.
@@ -93,8 +104,7 @@ def fit_state_dict(
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in source:
-            # BN's step counter: frozen norms do not have it, and nothing depends on it.
-            if not name.endswith("num_batches_tracked"):
+            if not name.endswith(_CONSTANTS):
                 report.missing.append(name)
             continue
         if heads and name in heads:
@@ -109,10 +119,21 @@ def fit_state_dict(
         elif name.endswith(_QUERY_PARAMETERS) and value.shape[1:] == tensor.shape[1:]:
             fitted[name] = value[torch.arange(len(tensor)) % len(value)]
             report.resized.append(shapes)
-        else:
+        elif name.endswith(_BIAS_TABLE) and value.shape[1:] == tensor.shape[1:]:
+            fitted[name] = _of_window(value, len(tensor))
+            report.resized.append(shapes)
+        elif not name.endswith(_CONSTANTS):
             report.skipped.append(shapes)
     report.unused = [name for name in source if name not in own]
     return fitted, report
+
+
+def _of_window(table: torch.Tensor, rows: int) -> torch.Tensor:
+    """Biases (R, heads) of offsets in a window, for another window of which there are `rows`."""
+    before, after = (math.isqrt(count) for count in (len(table), rows))
+    grid = table.T.reshape(1, -1, before, before).float()
+    resized = F.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+    return resized.flatten(2)[0].T.to(table.dtype)
 
 
 def read_labels(weights: str) -> Labels | None:
@@ -128,14 +149,20 @@ def read_labels(weights: str) -> Labels | None:
         FileNotFoundError: no such checkpoint.
         ValueError: it cannot be read, or is one of ours without its record of labels.
     """
-    path = PathManager.get_local_path(weights)
+    path = _file_of(PathManager.get_local_path(weights))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
-    if path.endswith((".pkl", ".pyth")):
+    if path.endswith((".pkl", ".pyth", ".safetensors")):
         return None  # formats of others
     with _reading(f"weights {weights}"):
-        checkpoint = _load_without_weights(path)
+        is_folder = os.path.basename(path) == CONFIG_FILE
+        checkpoint = read_weights(path) if is_folder else _load_without_weights(path)
     return recorded_labels(checkpoint, weights) if isinstance(checkpoint, Mapping) else None
+
+
+def _file_of(weights: str) -> str:
+    """The file itself; of a folder of transformers its config."""
+    return os.path.join(weights, CONFIG_FILE) if os.path.isdir(weights) else weights
 
 
 @contextlib.contextmanager
@@ -245,11 +272,11 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
                 it does not fit.
         """
         self._path = path
-        return super().load(path, *args, **kwargs)
+        return super().load(_file_of(path), *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict:
         with _reading(f"checkpoint {self._path}"):
-            return super()._load_file(filename)
+            return read_weights(filename)
 
     def _load_model(self, checkpoint):
         source = checkpoint.pop("model")
