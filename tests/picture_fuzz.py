@@ -34,7 +34,7 @@ from registered import restored_datasets
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.predict.media import BatchReader, find_inputs
+from mask2former_mt.predict.media import BatchReader, PixelBudget, find_inputs
 
 SLOW = f"longer than {(LIMIT := 5)} seconds"
 PREDICTED_OTHERWISE = "read by prediction and not by training, or the other way round"
@@ -185,6 +185,7 @@ def can_be_predicted(file: Path) -> bool:
         is_known=lambda *_: False,
         is_drawn=lambda _: False,
         converted=ConvertedPictures(),
+        budget=PixelBudget(10**9),
     )
     try:
         find_inputs([file])
