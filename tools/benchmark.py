@@ -73,7 +73,9 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--queries", type=int, nargs="+", default=[100])
     parser.add_argument("--keep", type=int, default=100, help="instances per image")
     parser.add_argument(
-        "--original", type=int, help="postprocess: side of the original image (default: --sizes)"
+        "--original",
+        type=int,
+        help="postprocess, memory: side of the original image (default: --sizes)",
     )
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -175,6 +175,9 @@ class MultiTaskTrainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         require_device(cfg)
         model = build_whole_model(cfg)
+        # The evaluator writes run lengths; the whole masks of large pictures need not fit.
+        if hasattr(model, "encode_masks"):
+            model.encode_masks()
         count = sum(p.numel() for p in model.parameters()) / 1e6
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
         LOGGER.info(

@@ -75,6 +75,16 @@ def test_memory_is_measured_in_processes_of_their_own(benchmark, tmp_path):
     assert row["ours_bytes"] > 64 * 128 * 128 * 4
 
 
+@ON_LINUX
+def test_memory_grows_by_few_bytes_a_pixel_of_the_original(benchmark, tmp_path):
+    options = ["--sizes", "256", "--queries", "20", "--keep", "20", "--peers", "direct"]
+    (network_size,) = rows_of(benchmark, tmp_path, "memory", *options)
+    (row,) = rows_of(benchmark, tmp_path, "memory", *options, "--original", "3000")
+    assert "picture of 3000x3000" in row["case"]
+    # Whole, 20 masks are 20 bytes a pixel.
+    assert row["ours_bytes"] - network_size["ours_bytes"] <= 12 * 3000**2
+
+
 def test_growth_with_objects_has_a_time_per_stage_and_size(
     benchmark, tmp_path, capsys, monkeypatch
 ):

@@ -17,6 +17,8 @@ def run(settings: Settings) -> list[dict]:
     """Measures the peak of what inference needs besides the model and its input."""
     rows = []
     peer = settings.peer("hf")
+    side = settings.original
+    original = f" of a picture of {side}x{side}, masks encoded" if side else ""
     for queries in settings.queries:
         for size in settings.sizes:
             ours = _measure("ours", size, queries, settings)
@@ -24,7 +26,7 @@ def run(settings: Settings) -> list[dict]:
             rows.append(
                 {
                     "benchmark": "memory",
-                    "case": f"R50 inference, {size}x{size}, {queries} queries, "
+                    "case": f"R50 inference, {size}x{size}{original}, {queries} queries, "
                     f"keep {settings.keep}, {settings.dtype}",
                     "peer": "hf" if peer else None,
                     "ours_s": None,
@@ -41,7 +43,8 @@ def _measure(side: str, size: int, queries: int, settings: Settings) -> int:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     dtype = settings.our_dtype if side == "ours" else settings.their_dtype
-    arguments = (sender, side, size, queries, settings.keep, settings.device, dtype)
+    sizes = (size, settings.original or size)
+    arguments = (sender, side, sizes, queries, settings.keep, settings.device, dtype)
     process = context.Process(target=_child, args=arguments)
     process.start()
     sender.close()
@@ -54,17 +57,28 @@ def _measure(side: str, size: int, queries: int, settings: Settings) -> int:
 
 
 def _child(
-    sender, side: str, size: int, queries: int, keep: int, device: str, dtype: torch.dtype
+    sender,
+    side: str,
+    sizes: tuple[int, int],
+    queries: int,
+    keep: int,
+    device: str,
+    dtype: torch.dtype,
 ) -> None:
+    size, original = sizes
     if side == "ours":
         model = models.our_model(device=device, queries=queries, keep=keep).eval()
+        if original != size:
+            model.encode_masks()  # as predicting and evaluating do
         make = models.infer_ours
     else:
         model = models.their_model(device=device, queries=queries).eval()
         make = models.infer_theirs
     # A small image first, so that what the libraries allocate once is not counted.
     make(model, models.random_batch(64, 1, 1, device), device, dtype)()
-    run = make(model, models.random_batch(size, 1, 1, device), device, dtype)
+    batch = models.random_batch(size, 1, 1, device)
+    batch[0].update(height=original, width=original)
+    run = make(model, batch, device, dtype)
     if device.startswith("cuda"):
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
