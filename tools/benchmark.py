@@ -42,6 +42,7 @@ BENCHMARKS = {
     "infer": models.infer,
     "train": models.train,
     "postprocess": postprocess.run,
+    "panoptic": postprocess.run_panoptic,
     "data": lambda settings: [*data.run(settings), *loading.run(settings)],
     "memory": memory.run,
     "growth": lambda settings: [*growth.run(settings), *object_growth.run(settings)],
@@ -75,7 +76,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument(
         "--original",
         type=int,
-        help="postprocess, memory: side of the original image (default: --sizes)",
+        help="postprocess, panoptic, memory: side of the original (default: --sizes)",
     )
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

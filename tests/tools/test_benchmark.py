@@ -35,6 +35,7 @@ def rows_of(benchmark, tmp_path, *arguments):
     [
         (["op", "--sizes", "64", "96", "--peers", "reference"], 4),
         (["postprocess", "--sizes", "64", "--queries", "5", "--peers", "hf,reference"], 2),
+        (["panoptic", "--sizes", "64", "--queries", "5", "--peers", "hf,reference"], 2),
         (["infer", "--sizes", "64", "--queries", "10", "--peers", "hf"], 1),
         (["eval", "--images", "3", "--keep", "5", "--objects", "2", "--peers", "pycocotools"], 1),
         (["train", "--sizes", "64", "--queries", "10", "--objects", "2", "--peers", "hf"], 1),
