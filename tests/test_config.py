@@ -18,15 +18,15 @@ from test_config_model import FORMER, HEAD, MODEL_ROWS, pixel_decoder, predictor
 from test_config_training import TRAINING_ROWS
 from torch import nn
 
-import mask2former_mt.config
+import mask2former_mt
 from mask2former_mt.config import (
-    KEYS,
     add_mask2former_mt_config,
     check_config,
-    rules,
+    mask2former_keys,
     say_what_has_no_effect,
 )
-from mask2former_mt.config_rules import (
+from mask2former_mt.config.config_checks import rules
+from mask2former_mt.config.config_rules import (
     BELOW_ONE,
     POSITIVE,
     TEXT,
@@ -41,13 +41,14 @@ from mask2former_mt.config_rules import (
     only,
     some,
 )
-from mask2former_mt.detectron2_keys import READ, UNREAD, covers, leaves
+from mask2former_mt.config.detectron2_keys import READ, UNREAD, covers, leaves
+from mask2former_mt.config.mask2former_keys import KEYS
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.modeling.meta_arch import MaskFormer
 from mask2former_mt.modeling.transformer_decoder import MultiScaleMaskedTransformerDecoder
 from mask2former_mt.solver.optimizer import build_optimizer
 
-PACKAGE = Path(mask2former_mt.config.__file__).parent
+PACKAGE = Path(mask2former_mt.__file__).parent
 TESTS = Path(__file__).parent
 PUBLISHED = TESTS / "data_files" / "published" / "maskformer2_R50_bs16_50ep.yaml"
 
@@ -90,9 +91,9 @@ def declared() -> dict[str, Key]:
 
 
 def comments_of_keys() -> dict[str, str]:
-    """Each key of our own that config.py declares, and the comment above it."""
+    """Each key of our own that mask2former_keys.py declares, and the comment above it."""
     comments, comment, section = {}, [], ""
-    for line in inspect.getsource(mask2former_mt.config).splitlines():
+    for line in inspect.getsource(mask2former_keys).splitlines():
         text = line.strip()
         if text.startswith("#"):
             comment.append(text.lstrip("# "))
@@ -117,7 +118,7 @@ def test_every_key_has_a_test_that_it_has_an_effect_or_says_that_it_has_none():
     without_effect = {k for k, comment in comments_of_keys().items() if "without effect" in comment}
     assert own_keys() - tested == without_effect
     # No file of the package reads the keys without effect.
-    tables = ("config.py", "detectron2_keys.py")
+    tables = ("mask2former_keys.py", "detectron2_keys.py")
     code = "".join(f.read_text("utf-8") for f in PACKAGE.rglob("*.py") if f.name not in tables)
     assert [key for key in without_effect if f".{key.rpartition('.')[2]}" in code] == []
     assert all((TESTS / file).is_file() for file in ELSEWHERE.values())

@@ -68,19 +68,29 @@ RULES = {
     "evaluation.report": ("evaluation", "dataset", "files", "structures", "visualization"),
     # The names that a key may take are written once, where they are implemented, and the config
     # takes its rules from there. None of these imports the config: each is handed its values.
-    "config_rules": (),
+    "config.config_rules": (),
     # detectron2's keys, and who reads them.
-    "rcnn_keys": ("config_rules",),
-    "detectron2_keys": ("config_rules", "rcnn_keys", "data", "modeling", "solver"),
-    "config": (
-        *("config_rules", "detectron2_keys", "data", "evaluation", "label_lists", "modeling"),
-        *("ops", "postprocess", "solver"),
+    "config.rcnn_keys": ("config.config_rules",),
+    "config.detectron2_keys": (
+        *("config.config_rules", "config.rcnn_keys", "data", "modeling", "solver"),
     ),
+    "config": (*("data", "evaluation", "label_lists", "modeling", "ops", "postprocess", "solver"),),
     "check": ("config", "dataset", "data", "files", "label_lists", "structures", "visualization"),
     # Everything but programs.
     "engine": (
-        *("collect_env", "config", "config_rules", "detectron2_keys", "data", "dataset"),
-        *("evaluation", "files", "label_lists", "layers", "losses", "modeling", "ops"),
+        *(
+            "collect_env",
+            "config",
+            "data",
+            "dataset",
+            "evaluation",
+            "files",
+            "label_lists",
+            "layers",
+            "losses",
+            "modeling",
+            "ops",
+        ),
         *("postprocess", "solver", "structures", "visualization"),
     ),
     # Loads a checkpoint, and trains nothing.
@@ -94,7 +104,7 @@ RULES = {
 # The package's own first lines, which import all that registers something.
 FREE = {"", "_requirements"}
 # Functions that may read the config, besides everything in these places.
-CONFIG_PLACES = ("config", "detectron2_keys", "engine", "solver")
+CONFIG_PLACES = ("config", "engine", "solver")
 CONFIG_READERS = ("from_config", "build_")
 # Private by their names only: of libraries, which offer no other way.
 PRIVATE_OF_LIBRARIES = {

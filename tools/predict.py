@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mask2former_mt.config_rules import POSITIVE, at_least, between
+from mask2former_mt.config.config_rules import POSITIVE, at_least, between
 from mask2former_mt.dataset.catalog import labels_of, register_dataset_files
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.engine.setup import at_least_one, errors_named, load_config, number

@@ -24,7 +24,7 @@ from mask2former_mt.config import (
     require_instances,
     say_what_has_no_effect,
 )
-from mask2former_mt.config_rules import Rule, at_least
+from mask2former_mt.config.config_rules import Rule, at_least
 from mask2former_mt.dataset.catalog import labels_of, map_onto, register_dataset_files
 from mask2former_mt.engine.config_file import merge_file, merge_overrides
 from mask2former_mt.engine.error_lines import (

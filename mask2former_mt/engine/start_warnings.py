@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from detectron2.config import CfgNode
 
+from mask2former_mt.config.detectron2_keys import predicts_by_queries
 from mask2former_mt.data.monitor import Contents
-from mask2former_mt.detectron2_keys import predicts_by_queries
 from mask2former_mt.label_lists import Labels, shown
 
 

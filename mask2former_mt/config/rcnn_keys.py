@@ -11,9 +11,10 @@ from detectron2.modeling import (
 from detectron2.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 
-from mask2former_mt.config_rules import (
+from mask2former_mt.config.config_rules import (
     BELOW_ONE,
     MOST_CHANNELS,
+    MOST_CLASSES,
     MOST_PIXELS,
     NAME,
     NORM,
@@ -78,7 +79,7 @@ RCNN_KEYS: dict[str, dict[str, Rule]] = {
     },
     "MODEL.ROI_HEADS": {
         "NAME": registered_in("ROI_HEADS_REGISTRY", ROI_HEADS_REGISTRY),
-        "NUM_CLASSES": count(1, 1_000_000),
+        "NUM_CLASSES": count(1, MOST_CLASSES),
         "IN_FEATURES": some(NAME),
         "IOU_THRESHOLDS": ascending(_SHARE),
         "IOU_LABELS": each(one_of((-1, 0, 1))),

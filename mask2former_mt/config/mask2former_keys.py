@@ -1,22 +1,24 @@
-"""Config keys: the published Mask2Former ones with their meaning, and ours beside them.
+"""The published config keys of Mask2Former with their meaning, and ours beside them.
 
 `KEYS` declares each key once, with its default and the rule that its values keep. Where a key takes
 one of several names, the names come from the module that implements them; none of these modules
-imports this one.
+imports the config.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import logging
-from collections.abc import Iterator
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 
-from mask2former_mt.config_rules import (
+from mask2former_mt.config.config_rules import (
     BELOW_ONE,
+    MANY,
+    MOST_CHANNELS,
+    MOST_CLASSES,
+    MOST_PIXELS,
     NAME,
     RANGE_OR_EMPTY,
     TEXT,
@@ -29,17 +31,13 @@ from mask2former_mt.config_rules import (
     list_of,
     one_of,
     registered_in,
-    rule_of_kind,
     some,
     up_to,
 )
 from mask2former_mt.data.augment import MAPPER_NAMES
 from mask2former_mt.data.instances import OVERLAP_POLICIES
-from mask2former_mt.detectron2_keys import READ, is_of, keys_without_effect, predicts_by_queries
 from mask2former_mt.evaluation.coco import ENGINES
-from mask2former_mt.label_lists import Labels, shown
 from mask2former_mt.modeling.backbone.timm_backbone import NAME_OF_STRIDE, NORMS
-from mask2former_mt.modeling.mask_rcnn import MultiTaskRCNN
 from mask2former_mt.modeling.pixel_decoder import MSDeformAttnPixelDecoder
 from mask2former_mt.modeling.transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 from mask2former_mt.ops.implementation import IMPLEMENTATIONS
@@ -50,7 +48,6 @@ from mask2former_mt.solver.lr_scaling import LR_SCALINGS
 from mask2former_mt.solver.optimizer import OPTIMIZERS
 
 LOGGER = logging.getLogger("mask2former_mt")
-
 
 PIXEL_DECODER = MSDeformAttnPixelDecoder.__name__
 
@@ -66,8 +63,6 @@ def _is_device(value: object) -> bool:
 
 
 DEVICE = Rule("'auto', 'cpu', 'cuda', 'cuda:1' or another device of PyTorch", _is_device)
-# More would exhaust memory or time, and is a slip of the keyboard.
-MANY, MOST_CLASSES, MOST_CHANNELS, MOST_PIXELS = 10**9, 1_000_000, 65_536, 100_000
 
 KEYS: dict[str, tuple[Key, ...]] = {
     "MODEL": (
@@ -394,195 +389,3 @@ def replace_gone_values(cfg: CfgNode) -> None:
             "exactly as COCO does, and a sample takes as long"
         )
         cfg.INPUT.RASTERIZER = "auto"
-
-
-def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
-    """Fills in the numbers of classes and values where the config leaves them to the labels.
-
-    Args:
-        cfg: changed in place.
-        labels: of the model.
-        owner: whose they are, for the message.
-
-    Raises:
-        ValueError: the config says something else.
-    """
-    head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
-    num_classes, spec = len(labels.class_names), labels.spec
-    head.NUM_CLASSES = head.NUM_CLASSES or num_classes
-    if num_classes != head.NUM_CLASSES:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {owner} has {num_classes} "
-            f"classes {shown(labels.class_names)}; set it to 0 to take those"
-        )
-    if is_of(cfg, MultiTaskRCNN):
-        # detectron2's default, 80, says nothing.
-        cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes
-    if not subcategory.NAMES:
-        subcategory.NAMES, subcategory.NUM_CLASSES = list(spec.names), list(spec.num_classes)
-    ours = dict(zip(subcategory.NAMES, subcategory.NUM_CLASSES, strict=True))
-    theirs = dict(zip(spec.names, spec.num_classes, strict=True))
-    if list(ours.items()) != list(theirs.items()):
-        raise ValueError(
-            f"MODEL.SUBCATEGORY says {ours}, but {owner} has {theirs}; leave NAMES and NUM_CLASSES "
-            "empty to take those"
-        )
-    for key in ("LOSS_WEIGHTS", "MATCH_COSTS"):
-        if len(subcategory[key]) > 1:
-            # They are in the order of the lists, which may be another than was thought.
-            pairs = zip(spec.names, subcategory[key], strict=False)
-            LOGGER.info(f"MODEL.SUBCATEGORY.{key}: {dict(pairs)}")
-    if not subcategory.WITHOUT_NONE:
-        subcategory.WITHOUT_NONE = list(spec.without_none)
-    limits = spec.class_indices(labels.class_names)
-    if not subcategory.APPLIES_TO:
-        subcategory.APPLIES_TO = limits
-    if list(map(list, subcategory.APPLIES_TO)) != limits:
-        raise ValueError(
-            f"MODEL.SUBCATEGORY.APPLIES_TO is {subcategory.APPLIES_TO}, but {owner} has {limits}; "
-            "leave it empty to take those, or change 'applies_to' in the dataset JSON"
-        )
-
-
-def require_instances(cfg: CfgNode) -> None:
-    """Refuses a config whose model predicts no instances, for callers that need them.
-
-    Raises:
-        ValueError: INSTANCE_ON is False.
-    """
-    if not cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON:
-        raise ValueError(
-            "MODEL.MASK_FORMER.TEST.INSTANCE_ON must be True: evaluation and pictures are of "
-            "instances; semantic and panoptic output may be on beside them"
-        )
-
-
-def rules() -> Iterator[tuple[str, Rule]]:
-    """The full name of each key that is read, and the rule that its values keep."""
-    for section, keys in KEYS.items():
-        for name, default, rule in keys:
-            yield f"{section}.{name}", rule or rule_of_kind(default)
-    for section, rule_of_name in READ.items():
-        for name, rule in rule_of_name.items():
-            yield f"{section}.{name}" if section else name, rule
-
-
-def may_hold(key: str, value: object) -> bool:
-    """Whether a key is read and `check_config` lets it hold a value."""
-    rule = dict(rules()).get(key)
-    return rule is not None and rule.holds(value)
-
-
-def say_what_has_no_effect(cfg: CfgNode) -> None:
-    """Warns of keys that a checked config sets and nothing reads."""
-    defaults = get_cfg()
-    add_mask2former_mt_config(defaults)
-    for text in keys_without_effect(cfg, defaults):
-        LOGGER.warning(text)
-
-
-def require_device(cfg: CfgNode) -> None:
-    """Refuses a GPU that PyTorch does not see, for callers that compute.
-
-    Raises:
-        ValueError: MODEL.DEVICE is "cuda" or "cuda:N", and there is no such GPU.
-    """
-    device, seen = torch.device(cfg.MODEL.DEVICE), torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= seen:
-        raise ValueError(
-            f"MODEL.DEVICE must be one of the {seen} GPUs that PyTorch sees, got "
-            f"{cfg.MODEL.DEVICE!r}; 'auto' takes what there is, 'cpu' does without; "
-            "python -m mask2former_mt.collect_env says more"
-        )
-
-
-def check_config(cfg: CfgNode) -> None:
-    """Refuses what could only fail later, or would silently do something else.
-
-    Raises:
-        ValueError: names the key, what was expected and what it holds.
-    """
-    for key, rule in rules():
-        value = functools.reduce(getattr, key.split("."), cfg)
-        if not rule.holds(value):
-            raise ValueError(f"{key} must be {rule.expected}, got {value!r}")
-    # Keys whose values must go together.
-    former, subcategory = cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY
-    if not (former.TEST.INSTANCE_ON or former.TEST.SEMANTIC_ON or former.TEST.PANOPTIC_ON):
-        raise ValueError(
-            "one of MODEL.MASK_FORMER.TEST.{INSTANCE_ON, SEMANTIC_ON, PANOPTIC_ON} must be True, "
-            "else nothing is predicted; got False for all of them"
-        )
-    if former.HIDDEN_DIM % former.NHEADS:
-        raise ValueError(
-            f"MODEL.MASK_FORMER.HIDDEN_DIM must be a multiple of NHEADS ({former.NHEADS}), got "
-            f"{former.HIDDEN_DIM}"
-        )
-    head = cfg.MODEL.SEM_SEG_HEAD
-    if head.NAME == "SemSegFPNHead" and predicts_by_queries(cfg):
-        raise ValueError(
-            "MODEL.SEM_SEG_HEAD.NAME must be 'MaskFormerHead', or one that predicts as it does, "
-            "got 'SemSegFPNHead', detectron2's default"
-        )
-    num_heads = head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS
-    if predicts_by_queries(cfg) and head.CONVS_DIM % num_heads:
-        raise ValueError(
-            "MODEL.SEM_SEG_HEAD.CONVS_DIM must be a multiple of "
-            f"DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS ({num_heads}), got {head.CONVS_DIM}"
-        )
-    if head.NORM == "GN" and head.CONVS_DIM % 32:
-        raise ValueError(
-            "MODEL.SEM_SEG_HEAD.CONVS_DIM must be a multiple of 32, the groups of MODEL."
-            f"SEM_SEG_HEAD.NORM 'GN', got {head.CONVS_DIM}"
-        )
-    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(cfg.INPUT.MIN_SIZE_TRAIN) != 2:
-        raise ValueError(
-            "INPUT.MIN_SIZE_TRAIN must be the smallest and the largest size where INPUT."
-            f"MIN_SIZE_TRAIN_SAMPLING is 'range', got {list(cfg.INPUT.MIN_SIZE_TRAIN)}"
-        )
-    if cfg.INPUT.MIN_SCALE > cfg.INPUT.MAX_SCALE:
-        raise ValueError(
-            f"INPUT.MIN_SCALE must be at most INPUT.MAX_SCALE ({cfg.INPUT.MAX_SCALE}), got "
-            f"{cfg.INPUT.MIN_SCALE}"
-        )
-    solver = cfg.SOLVER
-    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR" and (
-        solver.BASE_LR == 0 or solver.BASE_LR_END > solver.BASE_LR
-    ):
-        raise ValueError(
-            "SOLVER.BASE_LR must be positive and SOLVER.BASE_LR_END at most that, got "
-            f"{solver.BASE_LR} and {solver.BASE_LR_END}"
-        )
-    if (
-        solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR"
-        and solver.NUM_DECAYS >= solver.MAX_ITER
-    ):
-        raise ValueError(
-            f"SOLVER.NUM_DECAYS must be less than SOLVER.MAX_ITER ({solver.MAX_ITER}), got "
-            f"{solver.NUM_DECAYS}"
-        )
-    if solver.NESTEROV and solver.MOMENTUM == 0:
-        raise ValueError("SOLVER.MOMENTUM must be above 0 where SOLVER.NESTEROV is True, got 0")
-    names, counts = list(subcategory.NAMES), list(subcategory.NUM_CLASSES)
-    if len(names) != len(counts):
-        raise ValueError(
-            f"MODEL.SUBCATEGORY.NAMES and NUM_CLASSES must be equally long, got {names} and "
-            f"{counts}"
-        )
-    unknown = [name for name in subcategory.WITHOUT_NONE if name not in names]
-    if names and unknown:
-        raise ValueError(
-            f"MODEL.SUBCATEGORY.WITHOUT_NONE must hold some of NAMES {names}, got {unknown[0]!r}"
-        )
-    limits, num_classes = list(subcategory.APPLIES_TO), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if names and limits and len(limits) != len(names):
-        raise ValueError(
-            f"MODEL.SUBCATEGORY.APPLIES_TO must be empty, or a list of classes for each of NAMES "
-            f"{names}, got {limits}"
-        )
-    beyond = [k for classes in limits for k in classes if k >= num_classes > 0]
-    if beyond:
-        raise ValueError(
-            f"MODEL.SUBCATEGORY.APPLIES_TO must hold class indices below MODEL.SEM_SEG_HEAD."
-            f"NUM_CLASSES ({num_classes}), got {beyond[0]}"
-        )

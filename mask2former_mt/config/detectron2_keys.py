@@ -15,8 +15,9 @@ from detectron2.modeling import (
     SEM_SEG_HEADS_REGISTRY,
 )
 
-from mask2former_mt.config_rules import (
+from mask2former_mt.config.config_rules import (
     BELOW_ONE,
+    MANY,
     MOST_CHANNELS,
     MOST_PIXELS,
     NAME,
@@ -37,16 +38,15 @@ from mask2former_mt.config_rules import (
     some,
     up_to,
 )
+from mask2former_mt.config.rcnn_keys import RCNN_KEYS
 from mask2former_mt.data.augment import FLIPS
 from mask2former_mt.modeling.backbone.swin import D2SwinTransformer
 from mask2former_mt.modeling.backbone.timm_backbone import build_timm_backbone
 from mask2former_mt.modeling.mask_rcnn import MultiTaskRCNN, build_timm_fpn_backbone
 from mask2former_mt.modeling.meta_arch import MultiTaskMaskFormer
-from mask2former_mt.rcnn_keys import RCNN_KEYS
 from mask2former_mt.solver.optimizer import CLIPPERS
 from mask2former_mt.solver.schedule import SCHEDULES
 
-MANY = 10**9
 COLOUR = list_of(3, between(-1000, 1000))
 
 

@@ -118,7 +118,8 @@ BELOW_ONE = Rule("in [0, 1)", lambda x: is_number(x) and 0 <= x < 1)
 SWITCH = Rule("True or False", lambda x: isinstance(x, bool))
 TEXT = Rule("a text", lambda x: isinstance(x, str))
 NAME = Rule("a text that is not empty", lambda x: isinstance(x, str) and bool(x.strip()))
-MOST_CHANNELS, MOST_PIXELS = 65_536, 100_000
+# More would exhaust memory or time, and is a slip of the keyboard.
+MANY, MOST_CLASSES, MOST_CHANNELS, MOST_PIXELS = 10**9, 1_000_000, 65_536, 100_000
 # Those of detectron2.layers.get_norm.
 NORM = one_of(("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "LN"))
 # Of a loss or a cost; float32 holds the sum of all terms.
