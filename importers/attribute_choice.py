@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mask2former_mt.importers.class_names import note_alike
+from mask2former_mt.importers.class_names import note_alike, tidy_name
 from mask2former_mt.importers.source import ImportOptions, Report, Source, SourceObject, Texts
 
-from mask2former_mt.dataset.label_names import tidy_name
 from mask2former_mt.structures import Subcategory, SubcategorySpec
 
 # An object without the attribute is unknown, none, or none where no object of its class has it.

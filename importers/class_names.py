@@ -1,13 +1,19 @@
-"""Makes classes one whose names are the same but for blanks or Unicode form, and names others."""
+"""Tidies names; makes classes one that are then called the same, and tells of those alike."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from mask2former_mt.importers.source import Report, Source
 
-from mask2former_mt.dataset.label_names import alike_names, tidy_name
 from mask2former_mt.dataset.rle import as_id
+from mask2former_mt.label_lists import alike_names
+
+
+def tidy_name(name: str) -> str:
+    """A name without blanks around it, with single ones within, in Unicode's form NFC."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
 def tidy_classes(source: Source, report: Report) -> None:

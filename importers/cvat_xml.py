@@ -19,6 +19,7 @@ from xml.etree.ElementTree import Element
 
 from mask2former_mt.importers.annotation_keys import add_values
 from mask2former_mt.importers.attribute_choice import Survey
+from mask2former_mt.importers.class_names import tidy_name
 from mask2former_mt.importers.cvat_shapes import (
     MASK,
     finite_number,
@@ -36,7 +37,6 @@ from mask2former_mt.importers.outlines import segmentation_of
 from mask2former_mt.importers.picture_files import PictureFinder, check_size, size_of_picture
 from mask2former_mt.importers.source import Request, Source
 
-from mask2former_mt.dataset.label_names import tidy_name
 from mask2former_mt.dataset.problems import shown
 
 _WITHOUT_OUTLINE = {

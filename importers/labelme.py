@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mask2former_mt.importers.annotation_keys import OtherKeys, add_values
 from mask2former_mt.importers.attribute_choice import Survey
+from mask2former_mt.importers.class_names import tidy_name
 from mask2former_mt.importers.labelled_pictures import (
     LabelledObject,
     LabelledPicture,
@@ -40,7 +41,6 @@ from mask2former_mt.importers.picture_files import check_size, pictures_below, s
 from mask2former_mt.importers.source import Report, Request, Source
 
 from mask2former_mt.dataset.document import parse_json
-from mask2former_mt.dataset.label_names import tidy_name
 from mask2former_mt.dataset.listed_pictures import find_pictures
 from mask2former_mt.dataset.problems import shown
 

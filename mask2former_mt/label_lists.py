@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 
 from mask2former_mt.structures import UNKNOWN, Subcategory, SubcategorySpec
 
@@ -34,8 +35,8 @@ class Labels:
     def __post_init__(self) -> None:
         if len(self.class_names) != len(self.category_ids):
             raise ValueError(
-                f"as many category ids as classes are needed, got {shown(self.category_ids)} for "
-                f"{shown(self.class_names)}"
+                "as many category ids as classes are needed, got "
+                f"{shown_names(self.category_ids)} for {shown_names(self.class_names)}"
             )
 
     @classmethod
@@ -71,6 +72,14 @@ class Labels:
             "subcategories": self.spec.names,
             **{f"values of {s.name!r}": s.values for s in self.spec},
         }
+
+    def alike(self) -> Iterator[tuple[str, list[str]]]:
+        """Which list has names that look like slips of each other, and these; see `alike_names`."""
+        lists = [("classes", self.class_names), ("subcategories", self.spec.names)]
+        lists += [(f"values of subcategory {s.name!r}", s.values) for s in self.spec]
+        for what, names in lists:
+            for group in alike_names(names):
+                yield what, group
 
     def with_values_of(self, model: Labels) -> Labels:
         """These lists, but each subcategory with all values that the model may predict for it."""
@@ -119,8 +128,9 @@ def map_by_name(source: Labels, target: Labels, *, source_name: str, target_name
         unlisted = [name for name in names if name not in target_lists[what]]
         if unlisted:
             raise ValueError(
-                f"{source_name} lists {what} that {target_name} does not: {shown(unlisted)}; "
-                f"{source_name} lists {shown(names)}, {target_name} {shown(target_lists[what])}; "
+                f"{source_name} lists {what} that {target_name} does not: {shown_names(unlisted)}; "
+                f"{source_name} lists {shown_names(names)}, {target_name} "
+                f"{shown_names(target_lists[what])}; "
                 "labels are known by their names: use the same ones"
             )
     columns = []
@@ -202,24 +212,22 @@ def differences(source: Labels, target: Labels) -> str:
             continue  # the whole subcategory is missing, which is said already
         missing = [name for name in names if name not in theirs]
         if missing:
-            found.append(f"no {what} {shown(missing)}")
+            found.append(f"no {what} {shown_names(missing)}")
         if list(theirs) != [name for name in names if name in theirs]:
             found.append(f"another order of {what}")
     return "; ".join(found)
 
 
-def nearly_equal(labels: Labels) -> list[str]:
-    """In words, the names of one list that only letter case or blanks tell apart."""
-    found = []
-    for what, names in labels.lists.items():
-        groups: dict[str, list[str]] = {}
-        for name in names:
-            groups.setdefault("".join(name.split()).casefold(), []).append(name)
-        found += [f"{what} {group}" for group in groups.values() if len(group) > 1]
-    return found
+def alike_names(names: Iterable[str]) -> list[list[str]]:
+    """The groups of different names that differ only by blanks, case or Unicode form."""
+    groups: dict[str, dict[str, None]] = {}
+    for name in names:
+        folded = unicodedata.normalize("NFKC", "".join(name.split())).casefold()
+        groups.setdefault(folded, {})[name] = None
+    return [list(group) for group in groups.values() if len(group) > 1]
 
 
-def shown(names: Sequence) -> str:
+def shown_names(names: Sequence) -> str:
     """The list as a message shows it, cut where it is long."""
     names = list(names)
     if len(names) <= _SHOWN:

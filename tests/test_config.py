@@ -26,6 +26,7 @@ from mask2former_mt.config import (
     say_what_has_no_effect,
 )
 from mask2former_mt.config.config_checks import rules
+from mask2former_mt.config.config_nodes import leaves
 from mask2former_mt.config.config_rules import (
     BELOW_ONE,
     POSITIVE,
@@ -41,7 +42,7 @@ from mask2former_mt.config.config_rules import (
     only,
     some,
 )
-from mask2former_mt.config.detectron2_keys import READ, UNREAD, covers, leaves
+from mask2former_mt.config.detectron2_keys import READ, UNREAD, covers
 from mask2former_mt.config.mask2former_keys import KEYS
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.modeling.meta_arch import MaskFormer

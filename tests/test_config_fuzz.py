@@ -19,7 +19,7 @@ from config_tools import tiny_config
 from detectron2.modeling import build_model
 from training_files import CONFIG
 
-from mask2former_mt.config.detectron2_keys import leaves
+from mask2former_mt.config.config_nodes import leaves
 from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.engine.error_lines import USER_ERRORS, line_of
 from mask2former_mt.engine.setup import load_config

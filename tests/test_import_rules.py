@@ -71,8 +71,10 @@ RULES = {
     "config.config_rules": (),
     # detectron2's keys, and who reads them.
     "config.rcnn_keys": ("config.config_rules",),
+    "config.config_nodes": (),
     "config.detectron2_keys": (
-        *("config.config_rules", "config.rcnn_keys", "data", "modeling", "solver"),
+        *("config.config_nodes", "config.config_rules", "config.rcnn_keys"),
+        *("data", "modeling", "solver"),
     ),
     "config": (*("data", "evaluation", "label_lists", "modeling", "ops", "postprocess", "solver"),),
     "check": ("config", "dataset", "data", "files", "label_lists", "structures", "visualization"),
@@ -99,7 +101,7 @@ RULES = {
         *("files", "modeling.whole_model", "label_lists", "structures", "visualization"),
     ),
     # What is imported is repaired as a check repairs it.
-    "importers": ("check.repair", "dataset", "files", "structures"),
+    "importers": ("check.repair", "dataset", "files", "label_lists", "structures"),
 }
 # The package's own first lines, which import all that registers something.
 FREE = {"", "_requirements"}

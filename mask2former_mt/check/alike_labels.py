@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from mask2former_mt.dataset.document import Header
-from mask2former_mt.dataset.label_names import alike_names
 from mask2former_mt.dataset.problems import WARNING, Problem
 from mask2former_mt.dataset.split import Split
 
@@ -18,7 +16,7 @@ def find_alike_labels(splits: Sequence[Split]) -> list[Problem]:
     """
     messages: dict[str, str] = {}
     for split in splits:
-        for what, group in _groups(split.header):
+        for what, group in split.header.labels.alike():
             names = ", ".join(map(repr, group))
             message = f"{what} {names} differ only by blanks, case or Unicode form"
             messages.setdefault(message, str(split.files.json_file))
@@ -26,11 +24,3 @@ def find_alike_labels(splits: Sequence[Split]) -> list[Problem]:
     return [
         Problem(WARNING, "names-alike", file, message, remedy) for message, file in messages.items()
     ]
-
-
-def _groups(header: Header) -> Iterator[tuple[str, list[str]]]:
-    lists = [("classes", header.class_names), ("subcategories", header.spec.names)]
-    lists += [(f"values of subcategory {s.name!r}", s.values) for s in header.spec]
-    for what, names in lists:
-        for group in alike_names(names):
-            yield what, group

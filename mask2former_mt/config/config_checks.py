@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 
+from mask2former_mt.config.config_nodes import value_of
 from mask2former_mt.config.config_rules import Rule, rule_of_kind
 from mask2former_mt.config.detectron2_keys import READ, keys_without_effect, predicts_by_queries
 from mask2former_mt.config.mask2former_keys import KEYS, add_mask2former_mt_config
@@ -39,7 +39,7 @@ def check_config(cfg: CfgNode) -> None:
         ValueError: names the key, what was expected and what it holds.
     """
     for key, rule in rules():
-        value = functools.reduce(getattr, key.split("."), cfg)
+        value = value_of(cfg, key)
         if not rule.holds(value):
             raise ValueError(f"{key} must be {rule.expected}, got {value!r}")
     _check_model(cfg)

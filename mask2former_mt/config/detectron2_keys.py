@@ -5,7 +5,7 @@ A test walks over all of detectron2's keys: each is in one of the two tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from detectron2.config import CfgNode
@@ -15,6 +15,7 @@ from detectron2.modeling import (
     SEM_SEG_HEADS_REGISTRY,
 )
 
+from mask2former_mt.config.config_nodes import leaves
 from mask2former_mt.config.config_rules import (
     BELOW_ONE,
     MANY,
@@ -376,16 +377,6 @@ UNREAD: tuple[Unread, ...] = (
         lambda cfg: not cfg.MODEL.MASK_FORMER.TEST.PANOPTIC_ON,
     ),
 )
-
-
-def leaves(node: Mapping, section: str = "") -> Iterator[tuple[str, object]]:
-    """Full names and values of all keys below a node of a config."""
-    for name, value in node.items():
-        key = f"{section}.{name}" if section else name
-        if isinstance(value, Mapping):
-            yield from leaves(value, key)
-        else:
-            yield key, value
 
 
 def _plain(value: object) -> object:

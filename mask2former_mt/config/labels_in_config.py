@@ -7,7 +7,7 @@ import logging
 from detectron2.config import CfgNode
 
 from mask2former_mt.config.detectron2_keys import is_of
-from mask2former_mt.label_lists import Labels, shown
+from mask2former_mt.label_lists import Labels, shown_names
 from mask2former_mt.modeling.mask_rcnn import MultiTaskRCNN
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -30,7 +30,7 @@ def fill_labels(cfg: CfgNode, labels: Labels, owner: str) -> None:
     if num_classes != head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {owner} has {num_classes} "
-            f"classes {shown(labels.class_names)}; set it to 0 to take those"
+            f"classes {shown_names(labels.class_names)}; set it to 0 to take those"
         )
     if is_of(cfg, MultiTaskRCNN):
         # detectron2's default, 80, says nothing.

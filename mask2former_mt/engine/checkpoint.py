@@ -22,7 +22,7 @@ from torch import nn
 from mask2former_mt.engine.head_rows import describe_rows, rows_of, take_rows
 from mask2former_mt.engine.transformers_folder import CONFIG_FILE
 from mask2former_mt.engine.weights_file import read_weights
-from mask2former_mt.label_lists import Labels, shown
+from mask2former_mt.label_lists import Labels, shown_names
 
 LOGGER = logging.getLogger("mask2former_mt")
 
@@ -319,15 +319,19 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
         if any(rows_of(name, self.labels) is not None for name in self.report.loaded):
             LOGGER.warning(
                 f"checkpoint {self._path} does not say what its labels are called: they are taken "
-                f"by number, as {shown(self.labels.class_names)}"
+                f"by number, as {shown_names(self.labels.class_names)}"
             )
 
 
 def _say_they_differ(path: str, theirs: Labels, ours: Labels) -> str:
-    lists = [
-        f"{what} {shown(theirs.lists.get(what, ()))} there, {shown(ours.lists.get(what, ()))} here"
+    pairs = {
+        what: (theirs.lists.get(what, ()), ours.lists.get(what, ()))
         for what in {**theirs.lists, **ours.lists}
-        if theirs.lists.get(what) != ours.lists.get(what)
+    }
+    lists = [
+        f"{what} {shown_names(there)} there, {shown_names(here)} here"
+        for what, (there, here) in pairs.items()
+        if there != here
     ]
     return (
         f"checkpoint {path} was trained with other labels: {'; '.join(lists)}; put the dataset's "

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import yaml
 from detectron2.config import CfgNode
 
+from mask2former_mt.config.config_nodes import leaves
 from mask2former_mt.config.config_rules import is_list, rule_of_kind
-from mask2former_mt.config.detectron2_keys import leaves
 
 # What yaml, fvcore and detectron2 raise on files that are no configs; a ValueError is a YAMLError
 # of the constructor, of a date that is none.

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 
 import torch
 
-from mask2former_mt.label_lists import Labels, shown
+from mask2former_mt.label_lists import Labels, shown_names
 
 _COLUMNS = ("", "kept", "new, starts afresh", "only in the checkpoint")
 
@@ -62,7 +62,7 @@ def take_rows(
         if len(given) != len(their_rows):
             raise ValueError(
                 f"{parameter} has {len(given)} rows, but the checkpoint's record of labels needs "
-                f"{len(their_rows)}: {shown(their_rows)}; it is of other weights"
+                f"{len(their_rows)}: {shown_names(their_rows)}; it is of other weights"
             )
         for row, label in enumerate(our_rows):
             if label in their_rows:
@@ -94,4 +94,4 @@ def _row(head: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str
         [name for name in ours if name not in theirs],
         [name for name in theirs if name not in ours],
     )
-    return head, *(shown(names).strip("[]") or "-" for names in groups)
+    return head, *(shown_names(names).strip("[]") or "-" for names in groups)

@@ -35,7 +35,7 @@ from mask2former_mt.engine.error_lines import (
 )
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
-from mask2former_mt.label_lists import Labels, differences, nearly_equal, shown
+from mask2former_mt.label_lists import Labels, differences, shown_names
 from mask2former_mt.solver.lr_scaling import scale_for_batch_size
 
 LOGGER = logging.getLogger("mask2former_mt")
@@ -167,11 +167,13 @@ def tell_of_labels(labels: Labels, *, train: Sequence[str] = (), test: Sequence[
         listed = labels_of(dataset).class_names
         if missing := [name for name in labels.class_names if name not in listed]:
             LOGGER.warning(
-                f"dataset {dataset!r} does not list the classes {shown(missing)}: where its "
+                f"dataset {dataset!r} does not list the classes {shown_names(missing)}: where its "
                 "pictures show them, they are learned as background"
             )
-    if alike := nearly_equal(labels):
-        LOGGER.warning(f"labels that only case or blanks tell apart: {'; '.join(alike)}")
+    if alike := [f"{what} {names}" for what, names in labels.alike()]:
+        LOGGER.warning(
+            f"labels that only blanks, case or Unicode form tell apart: {'; '.join(alike)}"
+        )
 
 
 def _named(datasets: Sequence[str]) -> str:

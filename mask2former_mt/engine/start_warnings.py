@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 from mask2former_mt.config.detectron2_keys import predicts_by_queries
 from mask2former_mt.data.monitor import Contents
-from mask2former_mt.label_lists import Labels, shown
+from mask2former_mt.label_lists import Labels, shown_names
 
 
 def warnings_at_start(cfg: CfgNode, labels: Labels, contents: Contents) -> Iterator[str]:
@@ -71,5 +71,5 @@ def _of_unseen_labels(labels: Labels, contents: Contents) -> Iterator[str]:
         if unseen:
             yield (
                 f"{len(unseen)} of {len(names)} {what} have no object in DATASETS.TRAIN, and are "
-                f"never learned: {shown(unseen)}"
+                f"never learned: {shown_names(unseen)}"
             )

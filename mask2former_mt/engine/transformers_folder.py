@@ -11,6 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from safetensors.torch import load_file, save_file
 
+from mask2former_mt.config.config_nodes import value_of
 from mask2former_mt.engine.convert_weights import from_transformers, to_transformers
 from mask2former_mt.files import write_json
 from mask2former_mt.label_lists import Labels
@@ -147,9 +148,10 @@ def write_folder(
 def config_json(cfg: CfgNode, labels: Labels) -> dict:
     """transformers' config of a model; see `write_folder`."""
     for key, expected in _FIXED:
-        if _value(cfg, key) != expected:
+        value = value_of(cfg, key)
+        if value != expected:
             raise ValueError(
-                f"{key} must be {expected!r} for a model of transformers, got {_value(cfg, key)!r}"
+                f"{key} must be {expected!r} for a model of transformers, got {value!r}"
             )
     heads = cfg.MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS
     if heads != cfg.MODEL.MASK_FORMER.NHEADS:
@@ -163,7 +165,7 @@ def config_json(cfg: CfgNode, labels: Labels) -> dict:
         "architectures": [_ARCHITECTURE],
         "model_type": "mask2former",
         "backbone_config": _backbone_json(cfg),
-        **{theirs: _value(cfg, ours) for theirs, ours in _KEYS},
+        **{theirs: value_of(cfg, ours) for theirs, ours in _KEYS},
         "activation_function": "relu",
         "feature_strides": [4, 8, 16, 32],
         "ignore_value": 255,
@@ -254,10 +256,3 @@ def config_overrides(folder: pathlib.Path) -> dict[str, object]:
             f"{[*_RESNET_DEPTHS]}, got {backbone['model_type']!r}"
         )
     return keys
-
-
-def _value(cfg: CfgNode, key: str) -> object:
-    node = cfg
-    for name in key.split("."):
-        node = node[name]
-    return node

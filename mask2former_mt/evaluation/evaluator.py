@@ -33,7 +33,7 @@ from mask2former_mt.evaluation.summary import (
     write_confusion,
     write_metrics,
 )
-from mask2former_mt.label_lists import Labels, shown
+from mask2former_mt.label_lists import Labels, shown_names
 
 RESULTS_FILE = "coco_instances_results.json"
 logger = logging.getLogger(__name__)
@@ -280,7 +280,7 @@ def _tell_of_left_out(counts: Counter[str], dataset_name: str) -> None:
             "judge them: %s",
             counts.total(),
             dataset_name,
-            shown([f"{name} ({count})" for name, count in counts.most_common()]),
+            shown_names([f"{name} ({count})" for name, count in counts.most_common()]),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mask2former_mt.label_lists import Labels, shown
+from mask2former_mt.label_lists import Labels, shown_names
 
 
 class ResultsForDataset:
@@ -46,7 +46,7 @@ class ResultsForDataset:
             elif category_id not in self._class_names:
                 raise ValueError(
                     f"category_id {category_id!r} is not one of those that the predictions list: "
-                    f"{shown([f'{i}: {name}' for i, name in self._class_names.items()])}"
+                    f"{shown_names([f'{i}: {name}' for i, name in self._class_names.items()])}"
                 )
             elif category_id not in self._ids:
                 self.left_out[self._class_names[category_id]] += 1

@@ -16,6 +16,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from mask2former_mt.config import fill_labels, require_device, require_instances
+from mask2former_mt.config.config_nodes import leaves
 from mask2former_mt.data.augment import build_test_augmentations
 from mask2former_mt.dataset.images import read_image
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, read_labels
@@ -142,17 +143,8 @@ def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
     if cfg.INPUT.DEPTH_RANGE:
         settings["INPUT.DEPTH_RANGE"] = cfg.INPUT.DEPTH_RANGE
     settings["TEST.DETECTIONS_PER_IMAGE"] = cfg.TEST.DETECTIONS_PER_IMAGE
-    settings.update(_flat(cfg.MODEL, "MODEL"))
+    settings.update(leaves(cfg.MODEL, "MODEL"))
     # These say where and how it is computed, not what.
     for key in ("DEVICE", "WEIGHTS", "COMPILE", "MS_DEFORM_ATTN_IMPL"):
         settings.pop(f"MODEL.{key}", None)
     return json.loads(json.dumps(settings))
-
-
-def _flat(node: object, name: str) -> dict[str, object]:
-    """The values below a node of the config, by their full keys."""
-    if not isinstance(node, Mapping):
-        return {name: node}
-    return {
-        key: value for part in node for key, value in _flat(node[part], f"{name}.{part}").items()
-    }

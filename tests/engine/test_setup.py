@@ -242,7 +242,7 @@ def test_several_training_sets_make_a_model_of_their_union(two, caplog):
     with caplog.at_level("WARNING", logger="mask2former_mt"):
         tell_of_labels(labels, train=cfg.DATASETS.TRAIN)
     assert "'more_train' does not list the classes ['bird']: where its pictures" in caplog.text
-    assert "only case or blanks tell apart: classes ['bird', 'Bird']" in caplog.text
+    assert "only blanks, case or Unicode form tell apart: classes ['bird', 'Bird']" in caplog.text
 
 
 def test_a_checkpoint_s_labels_win_over_the_training_set_s(two):
