@@ -67,6 +67,7 @@ ELSEWHERE = {
     "SOLVER.LR_SCALING": "solver/test_lr_scaling.py",
     "DATALOADER.ON_BAD_SAMPLE": "engine/test_hooks.py",
     "DATALOADER.MAX_BAD_SAMPLES": "engine/test_hooks.py",
+    "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": "data/test_segment_targets.py",
     "INPUT.DEPTH_RANGE": "data/test_mapper.py",
     "INPUT.PANEL_PERIOD": "engine/test_hooks.py",
     "INPUT.SHARE_ALARM": "engine/test_hooks.py",
@@ -274,7 +275,7 @@ def test_values_that_do_not_go_together_are_refused(changes, message):
     ("key", "value", "message"),
     [
         ("TEST.AUG.ENABLED", True, "each picture is predicted once"),
-        ("INPUT.CROP.ENABLED", True, "use INPUT.AUGMENTATIONS with {name: crop"),
+        ("INPUT.CROP.ENABLED", True, "INPUT.AUGMENTATIONS with {name: crop"),
         ("MODEL.RPN.NMS_THRESH", 0.5, "of MODEL.META_ARCHITECTURE 'MultiTaskRCNN'"),
         ("MODEL.RETINANET.NUM_CONVS", 5, "of detectron2's other models"),
         ("MODEL.RESNETS.STEM_TYPE", "deeplab", "of DeepLab's ResNet"),

@@ -17,7 +17,6 @@ import numpy as np
 from detectron2.data import transforms as T
 
 from mask2former_mt.data.copy_paste import PasteTransform
-from mask2former_mt.data.instances import objects_of
 from mask2former_mt.data.layer_masks import Layer, box_corners
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.data.rasterize import rasterize
@@ -125,12 +124,9 @@ def seen_layers(
 
 def measure_sample(mapper: MultiTaskInstanceMapper, record: Mapping, sample: Mapping) -> Alignment:
     """The alignment of a sample that a mapper made of a record."""
-    layers = seen_layers(
-        objects_of(record),
-        sample["transforms"],
-        (sample["height"], sample["width"]),
-        sample["file_name"],
-    )
+    size = (sample["height"], sample["width"])
+    annotations = mapper.annotations_of(record, size)
+    layers = seen_layers(annotations, sample["transforms"], size, sample["file_name"])
     return measure_alignment(
         sample["instances"].get(GT_MASKS).numpy(),
         layers,

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from mask2former_mt.check.alignment import measure_sample
-from mask2former_mt.data.instances import objects_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.structures import GT_CLASSES, GT_SUBCATEGORIES, UNKNOWN
 from mask2former_mt.visualization import LabelNames, contact_sheet
@@ -190,7 +189,8 @@ def _measure(
     spec = result.names.spec
     applies = spec.applicable(result.names.classes)
     unknown = [UNKNOWN] * len(spec)
-    for position, annotation in enumerate(objects_of(record)):
+    annotations = mapper.annotations_of(record, (sample["height"], sample["width"]))
+    for position, annotation in enumerate(annotations):
         class_ = annotation["category_id"]
         result.lost[class_] += position not in kept
         result.before[-1, class_] += 1

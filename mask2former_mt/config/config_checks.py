@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 
 from mask2former_mt.config.config_nodes import value_of
-from mask2former_mt.config.config_rules import Rule, rule_of_kind
+from mask2former_mt.config.config_rules import MOST_PIXELS, Rule, count, rule_of_kind, up_to
 from mask2former_mt.config.detectron2_keys import READ, keys_without_effect, predicts_by_queries
 from mask2former_mt.config.mask2former_keys import KEYS, add_mask2former_mt_config
 
@@ -84,6 +84,19 @@ def _check_input(cfg: CfgNode) -> None:
         raise ValueError(
             "INPUT.MIN_SIZE_TRAIN must be the smallest and the largest size where INPUT."
             f"MIN_SIZE_TRAIN_SAMPLING is 'range', got {list(sizes.MIN_SIZE_TRAIN)}"
+        )
+    crop = sizes.CROP
+    of_pixels = crop.TYPE in ("absolute", "absolute_range")
+    size_rule = count(1, MOST_PIXELS) if of_pixels else up_to(1)
+    if not all(map(size_rule.holds, crop.SIZE)):
+        raise ValueError(
+            f"INPUT.CROP.SIZE must be [height, width], each {size_rule.expected}, where INPUT.CROP."
+            f"TYPE is {crop.TYPE!r}, got {list(crop.SIZE)}"
+        )
+    if crop.TYPE == "absolute_range" and crop.SIZE[0] > crop.SIZE[1]:
+        raise ValueError(
+            "INPUT.CROP.SIZE must be the smallest and the largest side where INPUT.CROP.TYPE is "
+            f"'absolute_range', got {list(crop.SIZE)}"
         )
     if sizes.MIN_SCALE > sizes.MAX_SCALE:
         raise ValueError(

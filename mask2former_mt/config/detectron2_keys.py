@@ -40,7 +40,7 @@ from mask2former_mt.config.config_rules import (
     up_to,
 )
 from mask2former_mt.config.rcnn_keys import RCNN_KEYS
-from mask2former_mt.data.augment import FLIPS
+from mask2former_mt.data.augment import CROP_TYPES, FLIPS
 from mask2former_mt.modeling.backbone.swin import D2SwinTransformer
 from mask2former_mt.modeling.backbone.timm_backbone import build_timm_backbone
 from mask2former_mt.modeling.mask_rcnn import MultiTaskRCNN, build_timm_fpn_backbone
@@ -48,6 +48,8 @@ from mask2former_mt.modeling.meta_arch import MultiTaskMaskFormer
 from mask2former_mt.solver.optimizer import CLIPPERS
 from mask2former_mt.solver.schedule import SCHEDULES
 
+# Values of INPUT.DATASET_MAPPER_NAME that INPUT.CROP belongs to.
+CROPPING = ("mask_former_semantic", "mask_former_panoptic", "mask_former_instance")
 COLOUR = list_of(3, between(-1000, 1000))
 
 
@@ -112,6 +114,11 @@ READ: dict[str, dict[str, Rule]] = {
         "MAX_SIZE_TEST": count(1, MOST_PIXELS),
         "RANDOM_FLIP": one_of(FLIPS),
         "FORMAT": one_of(("RGB", "BGR")),
+    },
+    "INPUT.CROP": {
+        "ENABLED": SWITCH,
+        "TYPE": one_of(CROP_TYPES),
+        "SIZE": list_of(2, up_to(MOST_PIXELS)),
     },
     "DATASETS": {"TRAIN": each(NAME), "TEST": each(NAME)},
     "DATALOADER": {
@@ -237,7 +244,7 @@ UNREAD: tuple[Unread, ...] = (
     ),
     Unread(
         ("MODEL.SEM_SEG_HEAD.IGNORE_VALUE",),
-        "of semantic labels; instances have no pixel to ignore",
+        "a dataset says itself which of its pixels are ignored",
     ),
     Unread(
         ("MODEL.SEM_SEG_HEAD.LOSS_WEIGHT",),
@@ -260,7 +267,15 @@ UNREAD: tuple[Unread, ...] = (
         lambda cfg: cfg.MODEL.BACKBONE.NAME not in (TIMM, TIMM_FPN),
     ),
     Unread(
-        ("INPUT.CROP",), "use INPUT.AUGMENTATIONS with {name: crop, size: [HEIGHT, WIDTH]}, or lsj"
+        ("INPUT.CROP",),
+        f"INPUT.DATASET_MAPPER_NAME is none of {', '.join(CROPPING)}; use them, or INPUT."
+        "AUGMENTATIONS with {name: crop, size: [HEIGHT, WIDTH]} or lsj",
+        lambda cfg: bool(cfg.INPUT.AUGMENTATIONS) or cfg.INPUT.DATASET_MAPPER_NAME not in CROPPING,
+    ),
+    Unread(
+        tuple(f"INPUT.CROP.{key}" for key in ("TYPE", "SIZE", "SINGLE_CATEGORY_MAX_AREA")),
+        "INPUT.CROP.ENABLED is False",
+        lambda cfg: not cfg.INPUT.CROP.ENABLED,
     ),
     Unread(("INPUT.MASK_FORMAT",), "polygons and RLEs are both read, and drawn as bitmaps"),
     Unread(

@@ -286,9 +286,12 @@ KEYS: dict[str, tuple[Key, ...]] = {
         # Who gets a pixel that several instances claim: "keep", all of them; "last", the last one
         # in the annotations; "smallest_on_top", the smallest one.
         Key("MASK_OVERLAP", "keep", one_of(OVERLAP_POLICIES)),
-        # Training augmentation. "coco_instance_lsj": flip, large-scale jitter, crop of fixed size.
-        # "plain": resize of the shorter side (MIN_SIZE_TRAIN) and flip. The published default,
-        # "mask_former_semantic", is read as "coco_instance_lsj".
+        # What is learned, and the training augmentation. "coco_instance_lsj", "coco_panoptic_lsj":
+        # flip, large-scale jitter, crop of fixed size. "mask_former_semantic" (the classes that are
+        # in a picture, a mask each), "mask_former_panoptic", "mask_former_instance": resize of the
+        # shorter side (MIN_SIZE_TRAIN), CROP, flip. "plain": that resize and flip, for whatever
+        # the dataset holds. The published default, "mask_former_semantic", is read as
+        # "coco_instance_lsj" where the dataset holds instances.
         Key("DATASET_MAPPER_NAME", "mask_former_semantic", one_of(MAPPER_NAMES)),
         # Random brightness, contrast and saturation.
         Key("COLOR_AUG_SSD", False),
@@ -308,8 +311,9 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("PANEL_PERIOD", 1000, count(0, MANY)),
     ),
     "INPUT.CROP": (
-        # Published, of the semantic mapper's crop; without effect on instances.
-        Key("SINGLE_CATEGORY_MAX_AREA", 1.0),
+        # Of semantic and panoptic data: a crop is drawn again, up to ten times, while one class
+        # covers this share of its pixels or more, ignored ones not counted; 1: never.
+        Key("SINGLE_CATEGORY_MAX_AREA", 1.0, up_to(1)),
     ),
     "DATALOADER": (
         # What a training sample does whose image or annotations cannot be used: "raise" ends the

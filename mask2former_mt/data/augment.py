@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from mask2former_mt.data.copy_paste import CopyPaste
+from mask2former_mt.data.segment_objects import IGNORED
+from mask2former_mt.data.target_kinds import INSTANCES, TARGETS
 from mask2former_mt.data.transforms import (
     PAD_VALUE,
     VOID,
@@ -22,26 +25,36 @@ from mask2former_mt.data.transforms import (
     ResizeShortestEdge,
 )
 
-# The published default name stands in every published base YAML; for instances it means LSJ here.
-_LSJ_NAMES = ("coco_instance_lsj", "mask_former_semantic")
+LOGGER = logging.getLogger("mask2former_mt")
+
 # Of INPUT.DATASET_MAPPER_NAME.
-MAPPER_NAMES = ("plain", *_LSJ_NAMES)
+MAPPER_NAMES = tuple(TARGETS)
+# Of INPUT.CROP.TYPE.
+CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
 # Of INPUT.RANDOM_FLIP.
 FLIPS = ("none", "horizontal", "vertical")
 
 
-def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+def build_train_augmentations(cfg: CfgNode, target: str = INSTANCES) -> list[T.Augmentation]:
     """The augmentations of INPUT.AUGMENTATIONS; where it is empty, of INPUT.DATASET_MAPPER_NAME.
 
-    `coco_instance_lsj` (and the published default, `mask_former_semantic`): flip, large-scale
-    jitter by INPUT.MIN_SCALE..MAX_SCALE of INPUT.IMAGE_SIZE, then a crop of IMAGE_SIZE, padded on
-    the right and at the bottom. `plain`: ResizeShortestEdge by INPUT.MIN_SIZE_TRAIN, then flip.
+    `coco_instance_lsj`, `coco_panoptic_lsj`: flip, large-scale jitter by INPUT.MIN_SCALE..MAX_SCALE
+    of INPUT.IMAGE_SIZE, then a crop of IMAGE_SIZE, padded on the right and at the bottom. `plain`:
+    ResizeShortestEdge by INPUT.MIN_SIZE_TRAIN, then flip. `mask_former_semantic`,
+    `mask_former_panoptic`, `mask_former_instance`: the same resize, INPUT.CROP, then flip. The
+    published files of instances leave `mask_former_semantic`, the default, as it is: for instances
+    it is `coco_instance_lsj`, and the log says so.
+
+    Args:
+        cfg: the config.
+        target: what is learned, see `target_kinds`.
 
     Raises:
         ValueError: an unknown mapper name or INPUT.RANDOM_FLIP, or what `named_augmentations`
             refuses.
 
-    Source: Ghiasi et al., "Simple Copy-Paste", for large-scale jitter.
+    Source: Ghiasi et al., "Simple Copy-Paste", for large-scale jitter; Mask2Former's dataset
+        mappers, whose INPUT.COLOR_AUG_SSD shifts hues, too.
     """
     if cfg.INPUT.AUGMENTATIONS:
         return named_augmentations(cfg.INPUT.AUGMENTATIONS, image_format=cfg.INPUT.FORMAT)
@@ -52,17 +65,39 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     ):
         if value not in choices:
             raise ValueError(f"INPUT.{key} must be one of {list(choices)}, got {value!r}")
+    if name == "mask_former_semantic" and target == INSTANCES:
+        LOGGER.info(
+            f"INPUT.DATASET_MAPPER_NAME {name!r}, the default, learns from maps of classes: the "
+            "dataset has instances, and it is read as 'coco_instance_lsj'"
+        )
+        name = "coco_instance_lsj"
     flips = [] if direction == "none" else _flip(direction=direction)
     colors = _color(cfg.INPUT.FORMAT) if cfg.INPUT.COLOR_AUG_SSD else []
-    if name == "plain":
-        resize = ResizeShortestEdge(
-            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    if name in ("coco_instance_lsj", "coco_panoptic_lsj"):
+        jitter = _lsj(
+            size=cfg.INPUT.IMAGE_SIZE, min_scale=cfg.INPUT.MIN_SCALE, max_scale=cfg.INPUT.MAX_SCALE
         )
-        return [*colors, resize, *flips]
-    jitter = _lsj(
-        size=cfg.INPUT.IMAGE_SIZE, min_scale=cfg.INPUT.MIN_SCALE, max_scale=cfg.INPUT.MAX_SCALE
+        return [*colors, *flips, *jitter]
+    resize = ResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
     )
-    return [*colors, *flips, *jitter]
+    if name == "plain":
+        return [*colors, resize, *flips]
+    return [resize, *_random_crop(cfg.INPUT.CROP, target), *colors, *flips]
+
+
+def _random_crop(crop: CfgNode, target: str) -> list[T.Augmentation]:
+    """Of INPUT.CROP. Up to ten crops are drawn, until one shows two classes or more, none of them
+    on more than SINGLE_CATEGORY_MAX_AREA of the pixels that are not ignored."""
+    if not crop.ENABLED:
+        return []
+    if target == INSTANCES or crop.SINGLE_CATEGORY_MAX_AREA >= 1:
+        return [T.RandomCrop(crop.TYPE, crop.SIZE)]
+    return [
+        T.RandomCrop_CategoryAreaConstraint(
+            crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignored_category=IGNORED
+        )
+    ]
 
 
 def flips_of(augmentations: Sequence[T.Augmentation]) -> set[str]:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
     DatasetFromList,
+    MetadataCatalog,
     build_batch_data_loader,
     build_detection_train_loader,
 )
@@ -24,6 +25,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mask2former_mt.data.monitor import Contents, count_contents
 from mask2former_mt.data.seeding import seeded
+from mask2former_mt.data.target_kinds import SEMANTIC
 from mask2former_mt.dataset.catalog import labels_of, map_onto, relabelled
 
 
@@ -110,18 +112,23 @@ class TrainLoader:
         return iter(self.loader)
 
 
-def build_train_loader(cfg: CfgNode, mapper: Callable[[Mapping], dict | None]) -> TrainLoader:
+def build_train_loader(
+    cfg: CfgNode,
+    mapper: Callable[[Mapping], dict | None],
+    records: list[dict] | None = None,
+) -> TrainLoader:
     """detectron2's loader of DATASETS.TRAIN, with its sampler, batches, workers and grouping.
 
     Args:
         cfg: with SEED not negative, the order of the records follows from it alone.
         mapper: makes a sample of each record with its `draw`. If it has a method `paste_from`,
             that is called with the records.
+        records: of `build_records`; None: they are built here.
 
     Raises:
         ValueError: a dataset without a length, whose samples cannot be numbered.
     """
-    records = build_records(cfg)
+    records = build_records(cfg) if records is None else records
     with seeded(cfg.SEED) if cfg.SEED >= 0 else contextlib.nullcontext():
         arguments = build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)
     sampler, records = arguments.pop("sampler"), arguments.pop("dataset")
@@ -156,6 +163,7 @@ def build_records(cfg: CfgNode) -> list[dict]:
                 f"dataset {dataset!r} must be a list of records, got a {type(own).__name__}; its "
                 "samples have no numbers to reproduce them by"
             )
+        own = _with_classes_of_numbers(own, dataset)
         if labels_of(dataset).lists != labels.lists:
             own = relabelled(own, map_onto(labels, dataset, "their union"))
         records += own
@@ -166,6 +174,18 @@ def build_records(cfg: CfgNode) -> list[dict]:
     if labels.class_names and "annotations" in records[0]:
         print_instances_class_histogram(records, labels.class_names)
     return records
+
+
+def _with_classes_of_numbers(records: list[dict], dataset: str) -> list[dict]:
+    """Says in records with a map of classes what its numbers mean, as `read_objects` reads it."""
+    ignored = MetadataCatalog.get(dataset).get("ignore_label", 255)
+    classes = tuple(range(len(labels_of(dataset).class_names)))
+    return [
+        {"ignore_label": ignored, "semantic_classes": classes, **record}
+        if SEMANTIC in record
+        else record
+        for record in records
+    ]
 
 
 def _prefetching(workers: int, batch: int) -> dict[str, int]:

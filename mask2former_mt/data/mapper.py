@@ -13,10 +13,12 @@ from detectron2.data import transforms as T
 
 from mask2former_mt.data.augment import build_test_augmentations, build_train_augmentations
 from mask2former_mt.data.copy_paste import PasteInput, layers_of
-from mask2former_mt.data.instances import TargetMaker, objects_of
+from mask2former_mt.data.instances import TargetMaker
 from mask2former_mt.data.integrity import check_sample
 from mask2former_mt.data.layer_masks import Layer
 from mask2former_mt.data.seeding import seeded
+from mask2former_mt.data.segment_objects import PictureObjects, read_objects
+from mask2former_mt.data.target_kinds import INSTANCES
 from mask2former_mt.data.transforms import PadToMultiple
 from mask2former_mt.dataset.images import check_image_size, read_image
 from mask2former_mt.structures import SubcategorySpec
@@ -34,6 +36,8 @@ class MultiTaskInstanceMapper:
         augmentations: detectron2's, applied to the image and the masks alike.
         image_format: "RGB" or "BGR", the channels' order in the image tensor.
         spec: the dataset's S subcategories.
+        target: what is learned of a picture, see `target_kinds`: its instances; each class that is
+            in it, one mask for each; or its panoptic segments.
         size_divisibility: a training image is padded on the right and at the bottom to a multiple
             of it; 0 or less: it is not.
         min_visible_pixels, min_visible, mask_overlap: see `TargetMaker`.
@@ -53,6 +57,7 @@ class MultiTaskInstanceMapper:
         augmentations: Sequence[T.Augmentation],
         image_format: str,
         spec: SubcategorySpec,
+        target: str = INSTANCES,
         size_divisibility: int = 0,
         min_visible_pixels: int = 1,
         min_visible: float = 0.0,
@@ -65,7 +70,11 @@ class MultiTaskInstanceMapper:
             raise ValueError(f"INPUT.FORMAT must be 'RGB' or 'BGR', got {image_format!r}")
         pad = [PadToMultiple(size_divisibility)] if is_train and size_divisibility > 0 else []
         self.is_train = is_train
+        self.target = target
         self.augmentations = T.AugmentationList([*augmentations, *pad])
+        self._crops_by_class = any(
+            isinstance(a, T.RandomCrop_CategoryAreaConstraint) for a in self.augmentations.augs
+        )
         self.image_format = image_format
         self.size_divisibility = size_divisibility
         self.targets = TargetMaker(
@@ -79,13 +88,17 @@ class MultiTaskInstanceMapper:
         self.records = records
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool, spec: SubcategorySpec) -> dict:
-        build = build_train_augmentations if is_train else build_test_augmentations
+    def from_config(
+        cls, cfg: CfgNode, is_train: bool, spec: SubcategorySpec, target: str = INSTANCES
+    ) -> dict:
         return {
             "is_train": is_train,
-            "augmentations": build(cfg),
+            "augmentations": build_train_augmentations(cfg, target)
+            if is_train
+            else build_test_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
             "spec": spec,
+            "target": target,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "min_visible": cfg.INPUT.MIN_VISIBLE,
             "mask_overlap": cfg.INPUT.MASK_OVERLAP,
@@ -101,8 +114,9 @@ class MultiTaskInstanceMapper:
         """Maps one image; the dataset dict stays as it is.
 
         Args:
-            dataset_dict: detectron2's; each annotation may have `subcategories`, S labels in
-                {-1, 0..K_s}, and without it all of them are unknown. With `draw`, the sample's
+            dataset_dict: detectron2's; each annotation, or each of `segments_info`, may have
+                `subcategories`, S labels in {-1, 0..K_s}, and without it all of them are unknown;
+                see `read_objects`. With `draw`, the sample's
                 number in the training stream (at least 0), the same sample comes of it every
                 time; without, what is random comes from NumPy's global generator.
 
@@ -122,7 +136,7 @@ class MultiTaskInstanceMapper:
         """
         draw, file_name = dataset_dict.get("draw"), dataset_dict["file_name"]
         with contextlib.nullcontext() if draw is None else seeded(self.seed, draw):
-            aug_input = self._read(dataset_dict)
+            aug_input, objects = self._read(dataset_dict)
             height, width = aug_input.image.shape[:2]
             transforms = self.augmentations(aug_input)
         # The augmentations leave views with negative strides, which torch does not take.
@@ -136,7 +150,7 @@ class MultiTaskInstanceMapper:
         }
         if not self.is_train:
             return mapped
-        layers = layers_of(objects_of(dataset_dict), transforms, (height, width), file_name)
+        layers = layers_of(objects.annotations, transforms, (height, width), file_name)
         targets = self.targets.make(layers, tuple(image.shape[-2:]))
         mapped |= {**targets._asdict(), "transforms": transforms, "draw": draw}
         check_sample(mapped, num_subcategories=len(self.targets.spec))
@@ -167,10 +181,10 @@ class MultiTaskInstanceMapper:
             record = self.records[index]
             if record["file_name"] == not_from:
                 continue
-            aug_input = self._read(record)
+            aug_input, objects = self._read(record)
             size = aug_input.image.shape[:2]
             transforms = T.AugmentationList(augmentations)(aug_input)
-            (layer,) = layers_of(objects_of(record), transforms, size, record["file_name"])
+            (layer,) = layers_of(objects.annotations, transforms, size, record["file_name"])
             return aug_input.image, layer
         return None
 
@@ -178,10 +192,19 @@ class MultiTaskInstanceMapper:
         """The objects that copy-paste may take; see `TargetMaker.visible`."""
         return self.targets.visible(layer, size)
 
-    def _read(self, record: Mapping) -> PasteInput:
+    def annotations_of(self, record: Mapping, size: tuple[int, int]) -> list[Mapping]:
+        """The objects that are learned of a picture of `size` (H, W), as they were annotated."""
+        return read_objects(record, self.target, size).annotations
+
+    def _read(self, record: Mapping) -> tuple[PasteInput, PictureObjects]:
         image = read_image(record["file_name"], self.image_format, self.depth_range)
-        check_image_size(record, *image.shape[:2])
-        return PasteInput(image, file_name=record["file_name"], donors=self)
+        size = image.shape[:2]
+        check_image_size(record, *size)
+        objects = read_objects(record, self.target, size) if self.is_train else PictureObjects([])
+        aug_input = PasteInput(image, file_name=record["file_name"], donors=self)
+        if self._crops_by_class:
+            aug_input.sem_seg = objects.classes
+        return aug_input, objects
 
 
 def _some_seed() -> int:

@@ -154,10 +154,14 @@ class Contents:
 
 
 def count_contents(records: Iterable[Mapping], spec: SubcategorySpec) -> Contents:
-    """Counts what is in dataset dicts; without `subcategories` all labels are unknown."""
+    """Counts what is in dataset dicts; without `subcategories` all labels are unknown.
+
+    What only the pixels of a map of classes show is not counted.
+    """
     classes, values, per_picture = Counter(), [Counter() for _ in spec], []
     for record in records:
-        objects = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
+        listed = record.get("annotations", record.get("segments_info", ()))
+        objects = [a for a in listed if not a.get("iscrowd", 0)]
         per_picture.append(len(objects))
         for annotation in objects:
             classes[annotation["category_id"]] += 1

@@ -191,7 +191,8 @@ def labels_of(*dataset_names: str) -> Labels:
 
 def _labels_of(dataset_name: str) -> Labels:
     spec, metadata = spec_of(dataset_name), MetadataCatalog.get(dataset_name)
-    class_names = tuple(metadata.get("thing_classes", ()))
+    # Of datasets without things, detectron2's list what they have as stuff.
+    class_names = tuple(metadata.get("thing_classes", None) or metadata.get("stuff_classes", ()))
     class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None) or {
         index + 1: index for index in range(len(class_names))
     }
@@ -219,14 +220,20 @@ def map_onto(labels: Labels, dataset_name: str, target_name: str) -> LabelMap:
 def relabelled(records: Iterable[Mapping], to_target: LabelMap) -> list[dict]:
     """Copies of dataset dicts, also of a dataset that others registered, with the target's labels.
 
-    The annotations' outlines are not copied.
+    The annotations' outlines are not copied, and maps of classes or segments stay as they are:
+    `semantic_classes` says what a map's numbers mean.
     """
-    return [
-        {**record, "annotations": [_relabelled(a, to_target) for a in record["annotations"]]}
-        if "annotations" in record
-        else {**record}
-        for record in records
-    ]
+    return [_relabelled_record(record, to_target) for record in records]
+
+
+def _relabelled_record(record: Mapping, to_target: LabelMap) -> dict:
+    copy = {**record}
+    for key in ("annotations", "segments_info"):
+        if key in copy:
+            copy[key] = [_relabelled(entry, to_target) for entry in copy[key]]
+    if "semantic_classes" in copy:
+        copy["semantic_classes"] = tuple(to_target.classes[c] for c in copy["semantic_classes"])
+    return copy
 
 
 def _relabelled(annotation: Mapping, to_target: LabelMap) -> dict:

@@ -184,14 +184,15 @@ def _named(datasets: Sequence[str]) -> str:
 def _stuff_classes(labels: Labels, datasets: Sequence[str]) -> list[int]:
     """The classes that datasets list and that none of them has among its things.
 
-    detectron2's panoptic datasets list all classes, and map the ids of things only.
+    detectron2's panoptic datasets list all classes, and map the ids of things only; its semantic
+    ones have no things.
     """
     listed, things = set(), set()
     for dataset in datasets:
         metadata = MetadataCatalog.get(dataset)
+        listed |= set(labels_of(dataset).class_names)
         class_names = metadata.get("thing_classes", ())
         class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None) or {}
-        listed |= set(class_names)
         things |= {class_names[index] for index in class_of_id.values()} or set(class_names)
     stuff = listed - things
     return [index for index, name in enumerate(labels.class_names) if name in stuff]

@@ -61,6 +61,8 @@ def _of_schedule(cfg: CfgNode) -> Iterator[str]:
 
 
 def _of_unseen_labels(labels: Labels, contents: Contents) -> Iterator[str]:
+    if not contents.per_picture.any():
+        return  # maps of classes, whose pixels nobody counted
     lists = [("classes", labels.class_names, contents.classes)]
     lists += [
         (f"values of subcategory {s.name!r}", s.values, counts)

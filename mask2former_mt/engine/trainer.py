@@ -25,10 +25,11 @@ from torch import nn
 from mask2former_mt.config import require_device
 from mask2former_mt.data.augment import flips_of
 from mask2former_mt.data.bad_samples import BadSampleLedger, SkipBadSamples
-from mask2former_mt.data.loader import build_train_loader
+from mask2former_mt.data.loader import build_records, build_train_loader
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
 from mask2former_mt.data.monitor import ShareWatch, WatchedLoader
 from mask2former_mt.data.side_names import unflipped_sides
+from mask2former_mt.data.target_kinds import target_of
 from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
 from mask2former_mt.engine.hooks import SampleHook
@@ -193,13 +194,15 @@ class MultiTaskTrainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         labels, limit = labels_of_run(cfg), cfg.DATALOADER.MAX_BAD_SAMPLES
-        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=labels.spec)
+        records = build_records(cfg)
+        target = target_of(cfg.INPUT.DATASET_MAPPER_NAME, records)
+        mapper = MultiTaskInstanceMapper(cfg, is_train=True, spec=labels.spec, target=target)
         if flips_of(mapper.augmentations.augs):
             for message, remedy in unflipped_sides(labels.class_names, labels.spec):
                 LOGGER.warning(f"DATASETS.TRAIN: {message}; {remedy}")
         if cfg.DATALOADER.ON_BAD_SAMPLE == "skip":
             mapper = SkipBadSamples(mapper, limit=limit)
-        loader = build_train_loader(cfg, mapper)
+        loader = build_train_loader(cfg, mapper, records)
         for text in warnings_at_start(cfg, labels, loader.contents):
             LOGGER.warning(text)
         counts, alarm = loader.contents.classes, cfg.INPUT.SHARE_ALARM

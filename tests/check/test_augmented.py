@@ -105,7 +105,7 @@ def test_each_record_is_drawn_once_before_any_comes_again(pictures):
         return real(record)
 
     noting.targets, noting.image_format, noting.seed = mapper.targets, "RGB", mapper.seed
-    noting.paste_from = mapper.paste_from
+    noting.paste_from, noting.annotations_of = mapper.paste_from, mapper.annotations_of
     drawn(noting, records, 4)
     assert [draw for draw, _ in seen] == [0, 1, 2, 3]
     assert seen[0][1] == seen[2][1] != seen[1][1] == seen[3][1]

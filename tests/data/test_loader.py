@@ -227,6 +227,22 @@ def test_several_datasets_are_one_list_labelled_by_their_union(name, tmp_path):
     assert labels_of("noise_train", "other_train").class_names == ("often", "rare", "new")
 
 
+def test_maps_of_classes_and_segments_are_labelled_by_the_union(name):
+    """Datasets as others register them, one of which lists the same classes the other way round."""
+    records = {
+        "classes_ab": [{"sem_seg_file_name": "1.png"}],
+        "classes_ba": [{"sem_seg_file_name": "2.png"}, {"segments_info": [{"category_id": 0}]}],
+    }
+    for dataset, listed in records.items():
+        DatasetCatalog.register(dataset, lambda listed=listed: listed)
+        MetadataCatalog.get(dataset).set(stuff_classes=list(dataset[-2:]), ignore_label=9)
+    built = build_records(_cfg(name, **{"DATASETS.TRAIN": tuple(records)}))
+    # a 0, b 1: in the second dataset's maps number 0 is b.
+    assert [record.get("semantic_classes") for record in built] == [(0, 1), (1, 0), None]
+    assert [record.get("ignore_label") for record in built] == [9, 9, None]
+    assert built[2]["segments_info"] == [{"category_id": 1}]
+
+
 def test_a_stream_without_numbers_is_refused(name):
     class Records(torch.utils.data.IterableDataset):
         def __iter__(self):
