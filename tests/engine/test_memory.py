@@ -17,11 +17,13 @@ def faults(mib=48):
         torch.empty(mib * 2**20, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
-without = faults()
+def settled():
+    # A kept block is taken again once one has room for the alignment, which may take some rounds.
+    return min(faults() for _ in range(12))
+
+without = settled()
 assert keep_large_blocks()
-faults()
-kept = faults()
+kept = settled()
 usual_blocks()
 # Larger than any hole between the blocks in use, which would be taken for it.
 faults(256)
