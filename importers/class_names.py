@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from mask2former_mt.importers.source import Report, Source
 
-from mask2former_mt.dataset.rle import as_id
+from mask2former_mt.dataset.json_values import as_id
 from mask2former_mt.label_lists import alike_names
 
 

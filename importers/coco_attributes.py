@@ -25,13 +25,12 @@ from mask2former_mt.importers.attribute_choice import Survey
 from mask2former_mt.importers.source import Request, Source, SourceObject, SourceSplit, Texts
 
 from mask2former_mt.dataset.document import read_document
-from mask2former_mt.dataset.listed_pictures import find_pictures
+from mask2former_mt.dataset.json_values import as_id, is_int
+from mask2former_mt.dataset.picture_search import PictureSearch
 from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import as_id, is_int
 
 # Of an annotation; null is as good as none.
-_KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd")
-OWN_KEYS = (*_KEYS, "iscrowd")
+OWN_KEYS = ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd")
 _ATTRIBUTES_KEY = "attributes"
 # Of Fashionpedia and PACO.
 _LISTED_KEY = "attribute_ids"
@@ -180,7 +179,7 @@ class CocoFiles:
             if names and os.path.isfile(folder / _portable(names[0], folder)):
                 return folder
         for folder in candidates:
-            if names and find_pictures(folder, names[:1], set()):
+            if names and PictureSearch(folder).find(names[0]):
                 return folder
         raise FileNotFoundError(
             f"{file}: the pictures are in none of {', '.join(map(str, candidates))}; give their "
@@ -196,7 +195,7 @@ class CocoFiles:
                 "boxes without a mask",
             )
             return None
-        return {key: entry[key] for key in _KEYS if entry.get(key) is not None}
+        return {key: entry[key] for key in OWN_KEYS if entry.get(key) is not None}
 
 
 def _image(entry: dict, root: Path, kept_keys: tuple[str, ...]) -> dict:

@@ -16,6 +16,7 @@ Source: github.com/wkentaro/labelme, labelme/_label_file.py and examples/instanc
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -41,7 +42,7 @@ from mask2former_mt.importers.picture_files import check_size, pictures_below, s
 from mask2former_mt.importers.source import Report, Request, Source
 
 from mask2former_mt.dataset.document import parse_json
-from mask2former_mt.dataset.listed_pictures import find_pictures
+from mask2former_mt.dataset.picture_search import PictureSearch
 from mask2former_mt.dataset.problems import shown
 
 _NO_OBJECTS = ("__ignore__", "_background_")
@@ -76,6 +77,7 @@ class _Reader:
     def __init__(self, request: Request) -> None:
         self.survey, self.others = Survey(), OtherKeys(_OWN_KEYS, request)
         self._request, self._report = request, request.report
+        self._search_in = functools.cache(PictureSearch)
 
     def read_folder(
         self, folder: Path, json_files: list[Path], image_root: Path | None
@@ -116,7 +118,7 @@ class _Reader:
                 f"{file} is no LabelMe file: it needs a list of JSON objects 'shapes', got {got}; "
                 "move other files elsewhere"
             )
-        picture_file = _find_picture(file, document, image_root)
+        picture_file = self._find_picture(file, document, image_root)
         height, width = size_of_picture(picture_file)
         declared = {key: document.get(key) for key in ("imageHeight", "imageWidth")}
         try:
@@ -133,6 +135,29 @@ class _Reader:
             for parts in _group(file, shapes, self._report)
         ]
         return LabelledPicture(picture_file, height, width, [item for item in objects if item])
+
+    def _find_picture(self, file: Path, document: dict, image_root: Path | None) -> Path:
+        name = document.get("imagePath")
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise ValueError(f"{file}: 'imagePath' must name the picture, got {shown(name)}")
+        # LabelMe for Windows writes backslashes.
+        portable = name.replace("\\", "/")
+        base = os.path.basename(portable)
+        candidates = [file.parent / name, file.parent / portable, file.parent / base]
+        if image_root is not None:
+            candidates = [image_root / portable, image_root / base]
+        for candidate in candidates:
+            if os.path.isfile(candidate):
+                return Path(os.path.abspath(candidate))
+        root = file.parent if image_root is None else image_root
+        found = self._search_in(root).find(name)
+        if found is not None:
+            return Path(os.path.abspath(root / found))
+        inside = "; 'imageData' holds it: save it there" if document.get("imageData") else ""
+        raise FileNotFoundError(
+            f"{file}: the picture {name!r} is not there; put it back, or give its folder with "
+            f"--images{inside}"
+        )
 
     def _read_object(
         self,
@@ -175,30 +200,6 @@ class _Reader:
         origin, shape = parts[0]
         segmentation = segmentation_of(polygons, masks, height, width)
         return LabelledObject(origin, shape["label"], segmentation, self.survey.add(attributes))
-
-
-def _find_picture(file: Path, document: dict, image_root: Path | None) -> Path:
-    name = document.get("imagePath")
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise ValueError(f"{file}: 'imagePath' must name the picture, got {shown(name)}")
-    # LabelMe for Windows writes backslashes.
-    portable = name.replace("\\", "/")
-    base = os.path.basename(portable)
-    candidates = [file.parent / name, file.parent / portable, file.parent / base]
-    if image_root is not None:
-        candidates = [image_root / portable, image_root / base]
-    for candidate in candidates:
-        if os.path.isfile(candidate):
-            return Path(os.path.abspath(candidate))
-    root = file.parent if image_root is None else image_root
-    found = find_pictures(root, [name], set())
-    if found:
-        return Path(os.path.abspath(root / found[name]))
-    inside = "; 'imageData' holds it: save it there" if document.get("imageData") else ""
-    raise FileNotFoundError(
-        f"{file}: the picture {name!r} is not there; put it back, or give its folder with "
-        f"--images{inside}"
-    )
 
 
 def _group(file: Path, shapes: list[dict], report: Report) -> list[list[tuple[str, dict]]]:

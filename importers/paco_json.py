@@ -24,8 +24,8 @@ from mask2former_mt.importers.coco_attributes import OWN_KEYS, CocoFiles, is_int
 from mask2former_mt.importers.fashionpedia_json import NO_OPTION, choose_listed
 from mask2former_mt.importers.source import Request, Source, Texts
 
+from mask2former_mt.dataset.json_values import is_int
 from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import is_int
 
 _TYPES_KEY = "attr_type_to_attr_idxs"
 _ANNOTATION_KEYS = (*OWN_KEYS, "attribute_ids", "dom_color_ids", "obj_ann_id")

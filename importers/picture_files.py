@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mask2former_mt.dataset.images import read_picture_header
 from mask2former_mt.dataset.picture_formats import is_picture_name
+from mask2former_mt.dataset.picture_search import PictureSearch
 from mask2former_mt.dataset.problems import shown
 
 
@@ -68,15 +68,15 @@ class PictureFinder:
         beside = Path(os.path.abspath(file)).parent
         self._folders = [beside / "images", beside.parent / "images", beside]
         # Everything below it is looked through, but not what may be a home folder.
-        self._deep = [below for below in self._folders[:2] if os.path.isdir(below)]
+        deep = self._folders[:2]
         if folder is not None:
-            self._folders = self._deep = [Path(os.path.abspath(folder))]
-        self._by_name: dict[str, list[Path]] | None = None
+            self._folders = deep = [Path(os.path.abspath(folder))]
+        self._searches = [PictureSearch(below) for below in deep]
 
     def find(self, *names: str) -> Path:
         """The picture of the first of the names that is there.
 
-        A name may have folders that are not there, or be in another Unicode form.
+        A name may differ from the file's as `PictureSearch` allows.
 
         Raises:
             FileNotFoundError: none of them, or several pictures that could be meant.
@@ -88,7 +88,7 @@ class PictureFinder:
                     if part and os.path.isfile(folder / part):
                         return Path(os.path.normpath(folder / part))
         for name in portable:
-            alike = self._listed().get(_name_key(name), [])
+            alike = [s.folder / path for s in self._searches for path in s.candidates(name)]
             if len(alike) == 1:
                 return alike[0]
             if alike:
@@ -100,19 +100,6 @@ class PictureFinder:
             f"the picture {shown(names[0])} is in none of {folders}; put it back, or give its "
             "folder with --images"
         )
-
-    def _listed(self) -> dict[str, list[Path]]:
-        """The pictures that may be looked through, by name."""
-        if self._by_name is None:
-            self._by_name = {}
-            for folder in self._deep:
-                for file in pictures_below(folder):
-                    self._by_name.setdefault(_name_key(file.name), []).append(file)
-        return self._by_name
-
-
-def _name_key(name: str) -> str:
-    return unicodedata.normalize("NFC", os.path.basename(name))
 
 
 def common_folder(files: Iterable[Path]) -> Path:

@@ -22,8 +22,8 @@ from mask2former_mt.importers.source import Report, Request, Source, SourceObjec
 from mask2former_mt.check.repair import clean_document
 from mask2former_mt.dataset.conventions import Conventions
 from mask2former_mt.dataset.document import read_header, root_category
+from mask2former_mt.dataset.json_values import as_id
 from mask2former_mt.dataset.problems import ERROR, Problem
-from mask2former_mt.dataset.rle import as_id
 from mask2former_mt.dataset.split import Split, SplitFiles
 from mask2former_mt.files import refuse_inputs, write_whole
 from mask2former_mt.structures import SubcategorySpec

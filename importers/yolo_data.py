@@ -22,8 +22,8 @@ import yaml
 from mask2former_mt.importers.picture_files import pictures_below
 from mask2former_mt.importers.source import Report
 
+from mask2former_mt.dataset.json_values import is_int
 from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import is_int
 
 # The splits, and the names of their folders.
 _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}

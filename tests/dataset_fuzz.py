@@ -29,9 +29,8 @@ from mask2former_mt.check.check import check_dataset, find_splits
 from mask2former_mt.check.check_report import report_json
 from mask2former_mt.check.repair import write_clean
 from mask2former_mt.data.rasterize import rasterize
-from mask2former_mt.dataset.annotation_faults import REPAIR
 from mask2former_mt.dataset.catalog import register_dataset_files, spec_of
-from mask2former_mt.dataset.problems import ERROR
+from mask2former_mt.dataset.problems import ERROR, REPAIR
 from mask2former_mt.dataset.split import SplitFiles, read_split
 from mask2former_mt.evaluation import joint
 from mask2former_mt.evaluation.ground_truth import GroundTruth, ground_truth_of

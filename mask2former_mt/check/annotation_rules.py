@@ -13,10 +13,9 @@ import pycocotools.mask as mask_util
 from mask2former_mt.check.geometry import Outline, area_with_holes, read_outline, united_area
 from mask2former_mt.data.rasterize import rasterize
 from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
-from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
+from mask2former_mt.dataset.json_values import is_int
 from mask2former_mt.dataset.polygons import extent_of
-from mask2former_mt.dataset.problems import ERROR, WARNING, Problem
-from mask2former_mt.dataset.rle import is_int
+from mask2former_mt.dataset.problems import ERROR, REPAIR, WARNING, Fault, Problem
 from mask2former_mt.dataset.split import Split
 
 # Side of one cell of the grid on which the network predicts masks, in pixels of its input.
@@ -113,7 +112,7 @@ def scan_annotations(
             "annotation_id": annotation["id"] if is_int(annotation["id"]) else None,
             "index": index,
         }
-        problems = [Problem(**fault._asdict(), **place) for fault in faults]
+        problems = [fault.at(**place) for fault in faults]
         yield ScannedAnnotation(annotation, problems, area)
 
 
@@ -134,7 +133,7 @@ def scan_segmentation(
         return [], None
     x, y, w, h = extent_of(segmentation)
     corners = (x, y, x + w, y + h)
-    outside = _outside(corners, height, width)
+    outside = pixels_outside(corners, height, width)
     if outside > MAX_OUTSIDE_PX:
         return [], None
     faults, holed = [], None
@@ -202,7 +201,7 @@ def _scan_box(box: Sequence[float] | None, height: float, width: float) -> list[
         return []
     x, y, w, h = box
     corners = (x, y, x + w, y + h)
-    if MAX_ROUNDING_PX < _outside(corners, height, width) <= MAX_OUTSIDE_PX:
+    if MAX_ROUNDING_PX < pixels_outside(corners, height, width) <= MAX_OUTSIDE_PX:
         return [_overshoot("'bbox'", corners, height, width)]
     return []
 
@@ -239,7 +238,7 @@ def _too_small(area: float) -> Fault:
     return Fault("smaller-than-stride", message, remedy, WARNING)
 
 
-def _outside(corners: tuple[float, ...], height: float, width: float) -> float:
+def pixels_outside(corners: tuple[float, ...], height: float, width: float) -> float:
     """By how many pixels corners leave the picture."""
     x0, y0, x1, y1 = corners
     return max(-x0, -y0, x1 - width, y1 - height)

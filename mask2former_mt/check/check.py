@@ -27,6 +27,7 @@ from mask2former_mt.check.mirrored_labels import scan_sides
 from mask2former_mt.check.pictures import Picture, scan_picture
 from mask2former_mt.check.statistics import SplitStatistics
 from mask2former_mt.dataset.catalog import read_dataset_file
+from mask2former_mt.dataset.document import UNREADABLE
 from mask2former_mt.dataset.problems import ERROR, KINDS, SEVERITIES, WARNING, Problem, shown
 from mask2former_mt.dataset.split import Split, SplitFiles, read_split
 from mask2former_mt.label_lists import map_by_name, union
@@ -37,8 +38,6 @@ _MAX_WORKERS = 16
 # Pictures under way for each thread: enough to keep it busy, few enough to keep in memory.
 _UNDER_WAY = 8
 _EXIT_CODES = {ERROR: 2, WARNING: 1}
-# What looking for files raises: they are not there or not to be read, or nested too deep.
-_UNREADABLE = (ValueError, OSError, RecursionError, MemoryError)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -122,13 +121,13 @@ def find_splits(yaml_file: Path) -> tuple[list[SplitFiles], list[Problem]]:
     """Reads a dataset YAML; splits that cannot be used are left out, each with a problem."""
     try:
         dataset = read_dataset_file(yaml_file)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return [], [Problem(ERROR, "bad-dataset-file", str(yaml_file), str(error))]
     files, problems = [], []
     for split in dataset.entries:
         try:
             files.append(dataset.files_of(split))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             problems.append(Problem(ERROR, "bad-dataset-file", str(yaml_file), str(error)))
     return files, problems
 

@@ -32,14 +32,16 @@ from mask2former_mt.check.annotation_rules import (
     MAX_ROUNDING_PX,
     Shape,
     identity_of,
+    pixels_outside,
     scan_area,
     scan_segmentation,
 )
 from mask2former_mt.check.geometry import read_outline
 from mask2former_mt.dataset.annotation import MAX_OUTSIDE_PX
 from mask2former_mt.dataset.document import read_document, root_category
+from mask2former_mt.dataset.json_values import as_id, is_int
 from mask2former_mt.dataset.problems import ERROR, WARNING
-from mask2former_mt.dataset.rle import as_id, faults_of_counts, is_int
+from mask2former_mt.dataset.rle import faults_of_counts
 from mask2former_mt.dataset.split import Split, SplitFiles
 from mask2former_mt.files import write_whole
 
@@ -257,7 +259,7 @@ class _Repair:
         if shape is None:
             return entry
         x, y, w, h = annotation["bbox"]
-        is_outside = max(-x, -y, x + w - width, y + h - height) > MAX_ROUNDING_PX
+        is_outside = pixels_outside((x, y, x + w, y + h), height, width) > MAX_ROUNDING_PX
         if "bbox" in entry and (not annotation["has_bbox"] or is_outside):
             entry["bbox"] = self._box_of(shape, size)
             self.repairs[_BOX] += 1

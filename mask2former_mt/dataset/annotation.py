@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 import pycocotools.mask as mask_util
 from detectron2.structures import BoxMode
 
-from mask2former_mt.dataset.annotation_faults import Fault, fault
+from mask2former_mt.dataset.annotation_faults import fault
 from mask2former_mt.dataset.conventions import Conventions
 from mask2former_mt.dataset.document import Header
+from mask2former_mt.dataset.json_values import as_id
 from mask2former_mt.dataset.polygons import (
     LARGEST,
     Corners,
@@ -26,8 +27,8 @@ from mask2former_mt.dataset.polygons import (
     mended_polygons,
     with_holes,
 )
-from mask2former_mt.dataset.problems import ERROR, shown
-from mask2former_mt.dataset.rle import as_id, compressed, faults_of_counts
+from mask2former_mt.dataset.problems import ERROR, Fault, shown
+from mask2former_mt.dataset.rle import compressed, faults_of_counts
 from mask2former_mt.structures import UNKNOWN
 
 # Annotation tools round outwards, and some count pixels from 1: so much beyond the image is clipped

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from mask2former_mt.dataset.problems import ERROR, REPAIR, WARNING, Fault
 
-from mask2former_mt.dataset.problems import ERROR, WARNING
-
-REPAIR = "tools/check_dataset.py --write-clean writes a repaired copy"
 _DRAW = "draw the outline, or remove the annotation"
 _OTHER_PICTURE = "it may belong to another image or size: draw it again"
-
-
-class Fault(NamedTuple):
-    """A problem without its place; see `Problem`."""
-
-    kind: str
-    message: str
-    remedy: str = ""
-    severity: str = ERROR
 
 
 # Severity, kind, message and remedy by name. What leaves the outline in doubt is an error; what

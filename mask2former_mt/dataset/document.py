@@ -14,10 +14,13 @@ from pathlib import Path
 
 import msgspec
 
+from mask2former_mt.dataset.json_values import as_id
 from mask2former_mt.dataset.problems import shown
-from mask2former_mt.dataset.rle import as_id
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import SubcategorySpec
+
+# What reading a file raises: it is not there or not to be read, or it is nested too deep.
+UNREADABLE = (ValueError, OSError, RecursionError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True)

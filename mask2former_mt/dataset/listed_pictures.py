@@ -8,12 +8,12 @@ import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.images import PictureHeader, is_turned, read_picture_header
-from mask2former_mt.dataset.problems import WARNING
+from mask2former_mt.dataset.picture_search import PictureSearch
+from mask2former_mt.dataset.problems import REPAIR, WARNING, Fault
 
 # Headers are read by several threads: most of the time goes into waiting for the disk.
 _THREADS = 8
@@ -106,35 +106,18 @@ def header_of(file: str) -> PictureHeader | Fault:
 def find_pictures(image_root: Path, names: Sequence[str], taken: set[str]) -> dict[str, str]:
     """The pictures that names mean which are no files as they are written.
 
-    A name may have folders that are not there, or Windows' separators; its characters may be
-    composed otherwise (NFC, NFD) or of the other case.
-
     Args:
         image_root: folder of all pictures.
         names: as the JSON has them.
-        taken: paths of pictures that other names are.
+        taken: normalised paths of pictures that other names are.
 
     Returns:
         By name the path below `image_root`, where one picture alone comes into question.
     """
-    pictures = collections.defaultdict(list)
-    wanted = {_parts(name)[-1] for name in names}
-    for folder, _, file_names in os.walk(image_root):
-        for file_name in file_names:
-            path = os.path.join(folder, file_name)
-            if _folded(file_name) in wanted and os.path.normpath(path) not in taken:
-                pictures[_folded(file_name)].append(os.path.relpath(path, image_root))
-    found = {}
-    for name in dict.fromkeys(names):
-        parts = _parts(name)
-        # Those that have most of the name's folders, too.
-        shared = {path: _num_shared(parts, _parts(path)) for path in pictures[parts[-1]]}
-        most = max(shared.values(), default=0)
-        best = [path for path, number in shared.items() if number == most]
-        if len(best) == 1:
-            found[name] = Path(best[0]).as_posix()
+    search = PictureSearch(image_root)
+    found = {name: search.find(name, taken) for name in dict.fromkeys(names)}
     num_names = collections.Counter(found.values())
-    return {name: path for name, path in found.items() if num_names[path] == 1}
+    return {name: path for name, path in found.items() if path and num_names[path] == 1}
 
 
 def _headers(files: Sequence[str]) -> list[PictureHeader | Fault]:
@@ -147,26 +130,6 @@ def _headers(files: Sequence[str]) -> list[PictureHeader | Fault]:
 
 def _is_missing(header: PictureHeader | Fault) -> bool:
     return isinstance(header, Fault) and header.kind == "missing-image"
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """Folders and file of a name, all in one form."""
-    parts = PurePosixPath(_folded(name.replace("\\", "/"))).parts
-    return parts or ("",)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _num_shared(parts: Sequence[str], others: Sequence[str]) -> int:
-    """How many of two names' last parts are the same."""
-    number = 0
-    for part, other in zip(reversed(parts), reversed(others), strict=False):
-        if part != other:
-            break
-        number += 1
-    return number
 
 
 def _renamed(name: str, path: str) -> Fault:

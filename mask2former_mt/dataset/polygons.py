@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pycocotools.mask as mask_util
 
-from mask2former_mt.dataset.annotation_faults import Fault, fault
-from mask2former_mt.dataset.problems import shown
+from mask2former_mt.dataset.annotation_faults import fault
+from mask2former_mt.dataset.problems import Fault, shown
 
 # JSON knows integers that no float can hold: what is larger is no coordinate, and sums of what is
 # not are still floats.

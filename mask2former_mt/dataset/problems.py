@@ -6,9 +6,12 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 ERROR, WARNING = "error", "warning"
 SEVERITIES = (ERROR, WARNING)
+# The remedy of what needs no guess.
+REPAIR = "tools/check_dataset.py --write-clean writes a repaired copy"
 # Every kind of problem and what it means, in the order in which a check shows them.
 KINDS = {
     "bad-dataset-file": "the dataset YAML cannot be used",
@@ -123,6 +126,19 @@ class Problem:
             "annotation_id": self.annotation_id,
             "message": self.text,
         }
+
+
+class Fault(NamedTuple):
+    """A problem without its place; see `Problem`."""
+
+    kind: str
+    message: str
+    remedy: str = ""
+    severity: str = ERROR
+
+    def at(self, file: str, **place: int | None) -> Problem:
+        """The problem in a file, with `image_id`, `annotation_id` and `index` as far as known."""
+        return Problem(**self._asdict(), file=file, **place)
 
 
 def shown(value: object) -> str:

@@ -13,28 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pycocotools.mask as mask_util
 
+from mask2former_mt.dataset.json_values import is_int
+
 # A longer side is a mistake: JPEG knows none, and a mask of it would not fit into memory.
 MAX_SIDE = 65_535
 # Five bits each: six characters hold any length in a picture of MAX_SIDE, seven its difference too.
 _MAX_CHARACTERS = 7
 # Six bits a character, from "0" on; bit 5 says that the run length goes on.
-# As text; ids have no more digits, and Python does not read any number of them.
-_INTEGER = re.compile("-?[0-9]{1,18}")
 _COMPRESSED = re.compile("[0-o]*[0-O]")
-
-
-def is_int(value: object) -> bool:
-    """Whether a JSON value is an integer; in Python a bool is one too, which JSON does not mean."""
-    return type(value) is int
-
-
-def as_id(value: object) -> int | None:
-    """The integer that a JSON value means: 7 for 7, "7" and 7.0; None if it means none."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
-    return value if is_int(value) else None
 
 
 def check_size(size: object, what: str) -> tuple[int, int]:

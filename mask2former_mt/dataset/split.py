@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.document import (
+    UNREADABLE,
     Header,
     read_document,
     read_header,
@@ -18,8 +19,6 @@ from mask2former_mt.dataset.problems import ERROR, Problem, refuse, warnings_tex
 from mask2former_mt.dataset.split_content import SplitContent, SplitFiles
 
 _LOGGER = logging.getLogger(__name__)
-# What reading a JSON file raises: it is not there or not to be read, or it is nested too deep.
-_UNREADABLE = (ValueError, OSError, RecursionError, MemoryError)
 # Splits of one process that are kept; one that changed on disk takes a place of its own.
 _KEPT_SPLITS = 32
 
@@ -150,7 +149,7 @@ def _read_split(files: SplitFiles, stamp: tuple[int, int] | None, opens_pictures
     try:
         document = read_document(files.json_file)
         return Split(files, document, opens_pictures=opens_pictures)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         problem = Problem(ERROR, "bad-annotation-file", str(files.json_file), str(error))
         return Split(files, None, [problem])
 

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mask2former_mt.dataset.annotation import AnnotationReader
-from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
 from mask2former_mt.dataset.conventions import COCO_CONVENTIONS, Conventions
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.document import Header, root_category
+from mask2former_mt.dataset.json_values import as_id, is_int
 from mask2former_mt.dataset.listed_pictures import Size, look_at_pictures
 from mask2former_mt.dataset.misnamed_keys import MisnamedKeys
-from mask2former_mt.dataset.problems import ERROR, WARNING, Problem, shown
-from mask2former_mt.dataset.rle import MAX_SIDE, as_id, faults_of_counts, is_int
+from mask2former_mt.dataset.problems import ERROR, REPAIR, WARNING, Fault, Problem, shown
+from mask2former_mt.dataset.rle import MAX_SIDE, faults_of_counts
 
 # What is wrong with an outline that was drawn on a picture of another size.
 _OF_OTHER_SIZE = ("out-of-bounds", "rle-size-mismatch")
@@ -157,8 +157,7 @@ class SplitContent:
         return known_id
 
     def _add(self, fault: Fault, **place) -> None:
-        place.setdefault("file", str(self._files.json_file))
-        self.problems.append(Problem(**fault._asdict(), **place))
+        self.problems.append(fault.at(**{"file": str(self._files.json_file), **place}))
 
     def _read_images(self, entries: list[dict]) -> list[dict]:
         records = []
@@ -240,8 +239,8 @@ class SplitContent:
 
     def _problem_of_image(self, records: list[dict], position: int, fault: Fault) -> Problem:
         record = records[position]
-        place = {"file": record["file_name"], "image_id": record["image_id"]}
-        return Problem(**fault._asdict(), **place, index=self._indices[position])
+        index = self._indices[position]
+        return fault.at(record["file_name"], image_id=record["image_id"], index=index)
 
     def _read_annotations(self, entries: list[dict | None], records: list[dict]) -> None:
         reader = AnnotationReader(self._header, self._files.conventions)
