@@ -39,10 +39,9 @@ def instances_to_results(
     """Turns the predictions of one image into entries of the results JSON.
 
     Args:
-        instances: `pred_masks` bool (N, H, W) at the original size, or `pred_rles` (N,), already
-            encoded, `scores` (N,), `pred_classes`
-            int64 (N,), and unless S = 0 `pred_subcategories` int64 (N, S) and
-            `subcategory_scores` float (N, S); on any device.
+        instances: `pred_masks` bool (N, H, W) at the original size, or `pred_rles` (N,), which are
+            encoded already; `scores` (N,), `pred_classes` int64 (N,), and unless S = 0
+            `pred_subcategories` int64 (N, S) and `subcategory_scores` float (N, S); on any device.
         image_id: the image's id in the dataset JSON.
         spec: the S subcategories, in the order of the columns.
         category_ids: the dataset's category id of each contiguous class.
@@ -56,39 +55,18 @@ def instances_to_results(
         ValueError: a field that is missing or of another shape, a class or value out of range, or
             a score that is not finite.
     """
-    masks_field = PRED_RLES if instances.has(PRED_RLES) else PRED_MASKS
-    fields = [masks_field, SCORES, PRED_CLASSES]
-    if len(spec):
-        fields += [PRED_SUBCATEGORIES, SUBCATEGORY_SCORES]
-    for field in fields:
-        if not instances.has(field):
-            raise ValueError(
-                f"image {image_id!r}: the predictions have no field {field!r}; with subcategories "
-                f"{list(spec.names)} they need {fields}, as MultiTaskMaskFormer gives them"
-            )
-    num_instances, (height, width) = len(instances), instances.image_size
-    masks = instances.get(masks_field)
-    if masks_field == PRED_MASKS and tuple(masks.shape) != (num_instances, height, width):
-        raise ValueError(
-            f"image {image_id!r}: {PRED_MASKS} must be ({num_instances}, {height}, {width}), "
-            f"got {tuple(masks.shape)}; resize the masks to the original image"
-        )
+    is_encoded = instances.has(PRED_RLES)
+    _check_fields(instances, f"image {image_id!r}", spec, PRED_RLES if is_encoded else PRED_MASKS)
+    num_instances = len(instances)
     scores = instances.get(SCORES).tolist()
     classes = instances.get(PRED_CLASSES).tolist()
     values_NS: list[list[int]] = [[] for _ in range(num_instances)]
     value_scores_NS: list[list[float]] = [[] for _ in range(num_instances)]
     if len(spec):
-        for field in (PRED_SUBCATEGORIES, SUBCATEGORY_SCORES):
-            if tuple(instances.get(field).shape) != (num_instances, len(spec)):
-                raise ValueError(
-                    f"image {image_id!r}: {field} must be ({num_instances}, {len(spec)}), one "
-                    f"column for each of {list(spec.names)}, got "
-                    f"{tuple(instances.get(field).shape)}"
-                )
         values_NS = instances.get(PRED_SUBCATEGORIES).tolist()
         value_scores_NS = instances.get(SUBCATEGORY_SCORES).tolist()
 
-    rles = encode_masks(masks) if masks_field == PRED_MASKS else list(masks)
+    rles = list(instances.get(PRED_RLES)) if is_encoded else encode_masks(instances.get(PRED_MASKS))
     # From the encoded masks and not from pred_boxes, so that box and mask can never disagree.
     boxes = mask_utils.toBbox(rles).tolist() if rles else []
     results = []
@@ -118,6 +96,36 @@ def instances_to_results(
             }
         )
     return results
+
+
+def _check_fields(
+    instances: Instances, image: str, spec: SubcategorySpec, masks_field: str
+) -> None:
+    """Refuses predictions with a field that is missing or of another shape."""
+    fields = [masks_field, SCORES, PRED_CLASSES]
+    if len(spec):
+        fields += [PRED_SUBCATEGORIES, SUBCATEGORY_SCORES]
+    for field in fields:
+        if not instances.has(field):
+            raise ValueError(
+                f"{image}: the predictions have no field {field!r}; with subcategories "
+                f"{list(spec.names)} they need {fields}, as MultiTaskMaskFormer gives them"
+            )
+    num_instances, (height, width) = len(instances), instances.image_size
+    if masks_field == PRED_MASKS:
+        shape = tuple(instances.get(PRED_MASKS).shape)
+        if shape != (num_instances, height, width):
+            raise ValueError(
+                f"{image}: {PRED_MASKS} must be ({num_instances}, {height}, {width}), got {shape}; "
+                "resize the masks to the original image"
+            )
+    for field in (PRED_SUBCATEGORIES, SUBCATEGORY_SCORES) if len(spec) else ():
+        shape = tuple(instances.get(field).shape)
+        if shape != (num_instances, len(spec)):
+            raise ValueError(
+                f"{image}: {field} must be ({num_instances}, {len(spec)}), one column for each of "
+                f"{list(spec.names)}, got {shape}"
+            )
 
 
 def read_predictions(path: str | os.PathLike) -> Iterator[dict]:

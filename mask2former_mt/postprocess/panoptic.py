@@ -60,9 +60,9 @@ def predict_panoptic(
         int32 (H, W) at the original size, the segments' ids, 0 where there is none; and per
         segment, as detectron2 has it, `id`, `isthing`, `category_id` (contiguous), and besides
         `score`, the class's probability times the mean probability inside the query's mask, and
-        `subcategories` {name: index of the value, None for none, which is also what a class has
-        that has no such subcategory}. Several queries of one stuff
-        class are one segment, with the labels and the score of the first.
+        `subcategories` {name: index of the value; None for none, and for a class that does not have
+        the subcategory}. Several queries of one stuff class are one segment, with the labels and
+        the score of the first.
 
     Raises:
         ValueError: class logits that are not finite. A mask logit that is NaN is outside.
