@@ -173,8 +173,8 @@ def require_instances(cfg: CfgNode) -> None:
     """
     if not cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON:
         raise ValueError(
-            "MODEL.MASK_FORMER.TEST.INSTANCE_ON must be True: evaluation and pictures are of "
-            "instances; semantic and panoptic output may be on beside them"
+            "MODEL.MASK_FORMER.TEST.INSTANCE_ON must be True: pictures are of instances; semantic "
+            "and panoptic output may be on beside them"
         )
 
 

@@ -21,7 +21,6 @@ from mask2former_mt.config import (
     check_config,
     fill_labels,
     replace_gone_values,
-    require_instances,
     say_what_has_no_effect,
 )
 from mask2former_mt.config.config_rules import Rule, at_least
@@ -33,6 +32,7 @@ from mask2former_mt.engine.error_lines import (
     shows_tracebacks,
     without_traceback,
 )
+from mask2former_mt.engine.evaluators import check_outputs
 from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.files import write_whole
 from mask2former_mt.label_lists import Labels, differences, shown_names
@@ -126,7 +126,7 @@ def fill_from_datasets(
 
     Raises:
         ValueError: what the config says differs from the labels, or a test dataset lists what the
-            model does not know.
+            model does not know or has no truth of what it predicts.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -144,8 +144,7 @@ def fill_from_datasets(
     if not cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES:
         cfg.MODEL.MASK_FORMER.TEST.STUFF_CLASSES = _stuff_classes(labels, [*train, *test])
     check_config(cfg)
-    if test:
-        require_instances(cfg)
+    check_outputs(cfg)
     cfg.freeze()
     return cfg
 

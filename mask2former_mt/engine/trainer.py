@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import pathlib
 import time
@@ -19,6 +18,7 @@ from detectron2.engine import (
     TrainerBase,
     create_ddp_model,
 )
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch import nn
 
@@ -32,12 +32,10 @@ from mask2former_mt.data.side_names import unflipped_sides
 from mask2former_mt.data.target_kinds import target_of
 from mask2former_mt.dataset.catalog import spec_of
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer
+from mask2former_mt.engine.evaluators import build_evaluators
 from mask2former_mt.engine.hooks import SampleHook
-from mask2former_mt.engine.run_description import describe_run
 from mask2former_mt.engine.setup import labels_of_run
 from mask2former_mt.engine.start_warnings import warnings_at_start
-from mask2former_mt.evaluation.evaluator import JointCOCOEvaluator
-from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.modeling.backbone.timm_backbone import TimmBackbone, load_timm_weights
 from mask2former_mt.modeling.whole_model import build_whole_model
@@ -217,22 +215,11 @@ class MultiTaskTrainer(DefaultTrainer):
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, labels: Labels | None = None
-    ) -> JointCOCOEvaluator:
-        """The evaluator of a model that predicts `labels`.
+    ) -> DatasetEvaluator:
+        """The evaluators of a model that predicts `labels`; see `build_evaluators`.
 
         None: those of DATASETS.TRAIN, or without any, the dataset's own.
         """
         if labels is None and cfg.DATASETS.TRAIN:
             labels = labels_of_run(cfg)
-        output = pathlib.Path(cfg.OUTPUT_DIR) / "inference"
-        if len(cfg.DATASETS.TEST) > 1:
-            output = output / dataset_name
-        return JointCOCOEvaluator(
-            dataset_name,
-            labels=labels,
-            output_dir=str(output),
-            engine=cfg.TEST.COCO_ENGINE,
-            # With fewer, no image has more of a class than COCO counts.
-            max_dets=max(MAX_DETS, cfg.TEST.DETECTIONS_PER_IMAGE),
-            describe=functools.partial(describe_run, cfg) if cfg.TEST.REPORT else None,
-        )
+        return build_evaluators(cfg, dataset_name, labels)

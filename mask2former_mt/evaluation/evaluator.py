@@ -20,7 +20,7 @@ from mask2former_mt.evaluation.joint import Evaluation, evaluate
 from mask2former_mt.evaluation.matching import MAX_DETS
 from mask2former_mt.evaluation.prediction_store import PredictionStore, write_predictions
 from mask2former_mt.evaluation.report.report import Run, write_report
-from mask2former_mt.evaluation.results_by_name import ResultsForDataset
+from mask2former_mt.evaluation.results_by_name import ResultsForDataset, tell_of_left_out
 from mask2former_mt.evaluation.results_json import (
     instances_to_results,
     read_labels_of,
@@ -33,7 +33,7 @@ from mask2former_mt.evaluation.summary import (
     write_confusion,
     write_metrics,
 )
-from mask2former_mt.label_lists import Labels, shown_names
+from mask2former_mt.label_lists import Labels
 
 RESULTS_FILE = "coco_instances_results.json"
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class JointCOCOEvaluator(DatasetEvaluator):
             if store is None:
                 return OrderedDict()
 
-        _tell_of_left_out(left_out, self._dataset_name)
+        tell_of_left_out(left_out, self._dataset_name)
         # In the dataset's order, so that the file is the same for any number of processes.
         image_ids = self._truth.image_ids
         missing = [image_id for image_id in image_ids if image_id not in store]
@@ -249,7 +249,7 @@ def evaluate_file(
         path = os.fspath(predictions)
         raise ValueError(str(error) if path in str(error) else f"{path}: {error}") from error
     if results is not None:
-        _tell_of_left_out(results.left_out, dataset_name)
+        tell_of_left_out(results.left_out, dataset_name)
     if run is not None:
         run = run.with_facts(("evaluated in", f"{time.monotonic() - started:.1f} s"))
     write_metrics(evaluation.metrics, output_dir)
@@ -270,17 +270,6 @@ def _warn_of_objects_beyond(max_dets: int, truth: GroundTruth, dataset_name: str
             max_dets,
             counts.max(),
             max_dets,
-        )
-
-
-def _tell_of_left_out(counts: Counter[str], dataset_name: str) -> None:
-    if counts:
-        logger.warning(
-            "%d predictions of classes that dataset %r does not list are left out, as it cannot "
-            "judge them: %s",
-            counts.total(),
-            dataset_name,
-            shown_names([f"{name} ({count})" for name, count in counts.most_common()]),
         )
 
 

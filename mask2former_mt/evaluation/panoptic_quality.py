@@ -140,6 +140,10 @@ class PanopticQuality:
         metrics["PQ^J"] = _mean_qualities(self.sums[1])[0]
         return metrics
 
+    def by_class(self) -> list[float]:
+        """PQ of each class in percent; NaN where it does not occur."""
+        return [_mean_qualities(sums[None])[0] for sums in self.sums[0]]
+
 
 def _mean_qualities(sums: np.ndarray) -> tuple[float, float, float]:
     """PQ, SQ and RQ in percent, means over the classes of float (K, 4) sums that occur."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mask2former_mt.label_lists import Labels, shown_names
+
+logger = logging.getLogger(__name__)
 
 
 class ResultsForDataset:
@@ -56,3 +59,15 @@ class ResultsForDataset:
                     labels = {s: labels[s] for s in labels if s in self._subcategories}
                     entry = {**entry, "subcategories": labels}
                 yield {**entry, "category_id": self._ids[category_id]}
+
+
+def tell_of_left_out(counts: Counter[str], dataset_name: str) -> None:
+    """Says in the log how many predictions of which classes the dataset does not judge."""
+    if counts:
+        logger.warning(
+            "%d predictions of classes that dataset %r does not list are left out, as it cannot "
+            "judge them: %s",
+            counts.total(),
+            dataset_name,
+            shown_names([f"{name} ({count})" for name, count in counts.most_common()]),
+        )

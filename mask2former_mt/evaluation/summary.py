@@ -16,6 +16,12 @@ from mask2former_mt.structures import SubcategorySpec
 
 METRICS_FILE = "metrics.json"
 CONFUSION_FILE = "confusion.json"
+# Rows of the table; Cityscapes' own evaluator calls its mean IoU "IoU".
+_SEMANTIC = (
+    *(("mIoU", "mIoU"), ("fwIoU", "fwIoU"), ("pixel accuracy", "pACC")),
+    *(("IoU", "IoU"), ("iIoU", "iIoU")),
+)
+_PANOPTIC = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "PQ^J")
 
 
 def write_metrics(metrics: Mapping[str, float], output_dir: str | pathlib.Path) -> pathlib.Path:
@@ -48,12 +54,13 @@ def format_table(metrics: Mapping[str, float], spec: SubcategorySpec) -> str:
     """Lays out the headline metrics as plain text, in percent.
 
     Args:
-        metrics: flat, of an `Evaluation`.
+        metrics: flat, of one evaluator or several.
         spec: the S subcategories.
 
     Returns:
-        4 + 2 S aligned lines under a heading; "n/a" where a metric is undefined (NaN). Where more
-        detections count than COCO's 100, a line more, for the AP of the first 100.
+        Aligned lines under a heading, for what there is of instances (4 + 2 S lines), of semantic
+        and of panoptic maps; "n/a" where a metric is undefined (NaN). Where more detections count
+        than COCO's 100, a line more, for the AP of the first 100.
     """
     at_limits = [key for key in metrics if key.startswith("segm/AP@")]
     keys = {
@@ -64,7 +71,10 @@ def format_table(metrics: Mapping[str, float], spec: SubcategorySpec) -> str:
         "AP^J": "joint/AP",
         **{f"AP^J {name}": f"joint/AP-{name}" for name in spec.names},
         **{f"accuracy {name}": f"subcategory/{name}/accuracy" for name in spec.names},
+        **{name: f"sem_seg/{key}" for name, key in _SEMANTIC},
+        **{name: f"panoptic_seg/{name}" for name in _PANOPTIC},
     }
+    keys = {name: key for name, key in keys.items() if key in metrics}
     texts = [("metric", "percent")]
     for label, key in keys.items():
         texts.append((label, "n/a" if math.isnan(metrics[key]) else f"{metrics[key]:.2f}"))

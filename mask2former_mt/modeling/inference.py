@@ -43,7 +43,8 @@ class Inference:
 
     def with_encoded_masks(self) -> Inference:
         """The same with `InstanceOptions.encoded`, for who writes masks as run lengths."""
-        assert self.instances is not None
+        if self.instances is None:
+            return self
         instances = dataclasses.replace(self.instances, encoded=True)
         return dataclasses.replace(self, instances=instances)
 

@@ -186,13 +186,6 @@ def test_classes_without_a_things_id_are_stuff(config_file):
     assert filled.MODEL.MASK_FORMER.TEST.STUFF_CLASSES == [1]
 
 
-def test_evaluation_needs_instances(config_file):
-    test = "MODEL.MASK_FORMER.TEST."
-    cfg = load_config(config_file, [test + "INSTANCE_ON", "False", test + "SEMANTIC_ON", "True"])
-    with pytest.raises(ValueError, match="INSTANCE_ON must be True: evaluation and pictures are"):
-        fill_from_datasets(cfg)
-
-
 @pytest.fixture
 def two(config_file, tmp_path):
     """Fills the config with both datasets: `shapes`, and `more` of the given classes."""
