@@ -252,6 +252,15 @@ class SubcategorySpec:
         return cls(tuple(subcategories))
 
     @classmethod
+    def from_config(cls, keys: Mapping) -> SubcategorySpec:
+        """The spec of MODEL.SUBCATEGORY, as `from_counts` makes it.
+
+        Args:
+            keys: with NAMES, NUM_CLASSES and APPLIES_TO.
+        """
+        return cls.from_counts(keys["NAMES"], keys["NUM_CLASSES"], keys["APPLIES_TO"])
+
+    @classmethod
     def from_counts(
         cls,
         names: Sequence[str],

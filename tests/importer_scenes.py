@@ -414,6 +414,12 @@ class Case:
             self.run(images, **options)
         assert not self.out.exists()
 
+    def skips_unusable(self) -> None:
+        """Checks that what is not usable can be left out, and the scene of `views` is the rest."""
+        done = self.run(unusable="skip")
+        check_masks_and_classes(self.load(), views())
+        assert any(note.startswith("objects left out as ") for note in done.notes)
+
     def load(self) -> dict[str, dict[str, list[tuple[str, np.ndarray, dict]]]]:
         return load(self.out / "tiny.yaml")
 

@@ -131,10 +131,7 @@ def build(cfg) -> None:
     """What a training builds of a config besides its datasets."""
     build_train_augmentations(cfg)
     build_test_augmentations(cfg)
-    spec = SubcategorySpec.from_counts(
-        cfg.MODEL.SUBCATEGORY.NAMES, cfg.MODEL.SUBCATEGORY.NUM_CLASSES
-    )
-    build_inference(cfg, spec)
+    build_inference(cfg, SubcategorySpec.from_config(cfg.MODEL.SUBCATEGORY))
     model = build_model(cfg)
     build_lr_scheduler(cfg, build_optimizer(cfg, model))
 

@@ -12,9 +12,7 @@ TEST = "MODEL.MASK_FORMER.TEST."
 
 
 def built(cfg) -> Inference:
-    keys = cfg.MODEL.SUBCATEGORY
-    spec = SubcategorySpec.from_counts(keys.NAMES, keys.NUM_CLASSES, keys.APPLIES_TO)
-    return build_inference(cfg, spec)
+    return build_inference(cfg, SubcategorySpec.from_config(cfg.MODEL.SUBCATEGORY))
 
 
 # The classes 0 to 2: the first subcategory is of class 1.

@@ -71,9 +71,7 @@ class SubcategoryOutputLayers(FastRCNNOutputLayers):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         subcategory = cfg.MODEL.SUBCATEGORY
-        spec = SubcategorySpec.from_counts(
-            subcategory.NAMES, subcategory.NUM_CLASSES, subcategory.APPLIES_TO
-        )
+        spec = SubcategorySpec.from_config(subcategory)
         weights = subcategory.LOSS_WEIGHTS
         return {
             **super().from_config(cfg, input_shape),

@@ -76,9 +76,7 @@ class MultiTaskMaskFormer(nn.Module):
     def from_config(cls, cfg) -> dict:
         former, subcategory = cfg.MODEL.MASK_FORMER, cfg.MODEL.SUBCATEGORY
         bfloat16 = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "bfloat16"
-        spec = SubcategorySpec.from_counts(
-            subcategory.NAMES, subcategory.NUM_CLASSES, subcategory.APPLIES_TO
-        )
+        spec = SubcategorySpec.from_config(subcategory)
         backbone = build_backbone(cfg)
         costs = MatchCosts(
             class_=former.CLASS_WEIGHT,

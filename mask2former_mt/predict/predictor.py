@@ -22,7 +22,7 @@ from mask2former_mt.dataset.images import read_image
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, read_labels
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.modeling.whole_model import build_whole_model
-from mask2former_mt.structures import SubcategorySpec
+from mask2former_mt.structures import SubcategorySpec, numbered
 from mask2former_mt.visualization import LabelNames
 
 
@@ -118,17 +118,14 @@ def build_predictor(
 
 def build_numbered_labels(cfg: CfgNode, weights: str) -> Labels:
     """Labels that are named by their numbers, as many as the config says."""
-    head, subcategory = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.SUBCATEGORY
-    if head.NUM_CLASSES == 0:
+    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    if num_classes == 0:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is 0 (the training dataset's) and {weights} does not "
             "say how many classes that has; set it, and MODEL.SUBCATEGORY.NAMES and NUM_CLASSES"
         )
-    numbers = range(head.NUM_CLASSES)
-    spec = SubcategorySpec.from_counts(
-        subcategory.NAMES, subcategory.NUM_CLASSES, subcategory.APPLIES_TO
-    )
-    return Labels(tuple(map(str, numbers)), spec, tuple(numbers))
+    spec = SubcategorySpec.from_config(cfg.MODEL.SUBCATEGORY)
+    return Labels(numbered(num_classes), spec, tuple(range(num_classes)))
 
 
 def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:

@@ -7,6 +7,7 @@ import re
 import pytest
 from config_tools import tiny_config
 
+from mask2former_mt.config.config_nodes import value_of
 from mask2former_mt.engine.config_file import merge_file, merge_overrides
 
 
@@ -30,11 +31,9 @@ def test_values_take_the_type_of_their_key(tmp_path, content, key, value):
     (tmp_path / "c.yaml").write_text(content)
     cfg = tiny_config()
     merge_file(cfg, str(tmp_path / "c.yaml"))
-    node = cfg
-    for name in key.split("."):
-        node = node[name]
-    assert type(node) is type(value)
-    assert node == value
+    merged = value_of(cfg, key)
+    assert type(merged) is type(value)
+    assert merged == value
 
 
 @pytest.mark.parametrize(
