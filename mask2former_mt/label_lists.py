@@ -49,11 +49,16 @@ class Labels:
         try:
             spec = SubcategorySpec.from_json(record["subcategories"])
             class_names, category_ids = record["thing_classes"], record["category_ids"]
+            are_texts = all(isinstance(name, str) for name in class_names)
+            if isinstance(class_names, str) or not are_texts:
+                raise TypeError("a list of texts is needed")
+            if len(set(class_names)) < len(class_names):
+                raise TypeError("a class is listed twice")
             return cls(tuple(class_names), spec, tuple(category_ids))
         except (KeyError, TypeError) as error:
             raise ValueError(
-                "a record of labels must have 'thing_classes', 'category_ids' and 'subcategories', "
-                f"got {str(record)[:200]}"
+                "a record of labels must have 'thing_classes', different texts, 'category_ids' and "
+                f"'subcategories', got {str(record)[:200]}"
             ) from error
 
     def to_record(self) -> dict:

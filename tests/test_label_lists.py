@@ -93,6 +93,9 @@ def test_a_record_comes_back():
     assert Labels.from_record(MODEL.to_record()) == MODEL
     with pytest.raises(ValueError, match="record of labels must have 'thing_classes'"):
         Labels.from_record({"thing_classes": ["cat"]})
+    for damaged in (["cat", "cat"], [1, 2], "ab"):
+        with pytest.raises(ValueError, match="'thing_classes', different texts"):
+            Labels.from_record({**MODEL.to_record(), "thing_classes": damaged})
     with pytest.raises(ValueError, match=r"as many category ids as classes .* \[1\] for \['a', 'b"):
         Labels(("a", "b"), SubcategorySpec(), (1,))
 

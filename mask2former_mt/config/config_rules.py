@@ -94,6 +94,13 @@ def ascending(rule: Rule) -> Rule:
     )
 
 
+def distinct(rule: Rule) -> Rule:
+    return Rule(
+        f"{each(rule).expected}, none of them twice",
+        lambda xs: each(rule).holds(xs) and len(set(xs)) == len(xs),
+    )
+
+
 def only(value: object, because: str) -> Rule:
     """A key that could say something else, which nothing here would do."""
     return Rule(f"{value!r}: {because}", lambda x: type(x) is type(value) and x == value)

@@ -29,6 +29,7 @@ from mask2former_mt.config.config_rules import (
     ascending,
     between,
     count,
+    distinct,
     each,
     is_list,
     is_number,
@@ -120,7 +121,7 @@ READ: dict[str, dict[str, Rule]] = {
         "TYPE": one_of(CROP_TYPES),
         "SIZE": list_of(2, up_to(MOST_PIXELS)),
     },
-    "DATASETS": {"TRAIN": each(NAME), "TEST": each(NAME)},
+    "DATASETS": {"TRAIN": each(NAME), "TEST": distinct(NAME)},
     "DATALOADER": {
         "NUM_WORKERS": count(0, 1024),
         "ASPECT_RATIO_GROUPING": SWITCH,

@@ -120,8 +120,9 @@ def read_dataset_file(yaml_file: Path) -> DatasetFile:
 
 def _parse_yaml(yaml_file: Path) -> dict:
     if not yaml_file.is_file():
+        what = "is a folder" if yaml_file.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"dataset file {yaml_file} does not exist; DATASETS.FILES are relative to the working "
+            f"dataset file {yaml_file} {what}; DATASETS.FILES are relative to the working "
             f"directory, {os.getcwd()}"
         )
     try:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.utils.file_io import PathManager
+from safetensors import SafetensorError
 from torch import nn
 
 from mask2former_mt.engine.head_rows import describe_rows, rows_of, take_rows
@@ -26,10 +27,10 @@ from mask2former_mt.label_lists import Labels, shown_names
 
 LOGGER = logging.getLogger("mask2former_mt")
 
-# What unpickling raises for a damaged file, or one of another kind.
+# What reading raises for a damaged file, or one of another kind.
 _UNREADABLE = (
     *(RuntimeError, EOFError, pickle.UnpicklingError, LookupError, ValueError, TypeError),
-    *(AttributeError, ImportError, AssertionError),
+    *(AttributeError, ImportError, AssertionError, OSError, SafetensorError),
 )
 # One row per query, so they can be taken over into another number of queries.
 _QUERY_PARAMETERS = ("query_feat.weight", "query_embed.weight")
@@ -149,9 +150,11 @@ def read_labels(weights: str) -> Labels | None:
         FileNotFoundError: no such checkpoint.
         ValueError: it cannot be read, or is one of ours without its record of labels.
     """
-    path = _file_of(PathManager.get_local_path(weights))
+    with _reading(f"weights {weights}"):
+        path = _file_of(PathManager.get_local_path(weights))
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"weights {weights} do not exist; expected a checkpoint file")
+        what = f"are a folder without {CONFIG_FILE}" if os.path.isdir(weights) else "do not exist"
+        raise FileNotFoundError(f"weights {weights} {what}; expected a checkpoint file")
     if path.endswith((".pkl", ".pyth", ".safetensors")):
         return None  # formats of others
     with _reading(f"weights {weights}"):
@@ -175,6 +178,8 @@ def _reading(file: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise  # they name the file themselves
         # PyTorch goes on to advise what is dangerous with such a file.
         reason = re.split(r"\.\s|\n", str(error).strip())[0]
         raise ValueError(
@@ -272,6 +277,9 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
                 it does not fit.
         """
         self._path = path
+        if path:
+            with _reading(f"checkpoint {path}"):
+                PathManager.get_local_path(path)
         return super().load(_file_of(path), *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict:

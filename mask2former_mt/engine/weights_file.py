@@ -70,10 +70,22 @@ def read_weights(path: str | os.PathLike) -> dict:
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: a folder or safetensors that are not of Mask2Former.
+        ValueError: a folder or safetensors that are not of Mask2Former, or a file of something else
+            than named tensors.
+        SafetensorError: damaged safetensors.
         pickle.UnpicklingError: it asks for anything but numbers.
     """
-    path = pathlib.Path(path)
+    checkpoint = _read(pathlib.Path(path))
+    model = checkpoint["model"]
+    if not isinstance(model, Mapping):
+        raise ValueError(f"it must map names to tensors, got {type(model).__name__}")
+    for name, value in model.items():
+        if not isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
+    return checkpoint
+
+
+def _read(path: pathlib.Path) -> dict:
     if path.name == CONFIG_FILE:
         return read_folder(path.parent)
     if path.suffix == ".safetensors":
@@ -86,14 +98,17 @@ def read_weights(path: str | os.PathLike) -> dict:
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     if path.suffix == ".pyth":  # of pycls
         return {"model": loaded["model_state"], "matching_heuristics": True}
-    return _renamed(loaded if "model" in loaded else {"model": loaded})
+    is_bare = not isinstance(loaded, Mapping) or "model" not in loaded
+    return _renamed({"model": loaded} if is_bare else loaded)
 
 
 def _unpickle(file: BinaryIO) -> object:
     return _WeightsUnpickler(file, encoding="latin1").load()
 
 
-def _of_model_zoo(content: Mapping) -> dict:
+def _of_model_zoo(content: object) -> dict:
+    if not isinstance(content, Mapping):
+        return {"model": content}
     if "model" in content and "__author__" in content:
         return _renamed(dict(content))
     # Caffe2's: a detection model has its blobs one level further down.
@@ -104,6 +119,8 @@ def _of_model_zoo(content: Mapping) -> dict:
 
 def _renamed(checkpoint: dict) -> dict:
     """Names of Mask2Former's first release, as the published checkpoints have them, to today's."""
+    if not isinstance(checkpoint["model"], Mapping):
+        return checkpoint
     model = {}
     for name, value in checkpoint["model"].items():
         owner, _, rest = name.partition("sem_seg_head.")

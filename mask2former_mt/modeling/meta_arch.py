@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,29 @@ from mask2former_mt.modeling.inference import Inference, build_inference
 from mask2former_mt.modeling.mapped_targets import checked_labels, checked_masks
 from mask2former_mt.ops.implementation import Implementation
 from mask2former_mt.structures import ImageSizes, SubcategorySpec, per_subcategory
+
+
+@contextmanager
+def _single_values_named(pixels: torch.Tensor, remedy: str) -> Iterator[None]:
+    """Names the pictures of which a norm, in training or of groups, has a single value to norm.
+
+    Args:
+        pixels: (B, 3, H, W).
+        remedy: what helps beside more or larger pictures.
+
+    Raises:
+        ValueError: it has.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "norms need more than one value per channel or group of channels, got a batch of "
+            f"{tuple(pixels.shape)}, of which the coarsest feature is a single pixel; take more or "
+            f"larger pictures (SOLVER.IMS_PER_BATCH, INPUT), {remedy}"
+        ) from error
 
 
 @META_ARCH_REGISTRY.register()
@@ -140,14 +163,17 @@ class MultiTaskMaskFormer(nn.Module):
             outputs of `Inference` at its original size, such as `{"instances": Instances}`.
 
         Raises:
-            ValueError: masks or labels of the mapper that do not fit the image or the heads.
+            ValueError: masks or labels of the mapper that do not fit the image or the heads, or
+                pictures of which a norm sees a single value.
         """
         images = self.preprocess(batched_inputs)
         pixels = images.tensor.contiguous(memory_format=torch.channels_last)
         # Not for float32: a trainer's own autocast stays as it is.
         rounded = self.training and self.train_dtype != torch.float32
         with torch.autocast(self.device.type, self.train_dtype) if rounded else nullcontext():
-            output = self.sem_seg_head(self.features(pixels))
+            features = self.features(pixels)
+            with _single_values_named(pixels, "or more channels (MODEL.SEM_SEG_HEAD.CONVS_DIM)"):
+                output = self.sem_seg_head(features)
         if self.training:
             targets = self.targets(batched_inputs, tuple(images.tensor.shape[-2:]))
             losses = self.criterion(output, targets)
@@ -163,22 +189,11 @@ class MultiTaskMaskFormer(nn.Module):
         return [self.inference(output, index, each) for index, each in enumerate(sizes)]
 
     def features(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Normalised pixels (B, 3, H, W) -> the backbone's maps (B, C_i, H_i, W_i) by name.
-
-        Raises:
-            ValueError: a batch norm that is trained has a single value per channel.
-        """
-        try:
+        """Normalised pixels (B, 3, H, W) -> the backbone's maps (B, C_i, H_i, W_i) by name."""
+        with _single_values_named(
+            pixels, "or fix the norms (MODEL.TIMM.NORM or MODEL.RESNETS.NORM 'FrozenBN')"
+        ):
             return self.backbone(pixels)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(
-                "batch norms that are trained need more than one value per channel, got a batch "
-                f"of {tuple(pixels.shape)}, of which the coarsest feature is a single pixel; "
-                "take more or larger pictures (SOLVER.IMS_PER_BATCH, INPUT), or fix the norms "
-                "(MODEL.TIMM.NORM or MODEL.RESNETS.NORM 'FrozenBN')"
-            ) from error
 
     def encode_masks(self) -> None:
         """From now on predicted masks are run lengths; see `InstanceOptions.encoded`."""

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -131,9 +132,12 @@ def build_numbered_labels(cfg: CfgNode, weights: str) -> Labels:
 def build_settings(cfg: CfgNode, weights: str) -> dict[str, object]:
     """The weights' SHA-256 and the config keys that decide the predictions, as JSON values."""
     digest = hashlib.sha256()
-    with open(weights, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    path = pathlib.Path(weights)
+    # All files of a folder of transformers.
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     settings = {"weights": digest.hexdigest()}
     for key in ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST"):
         settings[f"INPUT.{key}"] = cfg.INPUT[key]

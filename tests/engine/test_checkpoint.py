@@ -12,7 +12,12 @@ from detectron2.modeling import build_model
 from torch import nn
 from training_files import write_config
 
-from mask2former_mt.engine.checkpoint import LoadReport, MultiTaskCheckpointer, fit_state_dict
+from mask2former_mt.engine.checkpoint import (
+    LoadReport,
+    MultiTaskCheckpointer,
+    fit_state_dict,
+    read_labels,
+)
 from mask2former_mt.engine.setup import load_config
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.structures import Subcategory, SubcategorySpec
@@ -165,13 +170,45 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         MultiTaskCheckpointer(nn.Sequential(nn.Linear(2, 2))).load(file)
 
 
-@pytest.mark.parametrize("suffix", ["pth", "pkl", "pyth"])
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "pyth", "safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"no checkpoint", b"PK\x03\x04 cut short"])
 def test_an_unreadable_file_is_refused(tmp_path, content, suffix):
     file = tmp_path / f"broken.{suffix}"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=rf"broken\.{suffix} cannot be read, it may be cut .*\Z"):
         MultiTaskCheckpointer(nn.Linear(2, 2)).load(str(file))
+
+
+@pytest.mark.parametrize("content", [3, [1], torch.zeros(2), {"model": [1]}, {"weight": "text"}])
+@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+def test_a_file_without_named_tensors_is_refused(tmp_path, content, suffix):
+    file = tmp_path / f"other.{suffix}"
+    if suffix == "pkl":
+        file.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, file)
+    with pytest.raises(ValueError, match=rf"other\.{suffix} cannot be read.* tensors?, got"):
+        MultiTaskCheckpointer(nn.Linear(2, 2)).load(str(file))
+
+
+def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
+    file = Path(saved(nn.Linear(99, 99), tmp_path))
+    file.write_bytes(file.read_bytes()[:5000])
+    for read in (read_labels, MultiTaskCheckpointer(nn.Linear(2, 2)).load):
+        with pytest.raises(ValueError, match=r"model\.pth cannot be read, it may be cut short"):
+            read(str(file))
+
+
+def test_a_folder_without_a_config_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"are a folder without config\.json"):
+        read_labels(str(tmp_path))
+
+
+def test_a_url_that_cannot_be_reached_is_named():
+    url = "http://127.0.0.1:9/model.pth"
+    for read in (read_labels, MultiTaskCheckpointer(nn.Linear(2, 2)).load):
+        with pytest.raises(ValueError, match=f"{url} cannot be read"):
+            read(url)
 
 
 def test_a_file_that_does_not_exist_is_named(tmp_path):

@@ -436,7 +436,15 @@ def test_a_resume_with_another_optimizer_is_refused_by_name(trained, options, ma
                 *("SOLVER.IMS_PER_BATCH", "1", "SOLVER.REFERENCE_IMS_PER_BATCH", "1"),
                 *("MODEL.TIMM.NORM", "BN", "INPUT.MIN_SIZE_TRAIN", "(32,)"),
             ],
-            r"got a batch of \(1, 3, 32, 32\), of which the coarsest feature is a single pixel",
+            r"got a batch of \(1, 3, 32, 32\), of which the coarsest.*MODEL.TIMM.NORM",
+        ),
+        # The head's 32 groups of one channel each.
+        (
+            [
+                *("SOLVER.IMS_PER_BATCH", "1", "SOLVER.REFERENCE_IMS_PER_BATCH", "1"),
+                *("MODEL.TIMM.NORM", "FrozenBN", "INPUT.MIN_SIZE_TRAIN", "(32,)"),
+            ],
+            r"got a batch of \(1, 3, 32, 32\), of which the coarsest.*SEM_SEG_HEAD.CONVS_DIM",
         ),
     ],
 )

@@ -17,9 +17,10 @@ from transformers import Mask2FormerForUniversalSegmentation
 
 from mask2former_mt.engine.checkpoint import MultiTaskCheckpointer, fit_state_dict, read_labels
 from mask2former_mt.engine.setup import load_config
-from mask2former_mt.engine.transformers_folder import write_folder
+from mask2former_mt.engine.transformers_folder import PREPROCESSOR_FILE, write_folder
 from mask2former_mt.engine.weights_file import read_weights
 from mask2former_mt.label_lists import Labels
+from mask2former_mt.predict.predictor import build_predictor, build_settings
 from mask2former_mt.structures import SubcategorySpec
 
 TENSOR = torch.arange(6.0).reshape(2, 3)
@@ -171,6 +172,18 @@ def test_a_folder_is_loaded_whole_with_its_labels(written):
     own = model.state_dict()
     for name, tensor in fresh.state_dict().items():
         assert torch.equal(tensor, own[name]), name
+
+
+def test_a_folder_predicts(written):
+    cfg, _, folder = written
+    predictor = build_predictor(cfg, folder)
+    assert predictor.names.classes == list(LABELS.class_names)
+    # Other weights are other settings, which a job that goes on asks for.
+    preprocessor = folder / PREPROCESSOR_FILE
+    before = preprocessor.read_bytes()
+    preprocessor.write_bytes(before + b" ")
+    assert build_settings(cfg, str(folder))["weights"] != predictor.settings["weights"]
+    preprocessor.write_bytes(before)
 
 
 def test_the_program_converts_there_and_back(tmp_path, written):
