@@ -34,7 +34,8 @@ from registered import restored_datasets
 from mask2former_mt.check.check import check_dataset
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.images import read_image
-from mask2former_mt.predict.media import BatchReader, PixelBudget, find_inputs
+from mask2former_mt.predict.batches import BatchReader, PixelBudget
+from mask2former_mt.predict.input_files import find_inputs
 
 SLOW = f"longer than {(LIMIT := 5)} seconds"
 PREDICTED_OTHERWISE = "read by prediction and not by training, or the other way round"

@@ -13,8 +13,8 @@ from mask2former_mt.engine.memory import keep_large_blocks
 from mask2former_mt.engine.setup import at_least_one, errors_named, load_config, number
 from mask2former_mt.postprocess.mask_nms import NMS_KINDS
 from mask2former_mt.postprocess.selection import RANKINGS
+from mask2former_mt.predict.input_files import count_left_out, find_inputs, left_out_text
 from mask2former_mt.predict.job import predict_files
-from mask2former_mt.predict.media import count_left_out, find_inputs, left_out_text
 from mask2former_mt.predict.overlays import MAX_SIDE, SHEET_CELLS, OverlayOptions, check_output
 from mask2former_mt.predict.predictor import build_predictor
 

@@ -18,17 +18,9 @@ from tqdm import tqdm
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.engine.memory import give_back_free_memory
 from mask2former_mt.evaluation.results_json import instances_to_results
+from mask2former_mt.predict.batches import Batch, BatchReader, Frame, PixelBudget, read_ahead
+from mask2former_mt.predict.input_files import count_frames
 from mask2former_mt.predict.journal import RESULTS_NAME, Journal, write_results
-from mask2former_mt.predict.media import (
-    Batch,
-    BatchReader,
-    Frame,
-    PixelBudget,
-    VideoReader,
-    VideoWriter,
-    count_frames,
-    read_ahead,
-)
 from mask2former_mt.predict.overlays import (
     OverlayDrawer,
     OverlayOptions,
@@ -40,6 +32,7 @@ from mask2former_mt.predict.overlays import (
     write_sheet,
 )
 from mask2former_mt.predict.predictor import Predictor
+from mask2former_mt.predict.videos import VideoReader, VideoWriter
 from mask2former_mt.structures import SCORES
 
 _BATCHES_AHEAD = 2

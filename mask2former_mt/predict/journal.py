@@ -15,7 +15,8 @@ from pathlib import Path
 import pycocotools.mask as mask_util
 
 from mask2former_mt.files import replacing
-from mask2former_mt.predict.media import is_video, stamp_of
+from mask2former_mt.predict.batches import stamp_of
+from mask2former_mt.predict.videos import is_video
 from mask2former_mt.visualization import LabelNames
 
 LINES_NAME = "predictions.jsonl"

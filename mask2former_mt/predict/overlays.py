@@ -17,7 +17,7 @@ from mask2former_mt.evaluation.disagreements import Comparison, compare_results
 from mask2former_mt.files import replacing
 from mask2former_mt.label_lists import Labels
 from mask2former_mt.predict.journal import Journal
-from mask2former_mt.predict.media import VideoReader, is_video
+from mask2former_mt.predict.videos import VideoReader, is_video
 from mask2former_mt.visualization import (
     LabelNames,
     SizeLimits,

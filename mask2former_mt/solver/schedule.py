@@ -62,7 +62,8 @@ class WarmupPoly(ParamScheduler):
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
     """The schedule that SOLVER.LR_SCHEDULER_NAME names, one of `SCHEDULES`.
 
-    Steps that fall together or behind MAX_ITER, as for a larger batch they may, count once or not.
+    Steps that coincide count once, and those behind MAX_ITER not at all: a schedule that is scaled
+    for a larger batch may have both.
     """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":

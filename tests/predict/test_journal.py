@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mask2former_mt.predict.batches import stamp_of
 from mask2former_mt.predict.journal import Journal
-from mask2former_mt.predict.media import stamp_of
 
 SETTINGS = {"weights": "abc", "MODEL.X": [1, 2]}
 

@@ -15,8 +15,8 @@ from PIL import Image
 from predict_tools import cut_file, write_video
 from programs import TOOLS
 
-from mask2former_mt.predict.media import VideoReader
 from mask2former_mt.predict.predictor import Predictor
+from mask2former_mt.predict.videos import VideoReader
 
 
 @pytest.fixture
