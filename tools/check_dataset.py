@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
 from mask2former_mt.check.advice import training_split
@@ -31,7 +31,14 @@ from mask2former_mt.check.check_report import (
 from mask2former_mt.check.repair import write_clean
 from mask2former_mt.data.augment import build_train_augmentations, flips_of
 from mask2former_mt.data.mapper import MultiTaskInstanceMapper
-from mask2former_mt.dataset.catalog import read_dataset_file, register_dataset_files, spec_of
+from mask2former_mt.data.target_kinds import target_of
+from mask2former_mt.dataset.catalog import (
+    labels_of,
+    read_dataset_file,
+    register_dataset_files,
+    spec_of,
+)
+from mask2former_mt.dataset.map_split import MapFiles
 from mask2former_mt.dataset.split import SplitFiles
 from mask2former_mt.engine.error_lines import USER_ERRORS, line_of
 from mask2former_mt.engine.setup import at_least_one, load_config
@@ -145,20 +152,26 @@ def prepare_outputs(args: argparse.Namespace) -> SplitFiles | None:
     if args.write_clean:
         outputs.append(Path(args.write_clean))
         split_to_clean = choose_split(splits, args.split)
-    refuse_inputs(outputs, [Path(args.dataset), *(split.json_file for split in splits)])
+    refuse_inputs(outputs, [Path(args.dataset), *(split.label_file for split in splits)])
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
     return split_to_clean
 
 
-def choose_split(splits: Sequence[SplitFiles], name: str | None) -> SplitFiles | None:
+def choose_split(splits: Sequence[SplitFiles | MapFiles], name: str | None) -> SplitFiles | None:
     """The split that --write-clean repairs; None if none can be read, which the check tells."""
     names = [split.name for split in splits]
     if name is None and len(names) > 1:
         raise ValueError(f"--write-clean repairs one split: add --split, one of {names}")
     if name is not None and names and name not in names:
         raise ValueError(f"--split must be one of {names}, got {name!r}")
-    return next((split for split in splits if name in (None, split.name)), None)
+    chosen = next((split for split in splits if name in (None, split.name)), None)
+    if chosen is not None and not isinstance(chosen, SplitFiles):
+        raise ValueError(
+            f"--write-clean repairs instances, and split {chosen.name!r} has maps; correct its "
+            "files as the check says"
+        )
+    return chosen
 
 
 def check_samples(yaml_file: str, config: CfgNode, samples: int) -> AugmentedCheck:
@@ -171,7 +184,8 @@ def check_samples(yaml_file: str, config: CfgNode, samples: int) -> AugmentedChe
         dataset = read_dataset_file(Path(yaml_file))
         name = f"{dataset.name}_{training_split(list(dataset.entries))}"
         records, spec = DatasetCatalog.get(name), spec_of(name)
-        mapper = MultiTaskInstanceMapper(config, is_train=True, spec=spec)
+        target = target_of(config.INPUT.DATASET_MAPPER_NAME, records)
+        mapper = MultiTaskInstanceMapper(config, is_train=True, spec=spec, target=target)
     except (ValueError, OSError) as error:
         names = LabelNames((), SubcategorySpec())
         return AugmentedCheck(names, faults=[(yaml_file, f"no samples were drawn: {error}")])
@@ -179,7 +193,7 @@ def check_samples(yaml_file: str, config: CfgNode, samples: int) -> AugmentedChe
         mapper,
         records,
         samples=samples if len(records) else 0,
-        names=LabelNames(MetadataCatalog.get(name).thing_classes, spec),
+        names=LabelNames(labels_of(name).class_names, spec),
         progress=lambda draws: tqdm(draws, desc="samples", unit="sample", disable=None),
     )
 

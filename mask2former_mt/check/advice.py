@@ -56,7 +56,7 @@ def scan_labels(
     """
     if not splits:
         return []
-    files = {split.files.name: str(split.files.json_file) for split in splits}
+    files = {split.files.name: str(split.files.label_file) for split in splits}
     name = training_split(list(files))
     others = {other: statistics[other] for other in files if other != name}
     (root_class,) = [split.root_class for split in splits if split.files.name == name]

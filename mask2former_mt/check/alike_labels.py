@@ -19,7 +19,7 @@ def find_alike_labels(splits: Sequence[Split]) -> list[Problem]:
         for what, group in split.header.labels.alike():
             names = ", ".join(map(repr, group))
             message = f"{what} {names} differ only by blanks, case or Unicode form"
-            messages.setdefault(message, str(split.files.json_file))
+            messages.setdefault(message, str(split.files.label_file))
     remedy = "if they are one, give its objects one name and list it once"
     return [
         Problem(WARNING, "names-alike", file, message, remedy) for message, file in messages.items()

@@ -23,11 +23,13 @@ from mask2former_mt.check.annotation_rules import (
 from mask2former_mt.check.depth_advice import scan_depths, suggest_depth_range
 from mask2former_mt.check.drawings import FaultyAnnotations, draw_faults, draw_samples
 from mask2former_mt.check.duplicates import ListedFile, digest_of, find_copies
+from mask2former_mt.check.map_values import scan_map
 from mask2former_mt.check.mirrored_labels import scan_sides
 from mask2former_mt.check.pictures import Picture, scan_picture
 from mask2former_mt.check.statistics import SplitStatistics
 from mask2former_mt.dataset.catalog import read_dataset_file
 from mask2former_mt.dataset.document import UNREADABLE
+from mask2former_mt.dataset.map_split import MapFiles, MapSplit, read_map_split
 from mask2former_mt.dataset.problems import ERROR, KINDS, SEVERITIES, WARNING, Problem, shown
 from mask2former_mt.dataset.split import Split, SplitFiles, read_split
 from mask2former_mt.label_lists import map_by_name, union
@@ -109,7 +111,10 @@ def check_dataset(
     sampled = training_split([split.name for split in files]) if draw and files else None
     try:
         for split_files in files:
-            run.check_split(read_split(split_files), draw, split_files.name == sampled)
+            if isinstance(split_files, SplitFiles):
+                run.check_split(read_split(split_files), draw, split_files.name == sampled)
+            else:
+                run.check_map_split(read_map_split(split_files))
         run.compare_splits(by_content, flips)
     finally:
         # After an interrupt the rest is not wanted.
@@ -117,7 +122,7 @@ def check_dataset(
     return run.result
 
 
-def find_splits(yaml_file: Path) -> tuple[list[SplitFiles], list[Problem]]:
+def find_splits(yaml_file: Path) -> tuple[list[SplitFiles | MapFiles], list[Problem]]:
     """Reads a dataset YAML; splits that cannot be used are left out, each with a problem."""
     try:
         dataset = read_dataset_file(yaml_file)
@@ -151,6 +156,20 @@ def _scan(
     return record, problems, picture, list(annotations)
 
 
+def _scan_with_map(
+    num_subcategories: int,
+    unreadable: Collection[int],
+    depth_range: Sequence[float],
+    record: dict,
+) -> tuple[dict, list[Problem], Picture, list[tuple[dict, float]]]:
+    """The same for a record with a map."""
+    problems, picture = [], Picture()
+    if record["image_id"] not in unreadable:
+        problems, picture = scan_picture(record, depth_range)
+    found, objects = scan_map(record, num_subcategories)
+    return record, problems + found, picture, objects
+
+
 class _Run:
     """A check under way, which fills a result.
 
@@ -165,7 +184,7 @@ class _Run:
         self.pool = concurrent.futures.ThreadPoolExecutor(num_workers)
         self.num_workers = num_workers
         self.depth_range = depth_range
-        self.splits: list[Split] = []  # those that can be read
+        self.splits: list[Split | MapSplit] = []  # those that can be read
         self.files: list[ListedFile] = []
 
     def check_split(self, split: Split, draw_faulty: bool, draw_sound: bool) -> None:
@@ -209,6 +228,30 @@ class _Run:
         if draw_sound and split.header is not None:
             result.samples += draw_samples(split, drawable, self.depth_range)
 
+    def check_map_split(self, split: MapSplit) -> None:
+        """Checks one split of pictures with maps by itself."""
+        result, name = self.result, split.files.name
+        result.problems += split.problems
+        if split.header is None:
+            return
+        self.splits.append(split)
+        statistics = result.statistics[name] = SplitStatistics(split.header)
+        unreadable = {
+            problem.image_id
+            for problem in split.problems
+            if problem.kind in ("missing-image", "unreadable-image")
+        }
+        scan = functools.partial(
+            _scan_with_map, len(split.header.spec), unreadable, self.depth_range
+        )
+        for record, problems, picture, objects in self._map(scan, split.records, name):
+            result.problems += problems
+            statistics.add(picture, objects)
+            if picture.num_bytes >= 0:
+                path = os.path.normpath(record["file_name"])
+                file = ListedFile(name, path, record["image_id"], picture.num_bytes)
+                self.files.append(file)
+
     def compare_splits(self, by_content: bool, flips: Collection[str] | None) -> None:
         """Checks what only all splits together show."""
         result = self.result
@@ -219,7 +262,7 @@ class _Run:
         result.problems += find_alike_labels(usable)
         result.problems += scan_labels(usable, result.statistics)
         result.problems += scan_sides(usable, flips)
-        json_files = {split.files.name: str(split.files.json_file) for split in self.splits}
+        json_files = {split.files.name: str(split.files.label_file) for split in self.splits}
         result.problems += scan_depths(result.statistics, json_files, self.depth_range)
         if result.statistics:
             result.suggestions = suggest(result.statistics[training_split([*result.statistics])])
@@ -246,12 +289,12 @@ def compare_labels(splits: Sequence[Split]) -> list[Problem]:
     try:
         learned = union(s.header.labels for s in training)
     except ValueError as error:  # such as values that are exchanged with others in each
-        file = str(training[-1].files.json_file)
+        file = str(training[-1].files.label_file)
         return [Problem(ERROR, "splits-differ", file, str(error))]
     learned_name = " and ".join(f"split {s.files.name!r}" for s in training)
     problems = []
     for split, name in zip(splits, names, strict=True):
-        file, labels = str(split.files.json_file), split.header.labels
+        file, labels = str(split.files.label_file), split.header.labels
         try:
             map_by_name(labels, learned, source_name=f"split {name!r}", target_name=learned_name)
         except ValueError as error:

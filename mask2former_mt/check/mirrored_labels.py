@@ -22,7 +22,7 @@ def scan_sides(splits: Sequence[Split], flips: Collection[str] | None) -> list[P
     if not names or not (flips is None or flips):
         return []
     split = splits[names.index(training_split(names))]
-    file, spec = str(split.files.json_file), split.header.spec
+    file, spec = str(split.files.label_file), split.header.spec
     assumed = "" if flips is not None else "; unless a config says otherwise, training flips"
     problems = [
         Problem(WARNING, "side-without-flip", file, message + assumed, remedy)

@@ -100,10 +100,7 @@ class AnnotationReader:
             iscrowd = _mended_crowd_mark(iscrowd, faults)
         if iscrowd and self._conventions.crowd == "object":
             iscrowd = 0
-        category, labels = None, None
-        if self._header is not None:
-            category = self._class(get("category_id"), faults)
-            labels = self._labels(get("subcategories", {}), category, faults)
+        category, labels = self.read_labels(entry, faults)
         return {
             "id": get("id"),
             "bbox": box,
@@ -115,6 +112,20 @@ class AnnotationReader:
             "area": area,
             "subcategories": labels,
         }, faults
+
+    def read_labels(
+        self, entry: Mapping, faults: list[Fault]
+    ) -> tuple[int | None, list[int] | None]:
+        """The class of an annotation or segment, contiguous, and its S labels in {-1, 0..K_s}.
+
+        Args:
+            entry: has `category_id` and perhaps `subcategories`.
+            faults: what is wrong with them is added; what it is wrong with is None.
+        """
+        if self._header is None:
+            return None, None
+        category = self._class(entry.get("category_id"), faults)
+        return category, self._labels(entry.get("subcategories", {}), category, faults)
 
     def _class(self, category_id: object, faults: list[Fault]) -> int | None:
         known_id = category_id if type(category_id) is int else as_id(category_id)

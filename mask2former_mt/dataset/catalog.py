@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former_mt.dataset.conventions import Conventions
-from mask2former_mt.dataset.problems import refuse
+from mask2former_mt.dataset.document import Header
+from mask2former_mt.dataset.map_split import (
+    MapFiles,
+    MapSplit,
+    PanopticFiles,
+    SemanticFiles,
+    read_map_split,
+)
+from mask2former_mt.dataset.problems import refuse, warnings_text
 from mask2former_mt.dataset.split import (
     Split,
     SplitFiles,
+    log_once,
     read_split,
     refuse_errors,
     training_records,
@@ -27,8 +36,16 @@ _OWN_KEYS = ("name", "root")
 # May be left out; see `Conventions`.
 _CONVENTION_KEYS = tuple(field.name for field in dataclasses.fields(Conventions))
 # Keys of a dataset YAML that are no splits.
-OTHER_KEYS = (*_OWN_KEYS, *_CONVENTION_KEYS)
-_SPLIT_KEYS = {"images", "annotations"}
+OTHER_KEYS = (*_OWN_KEYS, "classes", *_CONVENTION_KEYS)
+# Paths of a split by its kind, which the second of them tells.
+_PATH_KEYS = {
+    "annotations": ("images", "annotations"),
+    "semantic": ("images", "semantic"),
+    "panoptic": ("images", "panoptic", "segments"),
+}
+# Those that are files, not folders.
+_FILE_KEYS = ("annotations", "panoptic")
+_MOST_IGNORED = 65_535
 _EXAMPLE = "val: {images: val, annotations: val.json}"
 
 
@@ -42,6 +59,7 @@ class DatasetFile:
         root: folder that the splits' paths are relative to.
         conventions: what all splits' numbers and marks mean.
         entries: what the YAML says of each split, by name; see `files_of`.
+        class_names: what the numbers in maps of classes stand for, from 0 on.
     """
 
     path: Path
@@ -49,8 +67,9 @@ class DatasetFile:
     root: Path
     conventions: Conventions
     entries: Mapping[str, Mapping]
+    class_names: tuple[str, ...] = ()
 
-    def files_of(self, split: str) -> SplitFiles:
+    def files_of(self, split: str) -> SplitFiles | MapFiles:
         """Where a split is.
 
         Args:
@@ -61,29 +80,51 @@ class DatasetFile:
             ValueError: a key that is missing, unknown or no path.
         """
         entry = self.entries[split]
-        unknown = sorted(map(str, set(entry) - _SPLIT_KEYS))
+        kind = next((key for key in _PATH_KEYS if key in entry), "annotations")
+        path_keys = _PATH_KEYS[kind]
+        known = [*path_keys, "ignore"] if kind == "semantic" else path_keys
+        unknown = sorted(map(str, set(entry) - set(known)))
         if unknown:
             raise ValueError(
                 f"{self.path}: unknown key '{split}.{unknown[0]}'; a split has 'images' and "
-                "'annotations'"
+                "'annotations', 'semantic' and 'ignore', or 'panoptic' and 'segments'"
             )
-        for key in sorted(_SPLIT_KEYS):
-            if not isinstance(entry.get(key), str) or not entry[key]:
-                raise ValueError(
-                    f"{self.path}: '{split}.{key}' must be a path, got "
-                    f"{repr(entry[key]) if key in entry else 'no such key'}"
-                )
-        image_root, json_file = self.root / entry["images"], self.root / entry["annotations"]
-        for key, path, missing in (
-            ("images", image_root, None if image_root.is_dir() else "is not a folder"),
-            ("annotations", json_file, None if json_file.is_file() else "does not exist"),
-        ):
-            if missing:
-                raise FileNotFoundError(
-                    f"{self.path}: {split}.{key}: {path} {missing}; "
-                    "it is relative to 'root', which is relative to the YAML"
-                )
-        return SplitFiles(split, image_root.resolve(), json_file.resolve(), self.conventions)
+        paths = [self._path_of(split, key) for key in path_keys]
+        if kind == "annotations":
+            return SplitFiles(split, *paths, self.conventions)
+        if kind == "panoptic":
+            image_root, json_file, map_root = paths
+            return PanopticFiles(split, image_root, map_root, json_file)
+        ignored = entry.get("ignore", 255)
+        if type(ignored) is not int or not 0 <= ignored <= _MOST_IGNORED:
+            raise ValueError(
+                f"{self.path}: '{split}.ignore' must be the number of pixels that nothing is "
+                f"learned from, 0 to {_MOST_IGNORED}, got {ignored!r}"
+            )
+        if not self.class_names:
+            raise ValueError(
+                f"{self.path}: '{split}.semantic' needs the names of the classes, from number 0 "
+                "on; add 'classes: [road, tree]'"
+            )
+        return SemanticFiles(split, *paths, self.path, self.class_names, ignored)
+
+    def _path_of(self, split: str, key: str) -> Path:
+        entry = self.entries[split]
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            raise ValueError(
+                f"{self.path}: '{split}.{key}' must be a path, got "
+                f"{repr(entry[key]) if key in entry else 'no such key'}"
+            )
+        path = self.root / entry[key]
+        is_there, missing = path.is_dir(), "is not a folder"
+        if key in _FILE_KEYS:
+            is_there, missing = path.is_file(), "does not exist"
+        if not is_there:
+            raise FileNotFoundError(
+                f"{self.path}: {split}.{key}: {path} {missing}; "
+                "it is relative to 'root', which is relative to the YAML"
+            )
+        return path.resolve()
 
 
 def read_dataset_file(yaml_file: Path) -> DatasetFile:
@@ -114,8 +155,15 @@ def read_dataset_file(yaml_file: Path) -> DatasetFile:
             )
     if not entries:
         raise ValueError(f"{yaml_file} names no split; add one such as {_EXAMPLE!r}")
-    root = yaml_file.parent / content["root"]
-    return DatasetFile(yaml_file, content["name"], root, conventions, entries)
+    root, class_names = yaml_file.parent / content["root"], content.get("classes", [])
+    is_listed = isinstance(class_names, list) and all(
+        isinstance(name, str) and name for name in class_names
+    )
+    if not is_listed or len(set(class_names)) < len(class_names):
+        raise ValueError(
+            f"{yaml_file}: 'classes' must be a list of different names, got {class_names!r}"
+        )
+    return DatasetFile(yaml_file, content["name"], root, conventions, entries, tuple(class_names))
 
 
 def _parse_yaml(yaml_file: Path) -> dict:
@@ -282,33 +330,50 @@ def check_registered(dataset_name: str, depth_range: Sequence[float] = ()) -> li
             another's dataset raises.
     """
     metadata = MetadataCatalog.get(dataset_name)
-    if metadata.get("split_files", None) is None:
+    if metadata.get("map_files", None) is not None:
+        split = _sound_map_split(metadata.map_files, metadata.split_header)
+        file = split.files.label_file
+    elif metadata.get("split_files", None) is not None:
+        split = refuse_errors(metadata.split_files, metadata.split_header)
+        file = metadata.json_file
+    else:
         DatasetCatalog.get(dataset_name)
         return []
-    split = refuse_errors(metadata.split_files, metadata.split_header)
     try:
         return split.converted_pictures.describe(depth_range)
     except ValueError as error:
-        raise ValueError(f"{metadata.json_file}: {error}") from error
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _register_file(yaml_file: Path, needed: Collection[str] | None) -> list[str]:
     dataset = read_dataset_file(yaml_file)
-    splits = {
-        f"{dataset.name}_{split}": read_split(dataset.files_of(split)) for split in dataset.entries
-    }
-    for split in splits.values():
-        if split.is_unreadable:
-            raise ValueError(split.header_problems[0].text)
-        refuse(split.header_problems, split.files.json_file, split.files.image_root)
+    files = {f"{dataset.name}_{split}": dataset.files_of(split) for split in dataset.entries}
+    splits = {name: _read_header(split_files) for name, split_files in files.items()}
     # All names are checked first, so that a refused file leaves nothing half registered.
     for name in splits:
         _check_name_is_free(name, dataset.path)
     for name, split in splits.items():
+        if isinstance(split, MapSplit):
+            _register_maps(name, dataset.path, split)
+            continue
         _register(name, dataset.path, split)
         if needed is not None and name not in needed:
             split.forget_document()
     return list(splits)
+
+
+def _read_header(files: SplitFiles | MapFiles) -> Split | MapSplit:
+    """The split, whose lists of labels can be used."""
+    if not isinstance(files, SplitFiles):
+        split = read_map_split(files)
+        if split.header is None:
+            refuse(split.problems, files.label_file, files.image_root)
+        return split
+    split = read_split(files)
+    if split.is_unreadable:
+        raise ValueError(split.header_problems[0].text)
+    refuse(split.header_problems, files.json_file, files.image_root)
+    return split
 
 
 def _check_name_is_free(dataset_name: str, yaml_file: Path) -> None:
@@ -336,11 +401,69 @@ def _register(dataset_name: str, yaml_file: Path, split: Split) -> None:
         "subcategory_spec": header.spec,
         "evaluator_type": "joint_coco",
     }
+    records = functools.partial(training_records, files, header)
+    _set_registered(dataset_name, fields, records)
+
+
+def _register_maps(dataset_name: str, yaml_file: Path, split: MapSplit) -> None:
+    """With the metadata of detectron2's own datasets of this kind."""
+    files, header = split.files, split.header
+    fields = {
+        "dataset_file": str(yaml_file),
+        "image_root": str(files.image_root),
+        "map_files": files,
+        "split_header": header,
+        "stuff_classes": list(header.class_names),
+        "subcategory_spec": header.spec,
+    }
+    if isinstance(files, SemanticFiles):
+        fields |= {
+            "sem_seg_root": str(files.map_root),
+            "ignore_label": files.ignore_label,
+            "evaluator_type": "sem_seg",
+        }
+    else:
+        ids = header.contiguous_ids.items()
+        fields |= {
+            "panoptic_root": str(files.map_root),
+            "panoptic_json": str(files.json_file),
+            # As detectron2's panoptic datasets do, both lists have all classes, and the ids tell.
+            "thing_classes": list(header.class_names),
+            "thing_dataset_id_to_contiguous_id": {i: k for i, k in ids if k in split.things},
+            "stuff_dataset_id_to_contiguous_id": {i: k for i, k in ids if k not in split.things},
+            "ignore_label": 255,
+            "label_divisor": 1000,
+            "evaluator_type": "joint_panoptic",
+        }
+    _set_registered(dataset_name, fields, functools.partial(_map_records, files, header))
+
+
+def _map_records(files: MapFiles, expected: Header) -> list[dict]:
+    return list(_sound_map_split(files, expected).records)
+
+
+def _sound_map_split(files: MapFiles, expected: Header) -> MapSplit:
+    """The split, if training can use all of it; see `refuse_errors`."""
+    split = read_map_split(files)
+    if split.header is not None and split.header != expected:
+        raise ValueError(
+            f"{files.label_file}: its classes or subcategories changed since the dataset was "
+            "registered; start again, so that the model is built for the new ones"
+        )
+    refuse(split.problems, files.label_file, files.image_root, len(split.records))
+    log_once(warnings_text(split.problems, files.label_file, files.image_root))
+    return split
+
+
+def _set_registered(
+    dataset_name: str, fields: Mapping[str, object], records: Callable[[], list[dict]]
+) -> None:
+    """Registers a dataset; one that is there with the same fields stays."""
     if dataset_name in DatasetCatalog:
         metadata = MetadataCatalog.get(dataset_name)
         if all(metadata.get(key) == value for key, value in fields.items()):
             return
         DatasetCatalog.remove(dataset_name)
         MetadataCatalog.remove(dataset_name)
-    DatasetCatalog.register(dataset_name, functools.partial(training_records, files, header))
+    DatasetCatalog.register(dataset_name, records)
     MetadataCatalog.get(dataset_name).set(**fields)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -53,10 +55,26 @@ def read_segment_ids(path: str | os.PathLike) -> np.ndarray:
     return red + 256 * green + 65536 * blue
 
 
+def read_map_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(H, W) of a map, by its header.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a picture, or a damaged one.
+    """
+    with _naming(path), Image.open(path) as image:
+        return image.height, image.width
+
+
 def _read(path: str | os.PathLike) -> tuple[str, np.ndarray]:
+    with _naming(path), Image.open(path) as image:
+        return image.mode, np.asarray(image)
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            return image.mode, np.asarray(image)
+        yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} does not exist") from error
     except DAMAGE as error:

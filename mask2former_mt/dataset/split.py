@@ -175,12 +175,13 @@ def refuse_errors(files: SplitFiles, expected: Header) -> Split:
         )
     problems = [*split.problems, *split.image_problems]
     refuse(problems, files.json_file, files.image_root, len(split.records))
-    _log_once(split.warnings)
+    log_once(split.warnings)
     return split
 
 
 @functools.lru_cache(maxsize=_KEPT_SPLITS)
-def _log_once(text: str) -> None:
+def log_once(text: str) -> None:
+    """Warns of something that was not said before; of nothing if it is empty."""
     if text:
         _LOGGER.warning(text)
 

@@ -43,6 +43,11 @@ class SplitFiles:
     json_file: Path
     conventions: Conventions = COCO_CONVENTIONS
 
+    @property
+    def label_file(self) -> Path:
+        """The file that lists the classes."""
+        return self.json_file
+
 
 class PackedRecords(Sequence):
     """Dataset dicts, each pickled: a tenth of the memory, and nothing that a forked worker's

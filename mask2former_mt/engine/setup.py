@@ -191,8 +191,9 @@ def _stuff_classes(labels: Labels, datasets: Sequence[str]) -> list[int]:
         metadata = MetadataCatalog.get(dataset)
         listed |= set(labels_of(dataset).class_names)
         class_names = metadata.get("thing_classes", ())
-        class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None) or {}
-        things |= {class_names[index] for index in class_of_id.values()} or set(class_names)
+        class_of_id = metadata.get("thing_dataset_id_to_contiguous_id", None)
+        indices = range(len(class_names)) if class_of_id is None else class_of_id.values()
+        things |= {class_names[index] for index in indices}
     stuff = listed - things
     return [index for index, name in enumerate(labels.class_names) if name in stuff]
 
