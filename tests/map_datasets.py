@@ -12,10 +12,6 @@ from PIL import Image
 CLASSES = np.array([[0, 0, 1, 1], [0, 255, 1, 1], [2, 2, 2, 255]], np.uint8)
 # 300 is 44 + 256 * 1, 65537 is 1 + 65536 * 1; 0 is void.
 SEGMENTS = np.array([[300, 300, 65537, 65537], [300, 300, 65537, 0], [7, 7, 7, 0]])
-CATEGORIES = [
-    {"id": 5, "name": "cat", "isthing": 1},
-    {"id": 8, "name": "grass", "isthing": 0},
-]
 
 
 def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = CLASSES.shape) -> None:
@@ -57,7 +53,10 @@ def panoptic_document() -> dict:
         "annotations": [
             {"image_id": i, "file_name": f"{i}_map.png", "segments_info": segments} for i in (1, 2)
         ],
-        "categories": CATEGORIES,
+        "categories": [
+            {"id": 5, "name": "cat", "isthing": 1},
+            {"id": 8, "name": "grass", "isthing": 0},
+        ],
         "subcategories": [{"name": "style", "values": ["photo", "cartoon"], "applies_to": ["cat"]}],
     }
 

@@ -268,8 +268,8 @@ class _Reader:
                 continue
             faults: list[Fault] = []
             category, labels = reader.read_labels(segment, faults)
-            for fault in faults:
-                fault = fault._replace(message=f"segment {segment_id}: {fault.message}")
+            for kind, message, remedy, severity in faults:
+                fault = Fault(kind, f"segment {segment_id}: {message}", remedy, severity)
                 self._add(fault, picture, image_id)
             if category is not None and labels is not None:
                 segments[segment_id] = {
@@ -304,11 +304,13 @@ class _Reader:
 
         arguments = (self.files.image_root, self.records, self.names, fits, self.converted)
         unfit = set()
-        for position, fault in look_at_pictures(*arguments):
+        for position, (kind, message, remedy, severity) in look_at_pictures(*arguments):
             record = self.records[position]
-            if fault.severity == ERROR:
+            if severity == ERROR:
                 unfit.add(position)
-            fault = fault._replace(remedy=fault.remedy.replace(REPAIR, "correct the JSON"))
+            # Nothing repairs this JSON.
+            remedy = remedy.replace(REPAIR, "correct the JSON")
+            fault = Fault(kind, message, remedy, severity)
             self._add(fault, record["file_name"], record["image_id"])
         for position, (record, size) in enumerate(zip(self.records, sizes, strict=True)):
             own = (record["height"], record["width"])

@@ -45,7 +45,7 @@ def test_sound_maps_are_counted(tmp_path):
         (lambda path: Image.fromarray(CLASSES + 1).save(path), "map-value"),
         (lambda path: Image.fromarray(CLASSES[:, :3]).save(path), "map-size"),
         (lambda path: Image.fromarray(np.stack([CLASSES] * 3, -1)).save(path), "bad-map"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "bad-map"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-32]), "bad-map"),
     ],
 )
 def test_a_map_of_classes_with_a_fault_is_told(tmp_path, change, expected):

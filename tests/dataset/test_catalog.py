@@ -164,7 +164,7 @@ SPLIT = "train: {images: images, annotations: train.json}\n"
         (f"name: 7\nroot: .\n{SPLIT}", ValueError, "'name' must be a text, got 7"),
         (f"name: tiny\n{SPLIT}", ValueError, "'root' must be a text, got no such key"),
         ("name: tiny\nroot: .\n", ValueError, "names no split"),
-        (f"name: tiny\nroot: .\nclasses: 3\n{SPLIT}", ValueError, "unknown key 'classes'.*got 3"),
+        (f"name: tiny\nroot: .\nlabels: 3\n{SPLIT}", ValueError, "unknown key 'labels'.*got 3"),
         (
             "name: tiny\nroot: .\ntrain: {images: images, annotations: train.json, mask: m}\n",
             ValueError,

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from dataset_to_check import DatasetToCheck, image_entry, polygon_annotation
+from map_datasets import write_panoptic, write_semantic
 from programs import load_program
+from registered import restored_datasets
 
 PROGRAM = Path(__file__).parents[2] / "tools" / "check_dataset.py"
 BROKEN = {"segmentation": [[1, 1, 9, 9]]}
@@ -158,3 +160,18 @@ def test_an_interrupt_leaves_no_file(dataset, tmp_path):
     assert "interrupted: nothing was written" in errors
     assert "Traceback" not in errors
     assert list(folder.iterdir()) == []
+
+
+def test_datasets_with_maps_are_checked_and_sampled(program, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text("INPUT: {DATASET_MAPPER_NAME: plain, MIN_SIZE_TRAIN: [12]}\n")
+    for write in (write_semantic, write_panoptic):
+        yaml_file = str(write(tmp_path / write.__name__))
+        with restored_datasets():
+            assert program.main([yaml_file, "--config-file", str(config), "--samples", "4"]) < 2
+        # Every pixel of a picture and its masks was moved alike, at three times the size.
+        assert "alignment IoU of image and masks: mean 1.000" in capsys.readouterr().out
+    clean = ["--write-clean", str(tmp_path / "out.json")]
+    with pytest.raises(SystemExit):
+        program.main([yaml_file, *clean])
+    assert "--write-clean repairs instances" in capsys.readouterr().err
