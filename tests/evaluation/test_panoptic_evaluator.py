@@ -154,7 +154,9 @@ def evaluate_half(rank: int, folder: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
-    register(pathlib.Path(folder))
+    own = pathlib.Path(folder, str(rank))  # so that none reads what the other is writing
+    own.mkdir()
+    register(own)
     evaluator = PanopticEvaluator(NAME)
     file_name = list(PICTURES)[rank]
     # The second box is not found.
