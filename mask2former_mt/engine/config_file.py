@@ -31,6 +31,8 @@ _SIZES = re.compile(
     r"(?P=quote)\s*\]"
 )
 _MOST_SIZES = 1000
+# The model of the configs published for YouTubeVIS.
+_OF_VIDEOS = "VideoMaskFormer"
 
 
 def merge_file(cfg: CfgNode, config_file: str) -> None:
@@ -38,7 +40,8 @@ def merge_file(cfg: CfgNode, config_file: str) -> None:
 
     Raises:
         OSError: no such file, or it cannot be opened.
-        ValueError: no valid YAML, no config, or a value of another type than the key's.
+        ValueError: no valid YAML, no config, one of videos, or a value of another type than the
+            key's.
         KeyError: an unknown key.
     """
     if "://" not in config_file and not pathlib.Path(config_file).is_file():
@@ -53,6 +56,13 @@ def merge_file(cfg: CfgNode, config_file: str) -> None:
     if not isinstance(loaded, dict):
         raise ValueError(
             f"{where} must hold keys such as 'MODEL:' and 'SOLVER:', got {type(loaded).__name__}"
+        )
+    model = loaded.get("MODEL")
+    if isinstance(model, dict) and model.get("META_ARCHITECTURE") == _OF_VIDEOS:
+        raise ValueError(
+            f"{where} is of videos (MODEL.META_ARCHITECTURE {_OF_VIDEOS!r}), and this package is "
+            "for pictures: take one of Mask2Former's configs of pictures, such as COCO's; "
+            "tools/predict.py goes through the frames of a video one by one"
         )
     version = loaded.get("VERSION", cfg.VERSION)
     if version == 1:
