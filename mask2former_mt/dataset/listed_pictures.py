@@ -7,7 +7,7 @@ import concurrent.futures
 import math
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
@@ -63,6 +63,13 @@ def look_at_pictures(
         else:
             sizes[i] = header.size
             converted.add(records[i]["file_name"], header)
+    yield from _compared_sizes(records, sizes, fits)
+
+
+def _compared_sizes(
+    records: Sequence[dict], sizes: Mapping[int, Size], fits: Callable[[int, Size], bool]
+) -> Iterator[tuple[int, Fault]]:
+    """Tells of sizes that are not the JSON's, and takes those that are right; by position."""
     others = {
         i: (records[i]["height"], records[i]["width"])
         for i, size in sizes.items()
@@ -72,7 +79,7 @@ def look_at_pictures(
     # upright; and whether the pictures agree with the JSON by and large.
     turned = [i for i, said in others.items() if sizes[i] == said[::-1]]
     is_drawn_turned = not all(fits(i, sizes[i]) for i in turned)
-    are_few = 2 * sum(math.isfinite(said[0]) for said in others.values()) <= len(sizes)
+    agree_mostly = 2 * sum(math.isfinite(said[0]) for said in others.values()) <= len(sizes)
     for i, said in others.items():
         size, file = sizes[i], records[i]["file_name"]
         if not math.isfinite(said[0]):
@@ -85,7 +92,7 @@ def look_at_pictures(
             is_wrong = not is_drawn_turned
         else:
             # A picture that was resized has another height and another width.
-            is_wrong = are_few and (size[0] == said[0] or size[1] == said[1])
+            is_wrong = agree_mostly and (size[0] == said[0] or size[1] == said[1])
         if is_wrong:
             records[i].update(height=size[0], width=size[1])
         if math.isfinite(said[0]):
