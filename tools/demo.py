@@ -21,6 +21,21 @@ from mask2former_mt.predict.overlays import OverlayOptions
 from mask2former_mt.predict.predictor import build_predictor
 
 
+def read_metrics(file: Path) -> dict[str, float]:
+    """The figures of a training, null being NaN.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}; remove it to train again") from error
+    if not isinstance(content, dict) or "train/seconds" not in content:
+        raise ValueError(f"{file} has no 'train/seconds' of a training; remove it to train again")
+    return {key: math.nan if value is None else value for key, value in content.items()}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
     parser.add_argument(
@@ -46,10 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # In this process alone, whatever the number of GPUs: the demo's batch fits one. An
         # interrupted training goes on from its last checkpoint.
         train(args.config_file, resume=True)
-    metrics = {
-        key: math.nan if value is None else value
-        for key, value in json.loads(metrics_file.read_text(encoding="utf-8")).items()
-    }
+    with errors_named():
+        metrics = read_metrics(metrics_file)
     (dataset,) = cfg.DATASETS.TEST
     files = [Path(record["file_name"]) for record in DatasetCatalog.get(dataset)[: args.pictures]]
     with errors_named():

@@ -287,6 +287,12 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
             return read_weights(filename)
 
     def _load_model(self, checkpoint):
+        missing = [name for name in self.checkpointables if name not in checkpoint]
+        if self.strict and missing:
+            raise ValueError(
+                f"checkpoint {self._path} has no state of {missing} to go on from; start a new "
+                "training with it in MODEL.WEIGHTS"
+            )
         source = checkpoint.pop("model")
         self._convert_ndarray_to_tensor(source)
         if checkpoint.get("matching_heuristics", False):

@@ -40,6 +40,8 @@ def line_of(error: BaseException) -> str:
     """The message of an error of `USER_ERRORS`, without class and traceback."""
     if isinstance(error, OSError) and error.errno in _OF_FILES and error.filename is not None:
         return f"{error.filename} {_OF_FILES[error.errno]} ({error.strerror})"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.strerror}): free some of it, or name another place"
     # str() of a KeyError is the repr of its message.
     of_key = isinstance(error, KeyError) and error.args
     message = str(error.args[0] if of_key else error)

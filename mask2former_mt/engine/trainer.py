@@ -120,8 +120,16 @@ class MultiTaskTrainer(DefaultTrainer):
         """Takes over the state of an earlier training.
 
         Raises:
-            ValueError: it is of another optimizer, other parameter groups or another precision.
+            ValueError: it is incomplete, or of another optimizer, other parameter groups or another
+                precision.
         """
+        needed = ("iteration", "_trainer", "train_seconds")
+        missing = [key for key in needed if key not in state_dict]
+        if missing or "optimizer" not in state_dict["_trainer"]:
+            raise ValueError(
+                f"the checkpoint's state of the training lacks {missing or ['optimizer']}; start a "
+                "new training with it in MODEL.WEIGHTS"
+            )
         check_state(state_dict["_trainer"], self._trainer.state_dict())
         super().load_state_dict(state_dict)
         match_memory_layout(self._trainer.optimizer)

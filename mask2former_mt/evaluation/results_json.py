@@ -205,11 +205,17 @@ def read_labels_of(predictions: str | os.PathLike) -> Labels | None:
         ValueError: lists that are damaged.
     """
     path = labels_file_of(predictions)
-    if not path.is_file():
+    is_beside = path.is_file()
+    if not is_beside:
         path = pathlib.Path(predictions)
     try:
         lists = msgspec.json.decode(path.read_bytes(), type=_Lists)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError) as error:
+        if is_beside:
+            raise ValueError(
+                f"{path} must hold the lists 'categories' and 'subcategories': {error}; remove it "
+                "to take category ids as the dataset's"
+            ) from error
         return None  # a list of entries, or a file that its reader refuses
     if not lists.categories:
         return None

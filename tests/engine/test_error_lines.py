@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 
@@ -44,6 +45,11 @@ class Broken(Dataset):
 def test_an_error_of_the_file_system_says_what_was_expected(tmp_path, action, line):
     (tmp_path / "a").write_text("")
     assert line_of(raised(lambda: action(tmp_path))) == line.format(tmp_path)
+
+
+def test_a_full_disk_is_told_where_nobody_knows_the_file():
+    line = line_of(OSError(errno.ENOSPC, "No space left on device"))
+    assert line.startswith("the disk is full (No space left on device): free some")
 
 
 def test_an_error_of_a_worker_is_told_without_its_traceback():

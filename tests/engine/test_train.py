@@ -413,6 +413,23 @@ def test_a_resume_from_no_checkpoint_is_refused_by_name(trained, marker, match):
 
 
 @pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (lambda state: state.pop("trainer"), r"has no state of \['trainer'\] to go on from; start"),
+        (lambda state: state["trainer"].pop("iteration"), r"training lacks \['iteration'\]; start"),
+        (lambda state: state["trainer"]["_trainer"].pop("optimizer"), r"lacks \['optimizer'\]"),
+    ],
+)
+def test_a_resume_without_the_state_of_a_training_is_refused(trained, damage, match):
+    output = trained / "output"
+    file = output / (output / "last_checkpoint").read_text()
+    state = torch.load(file, weights_only=True)
+    damage(state)
+    torch.save(state, file)
+    refused(trained / "c.yaml", "--resume", *NO_TEST, match=match)
+
+
+@pytest.mark.parametrize(
     ("options", "match"),
     [
         (["SOLVER.OPTIMIZER", "SGD"], "trained with SOLVER.OPTIMIZER 'ADAMW', got 'SGD'; set them"),

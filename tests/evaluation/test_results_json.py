@@ -192,6 +192,10 @@ def test_labels_lie_beside_the_predictions_or_in_them(tmp_path):
     write_labels(Labels(("plum",), SPEC, (1,)), path)
     assert (tmp_path / "results.labels.json").is_file()
     assert read_labels_of(path).class_names == ("plum",)
+    # A damaged one is no reason to take the labels by number.
+    (tmp_path / "results.labels.json").write_text('{"categories": 3}')
+    with pytest.raises(ValueError, match=r"results\.labels\.json must hold the lists"):
+        read_labels_of(path)
 
 
 @pytest.mark.parametrize(

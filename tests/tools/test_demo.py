@@ -33,3 +33,8 @@ def test_demo_trains_once_and_shows_pictures(tmp_path, capsys):
     assert first.splitlines()[start - len(lines) :] == lines[start:]
     assert f"all in one   {output / 'predictions.png'} (ground truth beside prediction)" in lines
     assert (output / "predictions.png").is_file()
+
+    for damaged, message in (("{", "is no JSON"), ("{}", "has no 'train/seconds' of a training")):
+        (output / "metrics.json").write_text(damaged)
+        with pytest.raises(SystemExit, match=rf"^error: .*metrics\.json {message}.*remove it"):
+            program.main(arguments)
