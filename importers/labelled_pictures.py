@@ -66,7 +66,8 @@ def labelled_source(
     labels = {item.label for found in pictures.values() for p in found for item in p.objects}
     if not labels:
         inputs = ", ".join(map(str, request.inputs.values()))
-        raise ValueError(f"{inputs}: no object has a mask and a label")
+        why = "".join(f"; {note}" for note in request.report.notes)
+        raise ValueError(f"{inputs}: no object has a mask and a label{why}")
     category_ids = {label: number for number, label in enumerate(sorted(labels), start=1)}
     splits = []
     for name, found in pictures.items():

@@ -67,6 +67,7 @@ def make_documents(
             mask, unless they are left out.
     """
     report = request.report
+    _leave_out_root(source, report)
     tidy_classes(source, report)
     _, faults = read_header({"categories": source.categories})
     files = ", ".join(dict.fromkeys(str(split.file) for split in source.splits))
@@ -79,7 +80,7 @@ def make_documents(
     labeller = Labeller(source, request.options, report)
     header = {
         "info": {"description": description},
-        "categories": _categories(source, read, report),
+        "categories": _categories(source),
         "subcategories": labeller.spec.to_json(),
     }
     documents = {
@@ -94,20 +95,22 @@ def make_documents(
     return documents, labeller.spec
 
 
-def _categories(source: Source, read: list[_ReadSplit], report: Report) -> list[dict]:
-    """The classes by ascending id, without one that only stands above the others."""
-    annotations = [entry for part in read for entry in part.document["annotations"]]
-    root = root_category(source.categories, annotations)
-    if root is not None:
-        report.note(
-            f"left out category {root['name']!r}, which has no object: all others name it as their "
-            "supercategory"
-        )
-    classes = [
-        {"id": as_id(entry["id"]), "name": entry["name"]}
-        for entry in source.categories
-        if entry is not root
-    ]
+def _leave_out_root(source: Source, report: Report) -> None:
+    """Takes out a class that only stands above the others; it may be called as one of them."""
+    entries = [item.entry for split in source.splits for item in split.objects]
+    root = root_category(source.categories, entries)
+    if root is None:
+        return
+    report.note(
+        f"left out category {root['name']!r}, which has no object: all others name it as their "
+        "supercategory"
+    )
+    source.categories = [entry for entry in source.categories if entry is not root]
+
+
+def _categories(source: Source) -> list[dict]:
+    """The classes by ascending id."""
+    classes = [{"id": as_id(entry["id"]), "name": entry["name"]} for entry in source.categories]
     return sorted(classes, key=lambda entry: entry["id"])
 
 
@@ -198,15 +201,13 @@ def _annotations(
 def _area(annotation: dict, record: dict, item: SourceObject, report: Report) -> float:
     """The source's area if it has a sound one, otherwise the mask's number of pixels."""
     height, width = record["height"], record["width"]
-    if annotation["area"] is not None:
-        return annotation["area"]
     rle = annotation["segmentation"]
     if isinstance(rle, list):
         rle = mask_util.merge(mask_util.frPyObjects(rle, height, width))
     area = int(mask_util.area(rle))
     if area == 0:
         report.note("objects that cover no pixel, which training drops", item.origin)
-    return area
+    return area if annotation["area"] is None else annotation["area"]
 
 
 def write_dataset(

@@ -91,8 +91,12 @@ def scan_annotations(
         )
         faults, shape = scan_segmentation(annotation["segmentation"], height, width)
         area = None
-        if shape is not None and is_whole:
-            if annotation["has_bbox"]:
+        if not is_whole:
+            # The whole may enclose more than what could be read of it.
+            faults = [fault for fault in faults if fault.kind != "zero-area"]
+        elif shape is not None:
+            # A box that leaves the picture with its outline is no finding of its own.
+            if annotation["has_bbox"] and _outside(shape.corners, height, width) <= 0:
                 faults += _scan_box(annotation["bbox"], height, width)
             faults += scan_area(annotation["area"], shape)
             if index is None:

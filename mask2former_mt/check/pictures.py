@@ -171,9 +171,11 @@ def _value_warnings(
 
 
 def _transparency_warnings(image: Image.Image) -> Iterator[tuple[str, str, str]]:
-    if "A" not in image.getbands() and "transparency" not in image.info:
+    # The A of LAB is a colour.
+    has_alpha = image.mode in ("LA", "PA", "RGBA")
+    if not has_alpha and "transparency" not in image.info:
         return
-    alpha = image if "A" in image.getbands() else image.convert("RGBA")
+    alpha = image if has_alpha else image.convert("RGBA")
     transparent = alpha.getchannel("A").histogram()[0] / (image.width * image.height)
     if transparent:
         message = (

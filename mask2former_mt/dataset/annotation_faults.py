@@ -47,9 +47,9 @@ _FAULTS = {
     "normalised outline": (
         *(ERROR, "bad-polygon"),
         "a polygon must be in pixels of the image, {width:g} wide, got no coordinate above "
-        "{most:g}: normalised to [0, 1]?",
-        "then write 'polygon_coords: normalized' into the dataset YAML; if it is no larger than a "
-        "pixel, remove the annotation",
+        "{most:g}, as if normalised to [0, 1]",
+        "if it is, write 'polygon_coords: normalized' into the dataset YAML; if it is no larger "
+        "than a pixel, remove the annotation",
     ),
     "outline outside": (
         *(ERROR, "out-of-bounds"),

@@ -20,8 +20,8 @@ _NEEDED = {
     "subcategories": ("name", "values"),
 }
 _READ = {listed: {*_OPTIONAL[listed], *_NEEDED[listed]} for listed in _OPTIONAL}
-# Share of letters that two spellings have in common; "crowd" and "iscrowd" have 10 of 12.
-_ALIKE = 0.8
+# Share of letters that two spellings have in common; "apply_to" and "applies_to" have 12 of 16.
+_ALIKE = 0.75
 
 
 class MisnamedKeys:
@@ -44,10 +44,10 @@ class MisnamedKeys:
     def messages(self) -> list[str]:
         """One for each key."""
         return [
-            f"nothing reads the key {key!r}, which {count} entries of {listed!r} have; is "
-            f"{meant!r} meant?"
+            f"nothing reads the key {key!r}, which {count} entries of {listed!r} have, but "
+            f"{meant!r} is read"
             if listed
-            else f"nothing reads the key {key!r}; is {meant!r} meant?"
+            else f"nothing reads the key {key!r}, but {meant!r} is read"
             for (listed, key, meant), count in sorted(self._counts.items())
         ]
 

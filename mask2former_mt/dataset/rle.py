@@ -174,7 +174,7 @@ def compressed(rle: Mapping) -> dict:
         if sum(counts) != num_pixels:
             raise ValueError(
                 "RLE counts must be run lengths that add up to height * width = "
-                f"{num_pixels}, got {sum(counts)}; they may be cut short, export them again"
+                f"{num_pixels}, got {sum(counts)}; they may be cut short"
             )
         return mask_util.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     if isinstance(counts, (bytes, str)):

@@ -105,6 +105,24 @@ def test_what_training_refuses_is_an_error(dataset, fields, kind):
     assert found == {(ERROR, *place, fields.get("id", 100))}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        # In the first pixel, if it is not normalised.
+        {"segmentation": [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], "bbox": [0.1, 0.1, 0.8, 0.8]},
+        # A pixel beyond the left edge, as its box is.
+        {"segmentation": [[-1, 5, 9, 5, 9, 15, -1, 15]], "bbox": [-1, 5, 10, 10]},
+        {"segmentation": {"size": [30, 40], "counts": [600, 60]}},
+    ],
+)
+def test_one_finding_for_an_object(dataset, fields):
+    dataset.annotation.update(fields)
+    dataset.annotation.pop("area", None)
+    found = [p.text for p in check(dataset).problems if p.annotation_id is not None]
+    assert len(found) == 1, found
+    assert not re.search(r"[?];|export.*export", found[0])
+
+
 def test_an_outline_in_doubt_says_nothing_of_the_area(dataset):
     outline = {"size": [40, 30], "counts": [600, 600]}
     dataset.annotation.update(segmentation=outline, area="600")

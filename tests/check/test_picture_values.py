@@ -105,6 +105,13 @@ def test_hidden_colours_and_further_frames_are_named(dataset):
     assert "25.0% of the pixels are fully transparent" in the_one(result, "transparent-image").text
 
 
+def test_the_a_of_lab_is_no_transparency(dataset):
+    lab = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    Image.fromarray(lab, "LAB").save(dataset.image("train", "a.tif"))
+    dataset.train["images"][0]["file_name"] = "a.tif"
+    assert kinds_of(check(dataset)) == []
+
+
 @pytest.mark.parametrize(
     ("depth", "low", "high", "expected"),
     [

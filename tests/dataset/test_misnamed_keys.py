@@ -18,6 +18,7 @@ from mask2former_mt.dataset.split import read_split
         ("annotations", "is_crowd", "iscrowd"),
         ("annotations", "crowd", "iscrowd"),
         ("subcategories", "appliesTo", "applies_to"),
+        ("subcategories", "apply_to", "applies_to"),
         ("subcategories", "flips", "flip"),
         ("", "sub-categories", "subcategories"),
         # Keys of other programs are nobody's slip, nor are those that are read.
@@ -37,7 +38,7 @@ def test_a_key_like_one_that_is_read_is_told(listed, key, meant):
     else:
         (message,) = keys.messages()
         assert f"nothing reads the key {key!r}" in message
-        assert message.endswith(f"is {meant!r} meant?")
+        assert message.endswith(f"but {meant!r} is read")
         assert ("2 entries of 'annotations'" in message) == (listed == "annotations")
 
 

@@ -118,6 +118,13 @@ def test_labels_of_the_picture_are_named_or_given_to_its_objects(studio):
     assert [labels["weather"] for labels in studio.labels()] == ["unknown"] * 3 + ["sunny"]
 
 
+@pytest.mark.parametrize("annotations", [[], [{"was_cancelled": True, "result": []}]])
+def test_why_nothing_is_left_is_told(studio, annotations):
+    for split in studio.inputs:
+        studio.edit(split, lambda tasks: [t.update(annotations=annotations) for t in tasks])
+    studio.refuses("no object has a mask and a label; tasks that nobody annotated, left out")
+
+
 def test_one_annotation_of_a_task_counts(studio):
     def change(tasks):
         first = tasks[0]["annotations"][0]

@@ -36,10 +36,14 @@ def of_picture(**fields):
     return lambda document: document["images"][0].update(fields)
 
 
-def with_root(document: dict) -> None:
+def with_root(document: dict, name: str = "animals") -> None:
     for category in document["categories"]:
-        category["supercategory"] = "animals"
-    document["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
+        category["supercategory"] = name
+    document["categories"].insert(0, {"id": 0, "name": name, "supercategory": "none"})
+
+
+def with_root_named_as_a_class(document: dict) -> None:
+    with_root(document, "cat")
 
 
 @pytest.mark.parametrize(
@@ -61,12 +65,15 @@ def with_root(document: dict) -> None:
         (of_first(segmentation=[SQUARE, [], [1, 1, 2, 2, 3, 3]]), "without 3 points or without"),
         (of_first(segmentation=SQUARE), "outline that was no list of polygons"),
         (with_root, "left out category 'animals', which has no object"),
+        (with_root_named_as_a_class, "left out category 'cat', which has no object"),
     ],
 )
 def test_a_sound_outline_is_kept_and_the_repair_is_told(cvat, change, note):
-    for split in cvat.inputs if change is with_root else ("val",):
+    is_of_classes = change in (with_root, with_root_named_as_a_class)
+    for split in cvat.inputs if is_of_classes else ("val",):
         cvat.edit(split, change)
     done = cvat.run()
+    assert done.num_classes == 2
     assert any(note in told for told in done.notes), done.notes
     assert done.num_instances == {"train": 3, "val": 2}
     document = cvat.document("val")

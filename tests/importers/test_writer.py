@@ -120,10 +120,13 @@ def test_an_area_that_cannot_be_is_counted_again(cvat, tmp_path, area, kept):
     assert entry["area"] == kept
 
 
-def test_objects_without_a_pixel_are_named(cvat, tmp_path):
+# Nothing is between the centres of pixels, nor in a line, whatever the area says.
+@pytest.mark.parametrize("area", [None, 400])
+@pytest.mark.parametrize("outline", [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2], [5, 5, 20, 20, 10, 10]])
+def test_objects_without_a_pixel_are_named(cvat, tmp_path, outline, area):
     inputs, _ = cvat
-    thin = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]]
-    edit(inputs["val"], lambda d: d["annotations"][0].update(segmentation=thin))
+    fields = {"segmentation": [outline], "area": area}
+    edit(inputs["val"], lambda d: d["annotations"][0].update(fields))
     done = run(cvat, tmp_path / "out")
     assert any(
         note.startswith("objects that cover no pixel, which training drops: 1, the first")
