@@ -190,7 +190,9 @@ class _Run:
     def check_split(self, split: Split, draw_faulty: bool, draw_sound: bool) -> None:
         """Checks one split by itself."""
         result, name = self.result, split.files.name
-        result.problems += [*split.problems, *split.image_problems]
+        # Outlines without an inside are found by the scan, too, which draws them.
+        by_reader = [p for p in split.problems if (p.kind, p.severity) != ("zero-area", WARNING)]
+        result.problems += [*by_reader, *split.image_problems]
         if split.is_unreadable:
             return
         self.splits.append(split)

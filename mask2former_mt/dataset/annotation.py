@@ -22,6 +22,7 @@ from mask2former_mt.dataset.polygons import (
     Corners,
     are_numbers,
     corners_of,
+    enclose_nothing,
     enclosed,
     extent_of,
     mended_polygons,
@@ -79,8 +80,11 @@ class AnnotationReader:
         segmentation, corners = get("segmentation"), None
         if isinstance(segmentation, list):
             segmentation, corners = self._polygons(segmentation, height, width, faults)
-            if self._conventions.holes == "even-odd" and not _are_errors(faults):
-                segmentation = with_holes(segmentation)
+            if not _are_errors(faults) and math.isfinite(height):
+                if enclose_nothing(segmentation):
+                    faults.append(fault("flat outline"))
+                elif self._conventions.holes == "even-odd":
+                    segmentation = with_holes(segmentation)
         elif isinstance(segmentation, dict):
             segmentation, corners = _rle(segmentation, height, width, faults)
         else:

@@ -44,6 +44,11 @@ _FAULTS = {
         "a polygon needs at least 3 points, got {number}: {got}; this part is left out",
         REPAIR,
     ),
+    "flat outline": (
+        *(WARNING, "zero-area"),
+        "the outline encloses nothing: training drops the object",
+        _DRAW,
+    ),
     "normalised outline": (
         *(ERROR, "bad-polygon"),
         "a polygon must be in pixels of the image, {width:g} wide, got no coordinate above "

@@ -16,6 +16,7 @@ from mask2former_mt.dataset.problems import Fault, shown
 # not are still floats.
 LARGEST = 1e300
 _MIN_POINTS = 3
+_FEW_NUMBERS = 8
 # So many points of a ring, at most, tell whether it lies in another one.
 _MAX_TRIED = 16
 # Of so many seams, at most, the shortest is found; each takes 24 bytes.
@@ -130,6 +131,19 @@ def mended_polygons(polygons: list, faults: list[Fault]) -> list:
         name = "short part" if kept else "only short parts"
         faults.append(fault(name, number=len(short[0]) // 2, got=shown(short[0])))
     return kept
+
+
+def enclose_nothing(polygons: Sequence[Sequence[float]]) -> bool:
+    """Whether polygons have no inside, since each is a line or a point."""
+    for polygon in polygons:
+        x0, y0, x1, y1, x2, y2 = polygon[:6]
+        # A long one whose first three points are not in a line is no line; that is quick to tell.
+        is_long = len(polygon) > _FEW_NUMBERS
+        if is_long and (x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0):
+            return False
+        if enclosed(polygon):
+            return False
+    return True
 
 
 def enclosed(polygon: Sequence[float]) -> float:

@@ -383,3 +383,22 @@ def test_a_dataset_that_is_not_needed_keeps_nothing_and_can_still_be_read(datase
     assert len(read_files) == 1
     assert len(DatasetCatalog.get("tiny_train")[0]["annotations"]) == 2
     assert len(read_files) == 1 + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("outline", "is_told"),
+    [
+        ([[5, 5, 9, 9, 15, 15]], True),
+        ([[5, 5, 5, 5, 5, 5]], True),
+        ([[5, 5, 9, 5, 12, 5, 15, 5, 9, 5], [1, 1, 2, 2, 3, 3]], True),
+        ([[5, 5, 9, 9, 15, 15], SQUARE], False),
+        # The first three points are in a line.
+        ([[5, 5, 10, 5, 15, 5, 15, 15, 5, 15]], False),
+    ],
+)
+def test_an_outline_without_an_inside_is_told_when_training_starts(dataset, outline, is_told):
+    dataset.document["annotations"][POLYGON].update(segmentation=outline)
+    dataset.write_json()
+    content = read_split(catalog.read_dataset_file(dataset.write_yaml()).files_of("train"))
+    told = "encloses nothing: training drops the object; draw the outline"
+    assert (told in content.warnings) == is_told
