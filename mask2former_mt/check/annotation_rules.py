@@ -96,7 +96,7 @@ def scan_annotations(
             faults = [fault for fault in faults if fault.kind != "zero-area"]
         elif shape is not None:
             # A box that leaves the picture with its outline is no finding of its own.
-            if annotation["has_bbox"] and _outside(shape.corners, height, width) <= 0:
+            if annotation["has_bbox"] and pixels_outside(shape.corners, height, width) <= 0:
                 faults += _scan_box(annotation["bbox"], height, width)
             faults += scan_area(annotation["area"], shape)
             if index is None:
