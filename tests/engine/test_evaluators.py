@@ -15,6 +15,7 @@ from detectron2.evaluation import (
     CityscapesSemSegEvaluator,
     DatasetEvaluators,
 )
+from map_datasets import write_panoptic, write_semantic
 from PIL import Image
 from training_files import SIDE, write_config
 
@@ -159,3 +160,31 @@ def test_an_evaluation_of_maps_writes_and_prints_its_metrics(tmp_path, capsys):
         *("mIoU", "fwIoU", "pixel accuracy"),
         *("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "PQ^J"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("write", "outputs", "expected"),
+    [
+        (
+            write_semantic,
+            {"INSTANCE_ON": False, "PANOPTIC_ON": False},
+            {"sem_seg/mIoU", "sem_seg/fwIoU", "sem_seg/pACC", "sem_seg/IoU-sky"},
+        ),
+        (
+            write_panoptic,
+            {"INSTANCE_ON": False, "SEMANTIC_ON": False},
+            {"panoptic_seg/PQ", "panoptic_seg/PQ_st", "panoptic_seg/PQ^J", "panoptic_seg/PQ-cat"},
+        ),
+    ],
+    ids=["semantic", "panoptic"],
+)
+def test_a_training_on_maps_ends_with_their_metrics(tmp_path, write, outputs, expected):
+    dataset = write(tmp_path / "data")
+    names = [f"{dataset.stem}_train"]
+    keys = {f"{TEST}{key}": value for key, value in {**ALL, **outputs}.items()}
+    keys |= {"DATASETS.FILES": [str(dataset)], "DATASETS.TRAIN": names, "DATASETS.TEST": names}
+    config_file = write_config(tmp_path / "c.yaml", changes={**keys, "TEST.EVAL_PERIOD": 1})
+    metrics = main(str(config_file))
+    assert {"train/seconds"} | expected <= set(metrics)
+    again = main(str(config_file), eval_only=True)
+    assert again == pytest.approx(metrics, nan_ok=True)
