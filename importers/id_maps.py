@@ -9,17 +9,16 @@ import pycocotools.mask as mask_util
 from PIL import Image
 
 from mask2former_mt.dataset.images import DAMAGE
+from mask2former_mt.dataset.label_maps import NUMBER_MODES, ids_of_colours
 
 # JPEG and the like change values.
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
-# Of a palette the indices count, not the colours.
-_NUMBERS = ("1", "L", "P", "I", "I;16", "I;16B")
 _COLOURS = ("LA", "RGB", "RGBA")
 _BORDER = 255
 
 
 def read_ids(file: Path, height: int, width: int) -> np.ndarray:
-    """The values of a mask picture, int64 (height, width); of colours red + 256 green + 65536 blue.
+    """The values of a mask picture, integers (height, width); of colours `ids_of_colours`.
 
     Args:
         file: a picture of numbers or colours; what is transparent is 0.
@@ -33,17 +32,16 @@ def read_ids(file: Path, height: int, width: int) -> np.ndarray:
             mode, values = image.mode, np.asarray(image).astype(np.int64)
     except DAMAGE as error:
         raise ValueError(f"{file} cannot be read as a mask: {error}; save it again") from error
-    if mode not in (*_NUMBERS, *_COLOURS):
+    if mode not in (*NUMBER_MODES, *_COLOURS):
         raise ValueError(f"{file}: a mask must be numbers or colours, got {mode}; save it as PNG")
     if values.shape[:2] != (height, width):
         raise ValueError(
             f"{file} must be {width}x{height} (width x height) as its picture, got "
             f"{values.shape[1]}x{values.shape[0]}"
         )
-    if mode in _NUMBERS:
+    if mode in NUMBER_MODES:
         return values
-    colours = values[..., : 1 if mode == "LA" else 3]
-    ids = colours @ (256 ** np.arange(colours.shape[-1]))
+    ids = values[..., 0] if mode == "LA" else ids_of_colours(values)
     return ids if mode == "RGB" else np.where(values[..., -1] == 0, 0, ids)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from mask2former_mt.dataset.images import DAMAGE
 
 # Modes of Pillow with one number a pixel. A palette only says how the numbers look.
-_NUMBERS = ("1", "L", "P", "I", "I;16", "I;16B")
+NUMBER_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 _COLOURS = ("RGB", "RGBA")
 
 
@@ -27,7 +27,7 @@ def read_class_map(path: str | os.PathLike) -> np.ndarray:
         ValueError: not a picture, a damaged one, or one of colours.
     """
     mode, pixels = _read(path)
-    if mode not in _NUMBERS:
+    if mode not in NUMBER_MODES:
         raise ValueError(
             f"{path} must have one number a pixel, that of its class, got a picture of mode "
             f"{mode}; write the numbers of the classes, not their colours"
@@ -51,6 +51,11 @@ def read_segment_ids(path: str | os.PathLike) -> np.ndarray:
             f"{path} must have red, green and blue, R + 256 G + 65536 B being the id of a "
             f"segment, got a picture of mode {mode}"
         )
+    return ids_of_colours(pixels)
+
+
+def ids_of_colours(pixels: np.ndarray) -> np.ndarray:
+    """R + 256 G + 65536 B, int32 (H, W), of integers (H, W, 3 or more) in 0..255."""
     red, green, blue = np.moveaxis(pixels[..., :3].astype(np.int32), -1, 0)
     return red + 256 * green + 65536 * blue
 
