@@ -317,7 +317,14 @@ class MultiTaskCheckpointer(DetectionCheckpointer):
     def _heads(self, checkpoint: Mapping, source: Mapping) -> dict[str, torch.Tensor]:
         """The heads, row by row, where the checkpoint's labels are not the model's."""
         theirs = recorded_labels(checkpoint, self._path)
-        if self.labels is None or theirs is None or theirs.lists == self.labels.lists:
+        if self.labels is None or theirs is None:
+            return {}
+        if theirs.lists == self.labels.lists:
+            if theirs.spec != self.labels.spec:
+                LOGGER.warning(
+                    f"checkpoint {self._path} was trained with other rules of its subcategories, "
+                    f"{theirs.spec.to_json()}; it goes on with {self.labels.spec.to_json()}"
+                )
             return {}
         if self.strict:
             raise ValueError(_say_they_differ(self._path, theirs, self.labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_a_saved_model_comes_back_with_its_dataset(config_file, tmp_path):
     assert set(checkpointer.report.loaded) == set(model.state_dict())
     for name, tensor in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor), name
+
+
+def test_other_rules_of_the_same_names_are_told(tmp_path, caplog):
+    file = saved(nn.Linear(2, 2), tmp_path)
+    (tint,) = LABELS.spec
+    every_object = SubcategorySpec((dataclasses.replace(tint, has_none=False),))
+    for spec, told in ((LABELS.spec, 0), (every_object, 1)):
+        labels = dataclasses.replace(LABELS, spec=spec)
+        MultiTaskCheckpointer(nn.Linear(2, 2), labels=labels, strict=True).load(file)
+        assert caplog.text.count("was trained with other rules of its subcategories") == told
 
 
 def test_without_a_dataset_none_is_stored(tmp_path):
