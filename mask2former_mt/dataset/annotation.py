@@ -268,7 +268,9 @@ class AnnotationReader:
         if isinstance(segmentation, list):
             # A part that encloses nothing has no box.
             parts = [polygon for polygon in segmentation if enclosed(polygon)]
-            x0, y0, x1, y1 = corners_of(parts) or corners
+            if not parts:
+                return None
+            x0, y0, x1, y1 = corners_of(parts)
         own = [x0, y0, x1 - x0, y1 - y0]
         if mask_util.iou([[*map(float, box)]], [own], [0]) >= _MIN_BOX_IOU:
             return box

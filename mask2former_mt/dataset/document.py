@@ -143,7 +143,13 @@ def read_header(document: Mapping) -> tuple[Header | None, list[str]]:
                 "give each class its own id"
             )
         elif name in known_names:
-            faults.append(f"two categories are named {name!r}; give each its own name")
+            remedy = "give each its own name"
+            if any(other.get("supercategory") == name for other in document["categories"]):
+                remedy += (
+                    "; where one has no object and stands above the other, as Roboflow writes it, "
+                    "tools/check_dataset.py --write-clean takes it out"
+                )
+            faults.append(f"two categories are named {name!r}; {remedy}")
         else:
             names[category_id] = name
             known_names.add(name)

@@ -113,6 +113,7 @@ def test_what_training_refuses_is_an_error(dataset, fields, kind):
         # A pixel beyond the left edge, as its box is.
         {"segmentation": [[-1, 5, 9, 5, 9, 15, -1, 15]], "bbox": [-1, 5, 10, 10]},
         {"segmentation": {"size": [30, 40], "counts": [600, 60]}},
+        {"segmentation": [[5, 5, 5, 5, 5, 5]], "bbox": [1, 1, 30, 20]},
     ],
 )
 def test_one_finding_for_an_object(dataset, fields):

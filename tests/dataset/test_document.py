@@ -107,3 +107,15 @@ def test_classes_are_in_the_order_of_their_ids():
     assert header.class_names == ("cup", "cat")
     assert header.contiguous_ids == {3: 0, 7: 1}
     assert len(header.spec) == 0
+
+
+@pytest.mark.parametrize(("above", "is_root"), [("shoe", True), ("clothes", False)])
+def test_a_root_that_is_called_as_the_class_has_its_own_remedy(above, is_root):
+    categories = [
+        {"id": 0, "name": "shoe", "supercategory": "none"},
+        {"id": 1, "name": "shoe", "supercategory": above},
+    ]
+    header, (fault,) = read_header({"categories": categories})
+    assert header is None
+    assert fault.startswith("two categories are named 'shoe'; give each its own name")
+    assert ("--write-clean takes it out" in fault) == is_root
