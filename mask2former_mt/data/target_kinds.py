@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mask2former_mt.dataset.map_split import CLASS_MAP, SEGMENT_MAP
+
 # The key of a dataset dict that says where the targets are.
-INSTANCES, SEMANTIC, PANOPTIC = "annotations", "sem_seg_file_name", "pan_seg_file_name"
+INSTANCES, SEMANTIC, PANOPTIC = "annotations", CLASS_MAP, SEGMENT_MAP
 # Which of INPUT.DATASET_MAPPER_NAME learns from what: the first that all records have.
 TARGETS = {
     "plain": (INSTANCES, PANOPTIC, SEMANTIC),
