@@ -12,16 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mask2former_mt.dataset.annotation import AnnotationReader
-from mask2former_mt.dataset.annotation_faults import REPAIR, Fault
 from mask2former_mt.dataset.conventions import COCO_CONVENTIONS
 from mask2former_mt.dataset.converted_pictures import ConvertedPictures
 from mask2former_mt.dataset.document import UNREADABLE, Header, read_document, read_header
 from mask2former_mt.dataset.json_values import as_id
 from mask2former_mt.dataset.label_maps import read_map_size
 from mask2former_mt.dataset.listed_pictures import Size, look_at_pictures
+from mask2former_mt.dataset.packed_records import PackedRecords
 from mask2former_mt.dataset.picture_formats import is_picture_name
-from mask2former_mt.dataset.problems import ERROR, Problem, shown
-from mask2former_mt.dataset.split_content import PackedRecords
+from mask2former_mt.dataset.problems import ERROR, REPAIR, Fault, Problem, shown
 from mask2former_mt.structures import SubcategorySpec
 
 # The key of a record that says where its map is.
@@ -159,7 +158,7 @@ class _Reader:
         return MapSplit(*fields)
 
     def _add(self, fault: Fault, file: str | Path, image_id: int | None = None) -> None:
-        self.problems.append(Problem(**fault._asdict(), file=str(file), image_id=image_id))
+        self.problems.append(fault.at(str(file), image_id=image_id))
 
     def read_folders(self) -> None:
         """Finds each picture's map of classes, of the same name but for the ending."""

@@ -6,9 +6,7 @@ import collections
 import dataclasses
 import math
 import os
-import pickle
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mask2former_mt.dataset.annotation import AnnotationReader
@@ -18,6 +16,7 @@ from mask2former_mt.dataset.document import Header, root_category
 from mask2former_mt.dataset.json_values import as_id, is_int
 from mask2former_mt.dataset.listed_pictures import Size, look_at_pictures
 from mask2former_mt.dataset.misnamed_keys import MisnamedKeys
+from mask2former_mt.dataset.packed_records import PackedRecords
 from mask2former_mt.dataset.problems import ERROR, REPAIR, WARNING, Fault, Problem, shown
 from mask2former_mt.dataset.rle import MAX_SIDE, faults_of_counts
 
@@ -47,31 +46,6 @@ class SplitFiles:
     def label_file(self) -> Path:
         """The file that lists the classes."""
         return self.json_file
-
-
-class PackedRecords(Sequence):
-    """Dataset dicts, each pickled: a tenth of the memory, and nothing that a forked worker's
-    reference counts would copy page by page.
-
-    Args:
-        records: are packed one after another.
-    """
-
-    def __init__(self, records: Iterable[dict]) -> None:
-        self._ends = array("q")
-        packed = bytearray()
-        for record in records:
-            packed += pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL)
-            self._ends.append(len(packed))
-        self._packed = bytes(packed)
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, index: int) -> dict:
-        index = range(len(self))[index]
-        start = self._ends[index - 1] if index else 0
-        return pickle.loads(memoryview(self._packed)[start : self._ends[index]])
 
 
 class SplitContent:

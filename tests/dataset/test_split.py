@@ -9,8 +9,8 @@ from detectron2.data import DatasetCatalog
 
 from mask2former_mt.data.rasterize import rasterize
 from mask2former_mt.dataset import catalog, listed_pictures, split
+from mask2former_mt.dataset.packed_records import PackedRecords
 from mask2former_mt.dataset.split import SplitFiles, read_split
-from mask2former_mt.dataset.split_content import PackedRecords
 
 
 def _load(dataset):
