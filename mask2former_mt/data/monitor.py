@@ -145,7 +145,7 @@ class Contents:
     Args:
         classes: instances of each class index.
         values: of each subcategory, instances of each label: a value, none, or unknown.
-        per_picture: int64, the instances of each picture.
+        per_picture: int64, the instances of each picture, without maps of classes.
     """
 
     classes: Counter[int]
@@ -156,11 +156,13 @@ class Contents:
 def count_contents(records: Iterable[Mapping], spec: SubcategorySpec) -> Contents:
     """Counts what is in dataset dicts; without `subcategories` all labels are unknown.
 
-    What only the pixels of a map of classes show is not counted.
+    What only the pixels of a map of classes show is not counted, nor is its picture.
     """
     classes, values, per_picture = Counter(), [Counter() for _ in spec], []
     for record in records:
-        listed = record.get("annotations", record.get("segments_info", ()))
+        listed = record.get("annotations", record.get("segments_info"))
+        if listed is None:
+            continue
         objects = [a for a in listed if not a.get("iscrowd", 0)]
         per_picture.append(len(objects))
         for annotation in objects:

@@ -61,7 +61,7 @@ def _of_schedule(cfg: CfgNode) -> Iterator[str]:
 
 
 def _of_unseen_labels(labels: Labels, contents: Contents) -> Iterator[str]:
-    if not contents.per_picture.any():
+    if not len(contents.per_picture):
         return  # maps of classes, whose pixels nobody counted
     lists = [("classes", labels.class_names, contents.classes)]
     lists += [

@@ -134,7 +134,7 @@ def test_what_is_in_the_pictures_is_counted_without_crowds():
         {"category_id": 2, "subcategories": (2, 1)},
         {"category_id": 1},  # all unknown
     ]
-    contents = count_contents([{"annotations": annotations}, {}], spec)
+    contents = count_contents([{"annotations": annotations}, {"annotations": []}, {}], spec)
     assert contents.classes == {1: 1, 2: 2}
     assert contents.values == [{0: 1, 2: 1}, {-1: 1, 1: 1}]
     assert contents.per_picture.tolist() == [3, 0]

@@ -67,6 +67,17 @@ def test_labels_that_no_object_has_are_listed():
     ]
 
 
+def test_pictures_without_any_object_are_told_and_maps_of_classes_are_not():
+    nothing = Contents(Counter(), [Counter()], np.array([0, 0]))
+    assert [line.partition(" have no object")[0] for line in said(nothing)] == [
+        "2 of 2 classes",
+        "2 of 2 values of subcategory 'style'",
+    ]
+    # Nobody has counted the pixels of maps.
+    maps = Contents(Counter(), [Counter()], np.array([], dtype=np.int64))
+    assert said(maps) == []
+
+
 def test_another_optimizer_needs_another_rate():
     (line,) = said(SOUND, "SOLVER.OPTIMIZER", "SGD")
     assert line.startswith("SOLVER.OPTIMIZER is 'SGD' (MOMENTUM 0.9, NESTEROV False)")
