@@ -119,7 +119,7 @@ def write_leaf(folder: Path, task: str, backbone: str) -> Path:
     text = yaml.safe_dump(base)
     if sizes is not None:
         expression = f'["[int(x * 0.1 * {sizes[0]}) for x in range(5, 21)]"]'
-        text = text.replace("MIN_SIZES", f"!!python/object/apply:eval {expression}")
+        text = text.replace("SIZES_AS_CODE", f"!!python/object/apply:eval {expression}")
     (folder / "base.yaml").write_text(text, encoding="utf-8")
     leaf = {"_BASE_": "base.yaml", "MODEL": _model(task, backbone)}
     if data == "coco" and backbone == LARGE:
@@ -164,7 +164,7 @@ def _base(task: str, sizes: tuple | None) -> dict:
         shorter, longest_in_training, longest, crop, multiple, iterations = sizes
         solver |= {"MAX_ITER": iterations, "WARMUP_ITERS": 0, "LR_SCHEDULER_NAME": "WarmupPolyLR"}
         pictures |= {
-            "MIN_SIZE_TRAIN": "MIN_SIZES",
+            "MIN_SIZE_TRAIN": "SIZES_AS_CODE",
             "MIN_SIZE_TRAIN_SAMPLING": "choice",
             "MIN_SIZE_TEST": shorter,
             "MAX_SIZE_TRAIN": longest_in_training,
@@ -178,6 +178,15 @@ def _base(task: str, sizes: tuple | None) -> dict:
             "COLOR_AUG_SSD": True,
             "SIZE_DIVISIBILITY": multiple,
         }
+    evaluation = {"EVAL_PERIOD": 0 if task.startswith("mapillary") else 5000}
+    if task.startswith(("ade20k", "cityscapes")):
+        shorter = sizes[0]
+        evaluation["AUG"] = {
+            "ENABLED": False,
+            "MIN_SIZES": [shorter * quarters // 4 for quarters in range(2, 8)],
+            "MAX_SIZE": shorter * (7 if task.startswith("ade20k") else 4),
+            "FLIP": True,
+        }
     return {
         "VERSION": 2,
         "MODEL": {
@@ -190,7 +199,7 @@ def _base(task: str, sizes: tuple | None) -> dict:
         "DATASETS": {"TRAIN": f'("{train}",)', "TEST": f'("{test}",)'},
         "SOLVER": solver,
         "INPUT": pictures,
-        "TEST": {"EVAL_PERIOD": 0 if task.startswith("mapillary") else 5000},
+        "TEST": evaluation,
         "DATALOADER": {"FILTER_EMPTY_ANNOTATIONS": True, "NUM_WORKERS": 4},
     }
 
