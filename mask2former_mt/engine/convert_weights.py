@@ -6,6 +6,7 @@ of its modules in memory may differ. ResNet and Swin backbones are known.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -142,10 +143,11 @@ def from_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch
     """
     converted: dict[str, torch.Tensor] = {}
     parts: dict[str, dict[int, torch.Tensor]] = {}
+    columns = [row.theirs for row in _TABLE]
     for key, tensor in state_dict.items():
         if _LEFT_OUT.fullmatch(key):
             continue
-        row, part, numbers, rest = _match(key, [row.theirs for row in _TABLE])
+        row, part, numbers, rest = _match(key, columns)
         name = _fill(_TABLE[row].ours, numbers) + rest
         if len(_TABLE[row].theirs) == 1:
             converted[name] = tensor
@@ -168,10 +170,11 @@ def to_transformers(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.T
         ValueError: a key that no row converts.
     """
     converted: dict[str, torch.Tensor] = {}
+    columns = [(row.ours,) for row in _TABLE]
     for key, tensor in state_dict.items():
         if _LEFT_OUT.fullmatch(key):
             continue
-        row, _, numbers, rest = _match(key, [(row.ours,) for row in _TABLE])
+        row, _, numbers, rest = _match(key, columns)
         theirs = _TABLE[row].theirs
         for name, part in zip(theirs, tensor.chunk(len(theirs)), strict=True):
             converted[_fill(name, numbers) + rest] = part
@@ -186,13 +189,20 @@ def _match(key: str, columns: list[tuple[str, ...]]) -> tuple[int, int, list[int
     """
     for row, names in enumerate(columns):
         for part, name in enumerate(names):
-            pattern = _NUMBER.sub(r"(\\d+)", name.replace(".", r"\."))
-            if match := re.fullmatch(pattern + r"((?:\..*)?)", key):
-                offsets = [int(offset or 0) for offset in _NUMBER.findall(name)]
+            pattern, offsets = _compiled(name)
+            if match := pattern.fullmatch(key):
                 *numbers, rest = match.groups()
                 ours = [int(n) - offset for n, offset in zip(numbers, offsets, strict=True)]
                 return row, part, ours, rest
     raise ValueError(f"no rule converts {key!r}; only ResNet and Swin backbones are known")
+
+
+@functools.cache
+def _compiled(name: str) -> tuple[re.Pattern, list[int]]:
+    """A name of the table as a pattern of its numbers and the rest, and the numbers' offsets."""
+    pattern = _NUMBER.sub(r"(\\d+)", name.replace(".", r"\."))
+    offsets = [int(offset or 0) for offset in _NUMBER.findall(name)]
+    return re.compile(pattern + r"((?:\..*)?)"), offsets
 
 
 def _fill(name: str, numbers: list[int]) -> str:
